@@ -1,0 +1,70 @@
+"""What a data source opens: three splits of labelled images, in memory or streamed, and what is known about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Stored(Protocol):
+    """Images that stay where they are and are decoded one at a time, in loader workers; picklable."""
+
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Number of images."""
+        ...
+
+    def read(self, index: int) -> NDArray[np.uint8]:
+        """Image ``index`` decoded to uint8 ``(h, w, channels)``, in its own size."""
+        ...
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Images in memory.
+
+    Attributes:
+        images: uint8 ``(N, size, size, channels)``, possibly a read-only view of shared memory: index, never write.
+        labels: int64 ``(N,)``.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.labels)
+
+
+Split = Arrays | Stored
+
+
+@dataclass(frozen=True)
+class Data:
+    """An opened data source.
+
+    Attributes:
+        classes: class names; a label is an index into them.
+        channels: 1 or 3.
+        size: height and width in pixels that the model is fed.
+        mean, std: per channel, of pixels scaled to 0 .. 1; measured on the training split unless the spec gives them.
+        digest: hex digest of the images, labels and class names, and of how they are split.
+        train, val, test: ``val`` is held out of train and may steer; ``test`` is scored once, at the end.
+        notes: what a person should know of how the source was read (which folder serves as what, what was skipped).
+    """
+
+    classes: tuple[str, ...]
+    channels: int
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    digest: str
+    train: Split
+    val: Split
+    test: Split
+    notes: Sequence[str] = field(default=())

@@ -1,0 +1,47 @@
+"""The fields every data source shares, and how train is divided."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from annotated_types import Len
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from jobs.base import Spec
+
+if TYPE_CHECKING:
+    from jobs.data.sets import Data
+
+Channels = Annotated[tuple[float, ...], Len(1, 3)]
+
+
+class Source(Spec):
+    """What every kind of data source can be told."""
+
+    size: PositiveInt | None = None
+    """Height and width in pixels that the model is fed; None keeps the images' own size, which must then be one."""
+    channels: Literal[1, 3] | None = None
+    """1 for grey, 3 for colour; images of another mode are converted. None takes what the images have."""
+    val_fraction: float = Field(0.1, gt=0, lt=1)
+    """Share of train that is held out, stratified, as the validation split (where the source has none of its own)."""
+    split_seed: int = 0
+    """Seed of the stratified splits."""
+    mean: Channels | None = None
+    """Per-channel mean of pixels in 0 .. 1 that is subtracted; None measures it on the training split."""
+    std: Annotated[tuple[PositiveFloat, ...], Len(1, 3)] | None = None
+    """Per-channel standard deviation that is divided by; None measures it on the training split."""
+    in_memory: Literal["auto"] | bool = "auto"
+    """Decode once into shared memory (true) or stream from storage every epoch (false); auto decides by size."""
+    loader_workers: NonNegativeInt | None = None
+    """Processes a training worker that decode streamed images; None takes one a CPU of the worker."""
+    max_corrupt: NonNegativeInt = 0
+    """How many unreadable images may be skipped (each is named) before the job is refused."""
+
+    @abstractmethod
+    def open(self) -> Data:
+        """Find, check and (where in memory) decode the images.
+
+        Raises:
+            ValueError: what is wrong with the data, where, and what to do about it.
+        """

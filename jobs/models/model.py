@@ -1,0 +1,23 @@
+"""What a model spec is: it builds an ``nn.Module`` for a number of classes and channels."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+from jobs.base import Spec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Model(Spec):
+    """A classifier: images ``(N, channels, size, size)`` to logits ``(N, classes)``."""
+
+    @abstractmethod
+    def build(self, classes: int, channels: int) -> nn.Module:
+        """A freshly initialised network; the caller has seeded the global generator.
+
+        Raises:
+            ValueError: no such network, or it cannot take these classes or channels.
+        """

@@ -1,0 +1,142 @@
+"""Where a process stands: its rank, the world, its device, and the few collectives the loop needs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Place:
+    """Rank, world size and device of one process. Without a process group it is a world of one."""
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @classmethod
+    def current(cls, use_gpu: bool | None = None) -> Place:
+        """The place of this process, from its process group or, without one, a world of its own.
+
+        Args:
+            use_gpu: True asks for CUDA, False refuses it, None takes it where there is one.
+        """
+        cuda = torch.cuda.is_available() if use_gpu is None else use_gpu
+        local = int(os.environ.get("LOCAL_RANK", 0))
+        device = torch.device("cuda", local % max(1, torch.cuda.device_count())) if cuda else torch.device("cpu")
+        if cuda:
+            torch.cuda.set_device(device)
+        if dist.is_available() and dist.is_initialized():
+            return cls(dist.get_rank(), dist.get_world_size(), device)
+        return cls(device=device)
+
+    @property
+    def distributed(self) -> bool:
+        """Whether there is anyone to talk to."""
+        return self.world > 1
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model under DDP; itself in a world of one.
+
+        Buffers are not broadcast a step: training never reads BatchNorm's running statistics, so rank 0's are sent once
+        an evaluation (:meth:`share_buffers`), with the same result.
+        """
+        if not self.distributed:
+            return model
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(
+            model, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
+        )
+
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give every rank rank 0's buffers."""
+        if self.distributed:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, 0)
+
+    def sum(self, *tensors: torch.Tensor) -> None:
+        """Add up over all ranks, in place."""
+        if self.distributed:
+            for tensor in tensors:
+                dist.all_reduce(tensor)
+
+    def broadcast(self, value: Any) -> Any:
+        """Rank 0's object on every rank (small and rare: it is pickled)."""
+        if not self.distributed:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, 0, device=self.device if self.device.type == "cuda" else None)
+        return box[0]
+
+
+class Agreement:
+    """Lets all ranks act on rank 0's word at the same step, without making any step wait.
+
+    Every few steps a one-word all-reduce is started in the background over gloo and read at the next such step, when it
+    has long ended. Rank 0 picks the distance so that it is about half a second and sends it along, which keeps the cost out
+    of sight for fast steps and the answer prompt for slow ones.
+    """
+
+    def __init__(self, place: Place, seconds: float = 0.5) -> None:
+        self.place, self.seconds = place, seconds
+        self._group = dist.new_group(backend="gloo") if place.distributed else None
+        self._pending: tuple[Any, torch.Tensor] | None = None
+        self._next, self._last = 0, (0, time.monotonic())
+        self._stop = False
+
+    def due(self, step: int) -> bool:
+        """Whether :meth:`exchange` does anything at this step; the same on all ranks."""
+        return step >= self._next
+
+    def exchange(self, step: int, stop: bool) -> bool:
+        """Whether any rank had asked to stop when the last exchange was started.
+
+        Args:
+            step: updates done; all ranks call at the same ones.
+            stop: whether this rank asks to stop.
+        """
+        if step < self._next:
+            return False
+        if self._pending is not None:
+            work, words = self._pending
+            if work is not None:
+                work.wait()
+            self._stop, distance = bool(words[0]), int(words[1])
+        else:
+            distance = 1
+        since = time.monotonic() - self._last[1]
+        rate = (step - self._last[0]) / since if since > 0 else 0.0
+        self._last = (step, time.monotonic())
+        wish = min(1000, max(1, round(rate * self.seconds))) if self.place.rank == 0 else 0
+        words = torch.tensor([int(stop), wish])
+        work = dist.all_reduce(words, dist.ReduceOp.MAX, group=self._group, async_op=True) if self._group else None
+        self._pending = (work, words)
+        self._next = step + distance
+        return self._stop
+
+    def close(self) -> None:
+        """Finish the exchange under way, so that the process group can be torn down."""
+        if self._pending is not None and self._pending[0] is not None:
+            self._pending[0].wait()
+        self._pending = None
+
+
+@contextlib.contextmanager
+def process_group(device: torch.device) -> Iterator[None]:
+    """The process group torchrun asks for by its environment; none where ``WORLD_SIZE`` is absent or 1."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        yield
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,100 @@
+"""Every random draw as a function of where the run is, so that a resumed run needs its step and nothing else.
+
+- The order of the samples is a function of (seed, epoch): :func:`order`.
+- A sample's augmentation is a function of (seed, epoch, sample index, trick): :class:`SampleDraws`.
+- A batch trick's draws are a function of (seed, step, part, trick): :func:`generator`.
+- The global generators (dropout, stochastic depth) are seeded from (seed, step, part): :func:`seed_global`.
+
+A *part* is one of the ``workers x accumulation`` equal pieces of a global batch. Nothing here depends on the rank or on
+the number of loader workers, so two workers draw what one worker with two accumulation steps draws.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+_UNIT = 2.0**-53
+
+
+def key(*words: int | str) -> int:
+    """A 63-bit integer that is a hash of ``words``; the same on every machine and in every process."""
+    digest = hashlib.blake2b("\x1f".join(map(str, words)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def generator(*words: int | str) -> torch.Generator:
+    """A CPU generator of its own for one place of the run, seeded with a hash of ``words``."""
+    import torch
+
+    return torch.Generator().manual_seed(key(*words))
+
+
+def seed_global(*words: int | str) -> None:
+    """Seed torch (CPU and CUDA), NumPy and Python from ``words``; for what draws from global generators."""
+    import numpy
+    import torch
+
+    seed = key(*words)
+    torch.manual_seed(seed)
+    numpy.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
+def order(seed: int, epoch: int, samples: int) -> torch.Tensor:
+    """The order in which an epoch visits the samples: an int64 permutation ``(samples,)``."""
+    import torch
+
+    return torch.randperm(samples, generator=generator(seed, "order", epoch))
+
+
+class SampleDraws:
+    """Uniform draws for the samples of a batch, each a function of (seed, epoch, sample index, trick) alone.
+
+    A counter-based generator (the finaliser of SplitMix64, applied twice) runs on the device over the whole batch, so a
+    sample's draws do not depend on its neighbours, its batch, its rank or the process that augments it.
+
+    Args:
+        seed: ``seed.data`` of the spec.
+        epoch: epoch of the run, from 0.
+        index: int64 ``(N,)`` indices of the samples in the training set, on the device of the images.
+    """
+
+    def __init__(self, seed: int, epoch: int, index: torch.Tensor) -> None:
+        self.seed, self.epoch, self.index = seed, epoch, index
+
+    def uniform(self, trick: str, count: int = 1) -> torch.Tensor:
+        """Float64 ``(N, count)`` in [0, 1) for the trick of that name."""
+        import torch
+
+        base = _signed(key(self.seed, "augment", self.epoch, trick))
+        lanes = torch.arange(1, count + 1, device=self.index.device, dtype=torch.int64)
+        state = _mix(self.index * _signed(0x9E3779B97F4A7C15) + base)
+        bits = _mix(state[:, None] + lanes * _signed(0xD1B54A32D192ED03))
+        return _shift(bits, 11).to(torch.float64) * _UNIT
+
+    def integers(self, trick: str, high: int, count: int = 1) -> torch.Tensor:
+        """Int64 ``(N, count)`` in 0 .. ``high`` - 1."""
+        import torch
+
+        return (self.uniform(trick, count) * high).to(torch.int64)
+
+
+def _signed(word: int) -> int:
+    word &= 2**64 - 1
+    return word - 2**64 if word >= 2**63 else word
+
+
+def _shift(word: torch.Tensor, bits: int) -> torch.Tensor:
+    """Logical right shift of int64, whose own shift drags the sign along."""
+    return (word >> bits) & (2 ** (64 - bits) - 1)
+
+
+def _mix(word: torch.Tensor) -> torch.Tensor:
+    word = (word ^ _shift(word, 30)) * _signed(0xBF58476D1CE4E5B9)
+    word = (word ^ _shift(word, 27)) * _signed(0x94D049BB133111EB)
+    return word ^ _shift(word, 31)

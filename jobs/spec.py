@@ -1,0 +1,186 @@
+"""The spec of a job: one field a slot. Read it as the table of contents of this package."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from jobs.augment import AugmentSpec
+from jobs.base import Spec
+from jobs.batch import BatchSpec
+from jobs.data import DataSpec
+from jobs.losses import CrossEntropy, LossSpec
+from jobs.models import ModelSpec
+from jobs.optimizers import OptimizerSpec
+from jobs.schedules import ScheduleSpec
+
+
+def _each_kind_once(entries: tuple[Any, ...]) -> tuple[Any, ...]:
+    kinds = [entry.kind for entry in entries]
+    twice = sorted({kind for kind in kinds if kinds.count(kind) > 1})
+    if twice:
+        raise ValueError(f"each kind may stand once, but {', '.join(twice)} stands more often")
+    return entries
+
+
+class Seeds(Spec):
+    """Where all randomness comes from; see ``jobs.randomness``."""
+
+    init: NonNegativeInt = 0
+    """Seed of the initial weights."""
+    data: NonNegativeInt = 0
+    """Seed of sample order, augmentation, batch tricks and dropout."""
+
+
+class EMA(Spec):
+    """Exponential moving average of weights and BatchNorm buffers; it is what is evaluated and kept."""
+
+    decay: float = Field(0.999, gt=0, lt=1)
+    """Share of the average that stays at every update."""
+    warmup: bool = True
+    """Start with a short memory: decay is min(decay, (1 + n) / (10 + n)) at update n."""
+
+
+class EarlyStopping(Spec):
+    """Stop when the metric of ``select`` on the validation split has not improved for a while."""
+
+    patience_epochs: PositiveInt
+    """Epochs without an improvement after which the run stops."""
+    min_delta: NonNegativeFloat = 0.0
+    """Smallest rise of validation top-1 (a fraction) that counts as an improvement."""
+
+
+class Budget(Spec):
+    """What the run may cost."""
+
+    hours: PositiveFloat | None = None
+    """Hours of training, over all resumptions, after which the run ends cleanly with what it has; None sets no limit."""
+
+
+class Checkpoints(Spec):
+    """When the run saves itself."""
+
+    every_epochs: PositiveInt = 1
+    """Epochs between checkpoints at epoch ends."""
+    every_steps: PositiveInt | None = None
+    """Updates between checkpoints inside epochs; None saves at epoch ends only."""
+    keep: PositiveInt = 2
+    """How many of the newest are kept."""
+
+
+class Evaluation(Spec):
+    """How the validation and test splits are scored."""
+
+    every_epochs: PositiveInt = 1
+    """Epochs between evaluations; the last epoch is always evaluated."""
+    batch_size: PositiveInt = 500
+    """Images a forward pass of one worker."""
+
+
+class Resources(Spec):
+    """What one job takes of the machine or cluster."""
+
+    workers: PositiveInt = 1
+    """Training processes; the global batch is divided among them, so the result of a recipe does not hang on it."""
+    cpus_per_worker: PositiveFloat = 1
+    """CPUs reserved for a worker; also its number of threads."""
+    use_gpu: Literal["auto"] | bool = "auto"
+    """One GPU a worker (true), none (false), or one where the cluster has enough (auto)."""
+    max_failures: NonNegativeInt = 3
+    """How often a dead worker or controller is replaced before the run counts as failed."""
+
+
+class Tracking(Spec):
+    """Where MLflow keeps the run."""
+
+    uri: str | None = None
+    """MLflow tracking URI; None is the SQLite store under ORCHESTRATOR_HOME, or MLFLOW_TRACKING_URI where that is set."""
+    experiment: str = "default"
+    """MLflow experiment that the run belongs to."""
+
+
+Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
+
+
+class JobSpec(Spec):
+    """One training run of an image classifier."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,80}$")
+    """What the job is called; a run's name is this and the time it started."""
+    data: DataSpec
+    """The images."""
+    model: ModelSpec
+    """The network."""
+    augment: Annotated[tuple[AugmentSpec, ...], AfterValidator(_each_kind_once)] = ()
+    """Augmentations of single images, in order."""
+    batch: Annotated[tuple[BatchSpec, ...], AfterValidator(_each_kind_once)] = ()
+    """Tricks on whole batches, in order."""
+    loss: LossSpec = CrossEntropy()
+    """Loss between logits and soft targets."""
+    optimizer: OptimizerSpec
+    """How the weights move."""
+    schedule: ScheduleSpec = ScheduleSpec()
+    """How the learning rate changes."""
+    epochs: PositiveInt
+    """Passes over the training split."""
+    batch_size: PositiveInt
+    """The global batch: images an update, over all workers and accumulation steps."""
+    accumulation: PositiveInt = 1
+    """Forward and backward passes a worker makes for one update."""
+    precision: Precision = "auto"
+    """Arithmetic of forward and backward; weights stay fp32 under bf16 and fp16. auto: bf16 where the processor has it."""
+    channels_last: Literal["auto"] | bool = "auto"
+    """Memory layout NHWC (true) or NCHW (false); auto: NHWC where the layout is known to be the faster one."""
+    compile: bool = False
+    """Compile the network with ``torch.compile``."""
+    deterministic: bool = False
+    """Refuse nondeterministic CUDA kernels, so that equal runs are equal bit for bit on a GPU too (slower)."""
+    ema: EMA | None = None
+    """Averaged weights; null trains without."""
+    seed: Seeds = Seeds()
+    """Seeds of the run."""
+    evaluation: Evaluation = Evaluation()
+    """Scoring."""
+    select: Literal["last", "best"] = "last"
+    """Whether the weights of the last epoch are the result, or those of the best validation top-1."""
+    early_stopping: EarlyStopping | None = None
+    """When to give up; null never does."""
+    budget: Budget = Budget()
+    """Limits."""
+    checkpoint: Checkpoints = Checkpoints()
+    """Saving."""
+    resources: Resources = Resources()
+    """Workers and hardware."""
+    tracking: Tracking = Tracking()
+    """MLflow."""
+
+    @property
+    def parts(self) -> int:
+        """Pieces that a global batch is cut into: workers x accumulation."""
+        return self.resources.workers * self.accumulation
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> Self:
+        if self.batch_size % self.parts:
+            nearest = max(1, round(self.batch_size / self.parts)) * self.parts
+            raise ValueError(
+                f"batch_size {self.batch_size} does not divide by {self.resources.workers} workers x "
+                f"{self.accumulation} accumulation = {self.parts} parts; the nearest that does is {nearest}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _warmup_fits(self) -> Self:
+        if self.schedule.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"schedule.warmup_epochs {self.schedule.warmup_epochs:g} must be less than epochs {self.epochs}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _resizing_first(self) -> Self:
+        late = [trick.kind for trick in self.augment[1:] if trick.resizes]
+        if late:
+            raise ValueError(f"augment.{late[0]} takes images of any size, so it must stand first in augment")
+        return self

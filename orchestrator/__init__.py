@@ -1,0 +1,1 @@
+"""Where a job runs: Ray places it, MLflow tracks it."""

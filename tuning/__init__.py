@@ -1,0 +1,1 @@
+"""How often a job runs: searches over the fields of its spec."""
