@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from typing import Any, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic_core import CoreSchema
+
+
+def _make_strict(schema: Any) -> None:
+    """Strict numbers and booleans; ``strict=True`` in the config would refuse lists for tuples as well."""
+    if isinstance(schema, dict):
+        if schema.get("type") in ("int", "float", "bool"):
+            schema["strict"] = True
+        for inner in schema.values():
+            _make_strict(inner)
+    elif isinstance(schema, list | tuple):
+        for inner in schema:
+            _make_strict(inner)
 
 
 class Spec(BaseModel):
-    """A frozen pydantic model that refuses unknown keys.
+    """A frozen pydantic model that refuses unknown keys, text and booleans as numbers, and numbers as booleans.
 
-    A field's docstring is its description in the JSON Schema. Fields are addressed by dotted names; an entry of a list of
-    specs by its ``kind`` (``batch.mixup.alpha``), never by its index; a union by the field alone (``optimizer.lr``).
+    A field's docstring is its description in the JSON Schema. Fields are addressed by dotted names; an entry of a list
+    of specs by its ``kind`` (``batch.mixup.alpha``), never by its index; a union by the field alone (``optimizer.lr``).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
@@ -28,22 +41,30 @@ class Spec(BaseModel):
         Raises:
             pydantic.ValidationError: the changed spec is not valid.
         """
-        return type(self).model_validate(assign(self.model_dump(mode="json"), changes))
+        return type(self).model_validate(assign(self.model_dump(mode="json"), changes, type(self)))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """pydantic's hook: the schema by which it validates."""
+        schema = handler(source)
+        _make_strict(schema)
+        return schema
 
 
-def assign(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def assign(data: Mapping[str, Any], changes: Mapping[str, Any], spec: type[Spec] | None = None) -> dict[str, Any]:
     """Spec data with ``changes`` (dotted name -> value) applied; ``data`` itself is left alone.
 
     A changed ``kind`` starts that slot afresh, since the old kind's fields mean nothing to the new one. A name inside a
-    list of specs finds the entry of that kind, adds it where it is missing, and removes it when the value is None.
+    list of specs finds the entry of that kind, adds it where it is missing, and removes it when the value is None. What
+    ``data`` leaves out becomes a mapping, or a list where ``spec``, the class the data is for, has a list of specs.
     """
     result: dict[str, Any] = json.loads(json.dumps(data))
     for name in sorted(changes, key=lambda name: (name.split(".")[-1] != "kind", name.count("."))):
-        _assign(result, name.split("."), changes[name])
+        _assign(result, name.split("."), changes[name], [spec] if spec else [])
     return result
 
 
-def _assign(node: Any, path: list[str], value: Any) -> None:
+def _assign(node: Any, path: list[str], value: Any, specs: list[type[Spec]]) -> None:
     head, rest = path[0], path[1:]
     if isinstance(node, list):
         entry = next((entry for entry in node if isinstance(entry, dict) and entry.get("kind") == head), None)
@@ -54,7 +75,7 @@ def _assign(node: Any, path: list[str], value: Any) -> None:
             entry = {"kind": head}
             node.append(entry)
         if rest:
-            _assign(entry, rest, value)
+            _assign(entry, rest, value, specs)
         elif isinstance(value, dict):
             node[node.index(entry)] = {"kind": head, **value}
     elif not rest:
@@ -62,9 +83,20 @@ def _assign(node: Any, path: list[str], value: Any) -> None:
             node.clear()
         node[head] = value
     else:
+        inside = [
+            found for spec in specs if (field := spec.model_fields.get(head)) for found in _specs_in(field.annotation)
+        ]
         if not isinstance(node.get(head), dict | list):
-            node[head] = {}
-        _assign(node[head], rest, value)
+            node[head] = [] if any(listed for _, listed in inside) else {}
+        _assign(node[head], rest, value, [spec for spec, _ in inside])
+
+
+def _specs_in(annotation: Any, listed: bool = False) -> Iterator[tuple[type[Spec], bool]]:
+    """The spec classes that a field's annotation allows, each with whether it is an entry of a list."""
+    for inner in get_args(annotation):
+        yield from _specs_in(inner, listed or get_origin(annotation) in (tuple, list))
+    if get_origin(annotation) is None and isinstance(annotation, type) and issubclass(annotation, Spec):
+        yield annotation, listed
 
 
 def _leaves(prefix: str, node: Any) -> Iterator[tuple[str, Any]]:
