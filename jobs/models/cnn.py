@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import PositiveInt
@@ -27,7 +28,7 @@ class CNN(Model):
 
         layers: list[nn.Module] = []
         widths = (channels, self.width, 2 * self.width, 4 * self.width)
-        for before, after, stride in zip(widths, widths[1:], (1, 2, 2), strict=True):
+        for (before, after), stride in zip(pairwise(widths), (1, 2, 2), strict=True):
             layers.append(nn.Conv2d(before, after, 3, stride, 1, bias=not self.norm))
             layers += [nn.BatchNorm2d(after)] if self.norm else []
             layers.append(nn.ReLU(inplace=True))

@@ -1,0 +1,52 @@
+"""What the models of torchvision and timm share: a name, keyword arguments, and errors that say which is wrong."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import JsonValue, field_validator
+
+from jobs.models.model import Model
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Library(Model):
+    """A network of a library, by name, freshly initialised."""
+
+    reserved: ClassVar[dict[str, str]]
+    """Keyword arguments that a spec may not give, and why."""
+
+    name: str
+    """What the library calls the network."""
+    kwargs: dict[str, JsonValue] = {}  # noqa: RUF012 (pydantic copies defaults)
+    """Further keyword arguments of the network (image_size, drop_path_rate, ...)."""
+
+    @field_validator("kwargs")
+    @classmethod
+    def _nothing_reserved(cls, kwargs: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        for name in kwargs:
+            if name in cls.reserved:
+                raise ValueError(f"{name} {kwargs[name]!r} cannot be given here: {cls.reserved[name]}")
+        return kwargs
+
+    def _unknown(self, names: Iterable[str]) -> ValueError:
+        nearest = difflib.get_close_matches(self.name, list(names), 3, 0.5)
+        cure = f"the nearest names are {', '.join(nearest)}" if nearest else "see the library's list of models"
+        return ValueError(f"{self.kind} has no model {self.name!r}; {cure}")  # type: ignore[attr-defined]
+
+    def _make(self, create: Callable[..., nn.Module], **given: object) -> nn.Module:
+        try:
+            return create(self.name, **given, **self.kwargs)
+        except (TypeError, AssertionError) as error:
+            told = ", ".join(f"{name}={value!r}" for name, value in self.kwargs.items()) or "none"
+            message = f"{self.kind} {self.name} refuses model.kwargs ({told}): {error}"  # type: ignore[attr-defined]
+            raise ValueError(message) from error
+
+
+WEIGHTS = "networks start from fresh weights here; pretrained ones are not supported yet, so leave it out"
+DATA = "it follows from the data, so leave it out"
+ONE_OUTPUT = "a classifier must put out one tensor of logits, so leave it out"

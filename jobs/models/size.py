@@ -1,0 +1,113 @@
+"""How big a network is, found on torch's meta device: shapes are computed, nothing is allocated."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.utils.flop_counter import FlopCounterMode
+
+from jobs.models.model import Model
+
+_DTYPES = {2: torch.bfloat16, 4: torch.float32, 8: torch.float64}
+
+
+@dataclass(frozen=True)
+class Size:
+    """The size of a network on images of one size.
+
+    Attributes:
+        parameters: trainable and other parameters (numbers, not bytes).
+        buffers: numbers in buffers (BatchNorm's statistics).
+        activation_bytes: what autograd keeps for the backward pass of one batch, the input included.
+        flops_per_image: floating-point operations of the forward pass on one image; a multiplication and an addition
+            count as two, so this is twice the multiply-accumulates that papers often call FLOPs (ResNet-50: 8.2e9 here,
+            4.1 GFLOPs there).
+    """
+
+    parameters: int
+    buffers: int
+    activation_bytes: int
+    flops_per_image: int
+
+
+def measure(model: Model, classes: int, channels: int, size: int, batch: int, dtype_bytes: int) -> Size:
+    """The size of ``model`` in training.
+
+    Args:
+        model: spec of the network.
+        classes: number of classes.
+        channels: channels of the images.
+        size: height and width of the images in pixels.
+        batch: images a forward pass.
+        dtype_bytes: bytes of an activation: 2 (autocast: weights stay fp32, and their 16-bit copies count as
+            activations), 4 or 8.
+
+    Raises:
+        ValueError: the network cannot be built, cannot take such images, or puts out something else than logits.
+    """
+    network = _on_meta(model, classes, channels).to(_DTYPES[dtype_bytes])
+    x = torch.empty(batch, channels, size, size, device="meta", dtype=_DTYPES[dtype_bytes])
+    saved: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        saved[storage._cdata] = storage  # held, so that no later storage gets its address
+
+    flops = FlopCounterMode(display=False)
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda _: torch.empty(0)), flops:
+            logits = network(x)
+    except Exception as error:  # whatever a library's network raises on a size that does not fit it
+        images = f"{size}x{size} images of {channels} channels"
+        raise ValueError(f"model {model.model_dump(mode='json')} cannot take {images}: {error}") from error
+    shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if shape != (batch, classes):
+        raise ValueError(
+            f"model {model.model_dump(mode='json')} must put out logits of shape {(batch, classes)}, got {shape}"
+        )
+    tensors = [*network.parameters(), *network.buffers()]
+    own = {tensor.untyped_storage()._cdata for tensor in tensors}
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    kept = sum(storage.nbytes() for address, storage in saved.items() if address not in own)
+    return Size(
+        parameters=parameters,
+        buffers=sum(buffer.numel() for buffer in network.buffers()),
+        activation_bytes=kept + (2 * parameters if dtype_bytes == 2 else 0),
+        flops_per_image=flops.get_total_flops() // batch,
+    )
+
+
+def _on_meta(model: Model, classes: int, channels: int) -> nn.Module:
+    """The network, built with no parameter ever filled; the global generators are left alone.
+
+    ``torch.device("meta")`` would be too much: some networks (RegNet) compute their widths with small tensors. The few
+    that compute with their parameters (Swin V2 CR, ViTamin) are built in earnest, and their memory is given back.
+    """
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with _parameters_on_meta():
+                return model.build(classes, channels).to("meta")
+        except (NotImplementedError, RuntimeError):
+            return model.build(classes, channels).to("meta")
+
+
+@contextmanager
+def _parameters_on_meta() -> Iterator[None]:
+    thread = threading.get_ident()
+
+    def move(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
+        if parameter is None or parameter.is_meta or threading.get_ident() != thread:
+            return None
+        return nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+
+    handle = register_module_parameter_registration_hook(move)  # type: ignore[arg-type]  # its stub forgets the result
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,194 @@
+"""A trained network in a folder: ``model.safetensors`` (weights and buffers) and ``model.json`` (all else). No pickle.
+
+The JSON is written last and holds the checksum of the tensors, so half a model is never taken for a whole one. Any
+fsspec URL serves as the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+    from torch import nn
+
+FORMAT = 1
+_TENSORS, _META = "model.safetensors", "model.json"
+_BATCH = 128
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A trained classifier and what it needs to know of its images.
+
+    Attributes:
+        network: in eval mode, on the CPU; ``network.to(device)`` moves it, and ``predict`` follows.
+        classes: class names, in the order of the logits.
+        size: height and width in pixels of the images it was trained on.
+        channels: 1 or 3.
+        mean, std: per channel, of pixels scaled to 0 .. 1.
+        meta: all of ``model.json``.
+    """
+
+    network: nn.Module
+    classes: tuple[str, ...]
+    size: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    meta: Mapping[str, Any]
+
+    def predict(self, images: Sequence[Image] | NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Class probabilities, float32 ``(N, K)``.
+
+        Args:
+            images: PIL images of any size and mode, or uint8 ``(N, H, W, channels)``; they are converted, cropped and
+                resized to ``size`` as the images of the validation split were.
+
+        Raises:
+            ValueError: an array of another dtype or shape, or an image whose pixels have no defined range.
+        """
+        import numpy as np
+        import torch
+
+        weight = next(self.network.parameters())
+        probabilities = [np.empty((0, len(self.classes)), np.float32)]
+        with torch.inference_mode():
+            for start in range(0, len(images), _BATCH):
+                batch = torch.from_numpy(self._fitted(images[start : start + _BATCH])).to(weight.device)
+                logits = self.network(self._normalised(batch, weight.dtype))
+                probabilities.append(logits.softmax(1).to(torch.float32).cpu().numpy())
+        return np.concatenate(probabilities)
+
+    def _fitted(self, images: Sequence[Image] | NDArray[np.uint8]) -> NDArray[np.uint8]:
+        import numpy as np
+
+        from jobs.data.decode import fit, pixels
+
+        if isinstance(images, np.ndarray):
+            if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != self.channels:
+                raise ValueError(
+                    f"images must be uint8 of shape (N, height, width, {self.channels}), "
+                    f"got {images.dtype} of shape {images.shape}"
+                )
+            return np.stack([fit(image, self.size) for image in images])
+        return np.stack([fit(pixels(image, self.channels), self.size) for image in images])
+
+    def _normalised(self, batch: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        mean, std = (batch.new_tensor(each, dtype=dtype).view(1, -1, 1, 1) * 255 for each in (self.mean, self.std))
+        return (batch.permute(0, 3, 1, 2).to(dtype) - mean) / std
+
+
+def save(
+    path: str | PathLike[str],
+    model: nn.Module,
+    spec_json: Mapping[str, Any],
+    classes: Sequence[str],
+    preprocessing: Mapping[str, Any],
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a network to the folder ``path``.
+
+    Args:
+        path: folder or fsspec URL; made where it is missing.
+        model: the bare network (not under DDP, not compiled), as trained.
+        spec_json: the ``model`` part of the job spec, as JSON.
+        classes: class names, in the order of the logits.
+        preprocessing: ``size``, ``channels``, ``mean`` and ``std``, and whatever else describes it.
+        extra: further JSON to keep (metrics, run id), under its own names.
+
+    Raises:
+        ValueError: preprocessing or spec lacks something that ``load`` needs, or extra uses one of its names.
+    """
+    import fsspec
+    from safetensors.torch import save as serialise
+
+    from jobs.checkpoint import snapshot
+
+    missing = [name for name in ("size", "channels", "mean", "std") if name not in preprocessing]
+    if missing or "kind" not in spec_json:
+        raise ValueError(f"a stored model needs {', '.join(missing) or 'the kind of its spec'}, which is not given")
+    tensors = serialise(snapshot(model.state_dict()))
+    meta: dict[str, Any] = {
+        "format": FORMAT,
+        "model": dict(spec_json),
+        "classes": list(classes),
+        "preprocessing": dict(preprocessing),
+        "sha256": hashlib.sha256(tensors).hexdigest(),
+    }
+    clash = sorted(meta.keys() & (extra or {}).keys())
+    if clash:
+        raise ValueError(f"extra may not use the names {', '.join(clash)}: the format has them")
+    meta.update(extra or {})
+    text = json.dumps(meta, indent=2, allow_nan=False)
+    fs, folder = fsspec.core.url_to_fs(path)
+    fs.makedirs(folder, exist_ok=True)
+    fs.pipe_file(f"{folder}/{_TENSORS}", tensors)
+    fs.pipe_file(f"{folder}/{_META}", text.encode())
+
+
+def load(path: str | PathLike[str]) -> LoadedModel:
+    """The network in the folder ``path``, rebuilt from its spec, in eval mode on the CPU.
+
+    Raises:
+        FileNotFoundError: no model there.
+        ValueError: the folder is damaged, of another format, or its tensors are not those of the network it specifies.
+    """
+    import fsspec
+    import torch
+    from pydantic import TypeAdapter
+    from safetensors.torch import load as parse
+
+    from jobs.models import Model, ModelSpec
+
+    fs, folder = fsspec.core.url_to_fs(path)
+    meta = json.loads(fs.cat_file(f"{folder}/{_META}"))
+    if meta.get("format") != FORMAT:
+        raise ValueError(f"{path}/{_META} has format {meta.get('format')!r}, this version reads format {FORMAT}")
+    data = fs.cat_file(f"{folder}/{_TENSORS}")
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != meta["sha256"]:
+        raise ValueError(
+            f"{path}/{_TENSORS} has sha256 {digest}, but {_META} says {meta['sha256']}: it is damaged; copy it again"
+        )
+    tensors = parse(data)
+    spec: Model = TypeAdapter(ModelSpec).validate_json(json.dumps(meta["model"]))
+    told = meta["preprocessing"]
+    with torch.random.fork_rng(devices=[]):
+        network = spec.build(len(meta["classes"]), told["channels"])
+    _match(path, network.state_dict(), tensors)
+    if any(tensor.dtype == torch.float64 for tensor in tensors.values()):
+        network.to(torch.float64)
+    network.load_state_dict(tensors)
+    return LoadedModel(
+        network.eval(),
+        tuple(meta["classes"]),
+        told["size"],
+        told["channels"],
+        tuple(told["mean"]),
+        tuple(told["std"]),
+        meta,
+    )
+
+
+def _match(path: object, wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> None:
+    differences = [f"{name} is missing" for name in wanted if name not in found]
+    differences += [f"{name} is one too many" for name in found if name not in wanted]
+    differences += [
+        f"{name} has shape {tuple(found[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in found and found[name].shape != tensor.shape
+    ]
+    if differences:
+        more = f" and {len(differences) - 8} more" if len(differences) > 8 else ""
+        raise ValueError(
+            f"{path}/{_TENSORS} does not fit the network that {_META} specifies: {'; '.join(differences[:8])}{more}"
+        )

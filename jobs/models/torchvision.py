@@ -1,0 +1,47 @@
+"""Any classifier of torchvision, by name (``torchvision.models.list_models``)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from jobs.models.library import DATA, ONE_OUTPUT, WEIGHTS, Library
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_AUXILIARY = ("googlenet", "inception_v3")
+
+
+class Torchvision(Library):
+    """A network of torchvision, for images of 3 channels; GoogLeNet and Inception have no auxiliary classifiers."""
+
+    reserved: ClassVar[dict[str, str]] = {
+        **dict.fromkeys(("weights", "pretrained", "weights_backbone", "progress"), WEIGHTS),
+        "num_classes": DATA,
+        "aux_logits": ONE_OUTPUT,
+    }
+
+    kind: Literal["torchvision"] = "torchvision"
+
+    def build(self, classes: int, channels: int) -> nn.Module:
+        """A freshly initialised network.
+
+        Raises:
+            ValueError: no such name, refused kwargs, or images of other than 3 channels.
+        """
+        from torchvision import models
+
+        names = models.list_models(module=models)
+        if self.name not in names:
+            raise self._unknown(names)
+        if channels != 3:
+            raise ValueError(
+                f"torchvision's models take images of 3 channels, got {channels}; "
+                "set data.channels to 3, or take the model from timm or kind resnet"
+            )
+        given: dict[str, object] = {"weights": None, "num_classes": classes}
+        if self.name in _AUXILIARY:
+            given["aux_logits"] = False
+            if "init_weights" not in self.kwargs:
+                given["init_weights"] = True
+        return self._make(models.get_model, **given)
