@@ -5,8 +5,11 @@ from typing import Annotated
 from pydantic import Field
 
 from jobs.data.digits import Digits
+from jobs.data.image_folder import ImageFolder
+from jobs.data.parquet import Parquet
 from jobs.data.synthetic import Synthetic
+from jobs.data.torchvision import Torchvision
 
-DataSpec = Annotated[Digits | Synthetic, Field(discriminator="kind")]
+DataSpec = Annotated[Digits | ImageFolder | Parquet | Synthetic | Torchvision, Field(discriminator="kind")]
 
-__all__ = ["DataSpec", "Digits", "Synthetic"]
+__all__ = ["DataSpec", "Digits", "ImageFolder", "Parquet", "Synthetic", "Torchvision"]

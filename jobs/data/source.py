@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from annotated_types import Len
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
@@ -25,7 +25,9 @@ class Source(Spec):
     """1 for grey, 3 for colour; images of another mode are converted. None takes what the images have."""
     val_fraction: float = Field(0.1, gt=0, lt=1)
     """Share of train that is held out, stratified, as the validation split (where the source has none of its own)."""
-    split_seed: int = 0
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    """Share of all images that is held out, stratified, as the test split (where the source has none of its own)."""
+    split_seed: int = Field(0, ge=0, lt=2**32)
     """Seed of the stratified splits."""
     mean: Channels | None = None
     """Per-channel mean of pixels in 0 .. 1 that is subtracted; None measures it on the training split."""
@@ -37,6 +39,10 @@ class Source(Spec):
     """Processes a training worker that decode streamed images; None takes one a CPU of the worker."""
     max_corrupt: NonNegativeInt = 0
     """How many unreadable images may be skipped (each is named) before the job is refused."""
+
+    def absolute(self) -> Self:
+        """The spec with absolute paths, so that it means the same in another directory; most sources have none."""
+        return self
 
     @abstractmethod
     def open(self) -> Data:

@@ -1,0 +1,95 @@
+"""Where bytes become pixels: the only place that decodes, converts and sizes images.
+
+Conversions, by Pillow's mode:
+
+- grey: ``1``, ``L``, 16-bit (``I;16`` and its kin, and ``I`` where its values fit into 16 bits: 1/257, rounded).
+- colour: every other one. Palettes are looked up; CMYK, YCbCr, LAB and HSV go through Pillow's own conversion to RGB.
+- alpha (``LA``, ``RGBA``, ``PA``, a palette with a transparent entry): laid over white, as viewers show it.
+- grey where 3 channels are wanted is repeated; colour where 1 is wanted becomes ITU-R 601 luma.
+
+The first frame stands for an animation. EXIF orientation is not applied (as in torchvision and Hugging Face datasets),
+nor are colour profiles. Truncated images are refused rather than padded, and so is what exceeds Pillow's limit on
+decompression bombs.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+Pixels = NDArray[np.uint8]
+
+
+class UnreadableError(ValueError):
+    """An image that cannot be turned into pixels; the message is the reason.
+
+    Attributes:
+        passing: whether the storage failed rather than the image, so that another try may succeed.
+    """
+
+    def __init__(self, reason: str, passing: bool = False) -> None:
+        super().__init__(reason)
+        self.passing = passing
+
+
+def decode(data: bytes) -> Image.Image:
+    """The image that encoded ``data`` (JPEG, PNG, ...) holds, fully decoded.
+
+    Raises:
+        UnreadableError: it is empty, truncated, no image, or too large.
+    """
+    if not data:
+        raise UnreadableError("zero bytes")
+    try:
+        image = Image.open(io.BytesIO(data))
+        image.load()
+    except Exception as error:  # Pillow's plugins raise whatever comes up inside them
+        if isinstance(error, UnidentifiedImageError):
+            raise UnreadableError("not an image") from None
+        raise UnreadableError(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from error
+    return image
+
+
+def native_channels(image: Image.Image) -> int:
+    """1 for a grey image, 3 for a colour one."""
+    return 1 if image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16") else 3
+
+
+def pixels(image: Image.Image, channels: int) -> Pixels:
+    """The image as uint8 ``(h, w, channels)``, by the conversions above.
+
+    Raises:
+        UnreadableError: its pixels have no defined range (floating point, 32-bit).
+    """
+    if image.mode.startswith("I"):
+        image = _from_16_bit(image)
+    elif image.mode == "F":
+        raise UnreadableError("floating-point pixels have no defined range; convert the image to 8 or 16 bits")
+    if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    array = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    return array.reshape(*array.shape[:2], channels)
+
+
+def _from_16_bit(image: Image.Image) -> Image.Image:
+    values: NDArray[Any] = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise UnreadableError(f"32-bit pixels from {values.min()} to {values.max()}; convert the image to 8 or 16 bits")
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+def fit(image: Pixels, size: int) -> Pixels:
+    """The central square of an image ``(h, w, channels)``, as ``(size, size, channels)`` (bicubic, antialiased)."""
+    height, width, channels = image.shape
+    if height == width == size:
+        return image
+    side = min(height, width)
+    left, top = (width - side) / 2, (height - side) / 2
+    picture = Image.fromarray(image[..., 0] if channels == 1 else image)
+    picture = picture.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
+    return np.asarray(picture).reshape(size, size, channels)

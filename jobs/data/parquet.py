@@ -1,0 +1,169 @@
+"""Images in Parquet files as Hugging Face ``datasets`` lays them out, from disk, from storage, or by a hub name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+from pydantic import model_validator
+
+from jobs.data.cache import key
+from jobs.data.prepare import prepare
+from jobs.data.rows import BATCH_ROWS, ParquetTable, Rows, Table
+from jobs.data.sets import Data
+from jobs.data.source import Source
+
+Paths = str | tuple[str, ...] | None
+_HUB_NAMES = {"train": ("train",), "val": ("validation", "val", "valid", "dev"), "test": ("test",)}
+
+
+class Parquet(Source):
+    """Rows of encoded images and integer labels; class names from the metadata that Hugging Face writes.
+
+    What has no test split gets a stratified share of train; a hub data set with a validation split and no test split is
+    read as an image folder of that kind is: its validation split is the *test* split.
+    """
+
+    kind: Literal["parquet"] = "parquet"
+    train: Paths = None
+    """Path, glob, fsspec URL, or a list of them; ``~`` is expanded."""
+    val: Paths = None
+    """The same for the validation split; null holds it out of train."""
+    test: Paths = None
+    """The same for the test split; null holds it out of train."""
+    hub: str | None = None
+    """Name of a data set on the Hugging Face hub (or a folder that its library reads), instead of paths."""
+    hub_config: str | None = None
+    """Which configuration of it, where it has several."""
+    image_column: str = "image"
+    """Column of images: ``struct<bytes: binary, path: string>``, or binary."""
+    label_column: str = "label"
+    """Column of labels: integers that count the classes from 0."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.hub is not None and (self.train or self.val or self.test):
+            raise ValueError("give hub or paths (train, val, test), not both")
+        if self.hub is None and not self.train:
+            raise ValueError("give train (a path, glob or URL), or hub (a name on the Hugging Face hub)")
+        if self.val and not self.test:
+            raise ValueError(
+                "val is given but not test; name the files to report on test, and val is held out of train"
+            )
+        return self
+
+    def absolute(self) -> Self:
+        """With absolute paths; URLs are left alone."""
+        paths = {split: _each(getattr(self, split), _absolute) for split in ("train", "val", "test")}
+        return self.model_copy(update=paths)
+
+    def open(self) -> Data:
+        """Look at the files, convert them for random access, and read every image."""
+        tables = self._from_hub(self.hub) if self.hub is not None else self._from_paths()
+        for table in tables.values():
+            table.check()
+        names = {split: table.classes() for split, table in tables.items()}
+        if len({names[split] for split in names}) > 1:
+            raise ValueError(f"the splits name different classes: {'; '.join(f'{s}: {n}' for s, n in names.items())}")
+        stores = {split: Rows(table) for split, table in tables.items()}
+        classes, notes = names["train"], []
+        if classes is None:
+            classes = tuple(map(str, range(max(int(stores["train"].labels.max(initial=-1)) + 1, 1))))
+            notes = ["the files name no classes, so they are called by their numbers"]
+        for store in stores.values():
+            _check_labels(store, classes)
+        if absent := sorted(set(range(len(classes))) - set(np.unique(stores["train"].labels).tolist())):
+            raise ValueError(
+                f"of labels 0 to {len(classes) - 1}, {absent[:10]} ({', '.join(classes[n] for n in absent[:10])}) "
+                "have no images in train; number the classes without gaps, or add images"
+            )
+        return prepare(self, classes, stores, notes)
+
+    def _from_paths(self) -> dict[str, Table]:
+        given = {"train": self.train, "val": self.val, "test": self.test}
+        return {
+            split: ParquetTable.of(_files(split, paths), self.image_column, self.label_column)
+            for split, paths in given.items()
+            if paths
+        }
+
+    def _from_hub(self, name: str) -> dict[str, Table]:
+        try:
+            import datasets
+        except ImportError:
+            raise ValueError(
+                f"data.hub {name!r} needs Hugging Face datasets: pip install 'image-classification-orchestrator[hub]', "
+                "or download the Parquet files and give their paths as data.train and data.test"
+            ) from None
+        every = datasets.load_dataset(name, self.hub_config)
+        tables: dict[str, Table] = {}
+        for split, known in _HUB_NAMES.items():
+            if found := [candidate for candidate in known if candidate in every]:
+                tables[split] = HubTable(self.image_column, self.label_column, f"{name} {found[0]}", every[found[0]])
+        if "train" not in tables:
+            raise ValueError(f"{name} on the hub has no split called train; it has {', '.join(every)}")
+        return tables
+
+
+@dataclass(frozen=True)
+class HubTable(Table):
+    """A split of a Hugging Face data set, which lies on this machine once it is loaded."""
+
+    title: str = ""
+    rows: Any = None
+
+    def key(self) -> str:
+        """Of the library's own fingerprint of the rows."""
+        return key(self.title, self.rows._fingerprint, self.image, self.label)
+
+    def schema(self) -> Any:
+        """With the class names."""
+        return self.rows.features.arrow_schema
+
+    def batches(self) -> Iterator[Any]:
+        """In order."""
+        for table in self.rows.with_format("arrow").iter(BATCH_ROWS):
+            yield table.select([self.image, self.label]).combine_chunks().to_batches()[0]
+
+    def where(self, row: int) -> str:
+        """Split and row."""
+        return f"{self.title} row {row}"
+
+
+def _each(paths: Paths, change: Any) -> Paths:
+    return tuple(map(change, paths)) if isinstance(paths, tuple) else change(paths) if paths else paths
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+
+
+def _files(split: str, paths: Paths) -> list[str]:
+    """Every file that is meant, globs expanded in sorted order."""
+    import fsspec
+
+    files: list[str] = []
+    for path in (paths,) if isinstance(paths, str) else paths or ():
+        system, inside = fsspec.core.url_to_fs(_absolute(path))
+        found = sorted(system.glob(inside)) if any(mark in inside for mark in "*?[") else [inside]
+        found = [file for file in found if system.isfile(file)]
+        if not found:
+            folder = inside.rsplit("/", 1)[0]
+            there = [file.rsplit("/", 1)[-1] for file in sorted(system.glob(f"{folder}/*.parquet"))[:10]]
+            raise ValueError(
+                f"data.{split} {path!r} names no file; {folder} has {', '.join(there) or 'no .parquet files'}"
+            )
+        files += [system.unstrip_protocol(file) if "://" in path else file for file in found]
+    return files
+
+
+def _check_labels(store: Rows, classes: tuple[str, ...]) -> None:
+    outside = np.flatnonzero((store.labels < 0) | (store.labels >= len(classes)))
+    if len(outside):
+        raise ValueError(
+            f"{store.table.where(int(outside[0]))}: label {store.labels[outside[0]]} is not in 0 .. {len(classes) - 1} "
+            f"(and {len(outside) - 1} more such rows); number the {len(classes)} classes from 0, or label the rows"
+        )

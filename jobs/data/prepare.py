@@ -1,0 +1,161 @@
+"""From the stores of a source to the opened ``Data``: a pass over all images, splits, statistics, digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.data.decode import UnreadableError, native_channels
+from jobs.data.scan import Scan, scan
+from jobs.data.sets import Arrays, Data, Split
+from jobs.data.source import Source
+from jobs.data.split import divide
+from jobs.data.store import Store, Streamed
+
+logger = logging.getLogger(__name__)
+
+MEMORY_BYTES = 4 * 2**30
+"""``in_memory: auto`` decodes into memory what takes up to this many bytes as pixels, over all splits."""
+_STD_FLOOR = 1 / 255
+"""A channel that is constant (to within a grey level) is divided by this rather than by nothing."""
+
+
+def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store], notes: Sequence[str] = ()) -> Data:
+    """Open ``stores`` as ``source`` asks.
+
+    Args:
+        source: the common fields of the spec.
+        classes: names of the labels 0, 1, ...
+        stores: the source's own splits: ``train`` and perhaps ``val`` and ``test``.
+        notes: what the source itself has to tell.
+
+    Raises:
+        ValueError: too many images are unreadable, sizes or channels do not fit, a split or class is too small.
+    """
+    size, channels = _first(source, stores)
+    found = _scan(size, channels, source, stores)
+    if source.channels is None and channels == 1 and any((s.shapes[s.good, 2] == 3).any() for s in found.values()):
+        channels = 3
+        found = _scan(size, channels, source, stores)
+    notes = [*notes, *_skipped(source, stores, found)]
+    if source.size is None:
+        _one_size(size, stores, found)
+    good = {split: found[split].good for split in stores}
+    parts, more = divide({split: store.labels[good[split]] for split, store in stores.items()}, source, classes)
+    picks = {split: (of, good[of][index]) for split, (of, index) in parts.items()}
+    notes += [*more, *_leaks({split: found[of].hashes[index] for split, (of, index) in picks.items()})]
+    of, index = picks["train"]
+    mean, std = _statistics(source, channels, found[of].sums[index], size * size)
+
+    def split(name: str) -> Split:
+        of, index = picks[name]
+        kept = found[of].pixels
+        if kept is None:
+            return Streamed(stores[of], index, channels)
+        return Arrays(kept if len(index) == len(kept) else kept[index], stores[of].labels[index])
+
+    digest = hashlib.sha256(json.dumps([list(classes), size, channels]).encode())
+    for name in ("train", "val", "test"):
+        of, index = picks[name]
+        digest.update(f"{name} {len(index)}".encode())
+        digest.update(stores[of].labels[index].astype("<i8").tobytes() + found[of].hashes[index].tobytes())
+    return Data(
+        classes=tuple(classes),
+        channels=channels,
+        size=size,
+        mean=mean,
+        std=std,
+        digest=digest.hexdigest(),
+        train=split("train"),
+        val=split("val"),
+        test=split("test"),
+        notes=tuple(notes),
+    )
+
+
+def _first(source: Source, stores: Mapping[str, Store]) -> tuple[int, int]:
+    """Size and channels by the first image that can be read; later ones are held against it."""
+    if source.size and source.channels:
+        return source.size, source.channels
+    for store in stores.values():
+        for index in range(len(store)):
+            try:
+                image, _ = store.load(index)
+            except UnreadableError:
+                continue
+            if source.size is None and image.height != image.width:
+                raise ValueError(
+                    f"{store.name(index)} is {image.height} high and {image.width} wide, but images in their own size "
+                    "must be square; set data.size, to which they are then resized"
+                )
+            return source.size or image.height, source.channels or native_channels(image)
+    return source.size or 1, source.channels or 1
+
+
+def _scan(size: int, channels: int, source: Source, stores: Mapping[str, Store]) -> dict[str, Scan]:
+    total = sum(map(len, stores.values())) * size * size * channels
+    keep = total <= MEMORY_BYTES if source.in_memory == "auto" else source.in_memory
+    return {split: scan(store, size, channels, keep) for split, store in stores.items()}
+
+
+def _skipped(source: Source, stores: Mapping[str, Store], found: Mapping[str, Scan]) -> list[str]:
+    bad = [
+        f"{stores[split].name(i)}: {reason}" for split in stores for i, reason in sorted(found[split].errors.items())
+    ]
+    if len(bad) > source.max_corrupt:
+        shown = "".join(f"\n  {line}" for line in bad[:10]) + ("\n  ..." if len(bad) > 10 else "")
+        raise ValueError(
+            f"{len(bad)} of {sum(map(len, stores.values()))} images cannot be read:{shown}\n"
+            f"mend or remove them, or set data.max_corrupt (now {source.max_corrupt}) to {len(bad)} to skip them"
+        )
+    for line in bad:
+        logger.warning("skipped an image that cannot be read: %s", line)
+    return [f"skipped {len(bad)} images that cannot be read: " + "; ".join(bad[:10])] if bad else []
+
+
+def _one_size(size: int, stores: Mapping[str, Store], found: Mapping[str, Scan]) -> None:
+    for split, scanned in found.items():
+        shapes = scanned.shapes[scanned.good, :2]
+        odd = (shapes != size).any(1)
+        if odd.any():
+            where = stores[split].name(int(scanned.good[odd.argmax()]))
+            shape = "x".join(map(str, shapes[odd.argmax()]))
+            common = Counter(map(tuple, shapes.tolist())).most_common(3)
+            raise ValueError(
+                f"images differ in size: the first is {size}x{size}, {where} is {shape} "
+                f"(commonest in {split}: {', '.join(f'{h}x{w}' for (h, w), _ in common)}); set data.size, to which all "
+                "are then resized"
+            )
+
+
+def _leaks(hashes: Mapping[str, NDArray[np.uint8]]) -> list[str]:
+    """Say which splits share images, for then the score of the later one flatters."""
+    names = {split: set(rows.view("V16").ravel().tolist()) for split, rows in hashes.items()}
+    pairs = [("val", "train"), ("test", "train"), ("test", "val")]
+    shared = {(one, other): len(names[one] & names[other]) for one, other in pairs}
+    return [f"{n} images of {one} are also in {other}, byte for byte" for (one, other), n in shared.items() if n]
+
+
+def _statistics(
+    source: Source, channels: int, sums: NDArray[np.uint64], area: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of pixels in 0 .. 1, exact: the sums are integers."""
+    for name, given in (("mean", source.mean), ("std", source.std)):
+        if given is not None and len(given) != channels:
+            raise ValueError(
+                f"data.{name} has {len(given)} values, but the images have {channels} channels; give {channels}"
+            )
+    total, squares = sums.sum(0, dtype=np.uint64).tolist()
+    count = len(sums) * area
+    means = tuple(one / count / 255 for one in total)
+    # count * squares - total ** 2 in Python's integers: nothing cancels, however many pixels there are
+    stds = tuple(
+        max((count * two - one * one) ** 0.5 / count / 255, _STD_FLOOR) for one, two in zip(total, squares, strict=True)
+    )
+    return source.mean or means, source.std or stds

@@ -1,0 +1,227 @@
+"""Rows of image bytes and labels in one Arrow file that is mapped into memory, so that any row can be read at once.
+
+Parquet must be decompressed a row group at a time, which random access cannot afford. So a split is converted once,
+into ``ORCHESTRATOR_HOME/cache/arrow``; where that file is missing (another node, an emptied cache) it is made again.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from jobs.data.cache import atomic, cached, key
+from jobs.data.store import Encoded
+
+BATCH_ROWS = 128
+
+
+@dataclass(frozen=True)
+class Table(ABC):
+    """Where rows come from: something with an Arrow schema and record batches; picklable.
+
+    Attributes:
+        image: name of the column of images: ``struct<bytes: binary, path: string>``, or binary.
+        label: name of the column of labels: integers.
+    """
+
+    image: str
+    label: str
+
+    @abstractmethod
+    def key(self) -> str:
+        """Changes whenever the rows may have changed."""
+
+    @abstractmethod
+    def schema(self) -> Any:
+        """The Arrow schema, with the metadata that names the classes."""
+
+    @abstractmethod
+    def batches(self) -> Iterator[Any]:
+        """Record batches that have at least the two columns."""
+
+    @abstractmethod
+    def where(self, row: int) -> str:
+        """Row ``row`` for people."""
+
+    def check(self) -> None:
+        """Whether the columns are there, and of the right types.
+
+        Raises:
+            ValueError: they are not; with the columns that are.
+        """
+        import pyarrow as pa
+
+        schema = self.schema()
+        for what, name in (("image_column", self.image), ("label_column", self.label)):
+            if name not in schema.names:
+                near = difflib.get_close_matches(name, schema.names, 1, 0.3) or schema.names[:1]
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(
+                    f"{self.where(0)}: no column {name!r} (data.{what}); columns are {', '.join(schema.names)}{hint}"
+                )
+        image, label = schema.field(self.image).type, schema.field(self.label).type
+        inner = (
+            image.field("bytes").type if pa.types.is_struct(image) and image.get_field_index("bytes") >= 0 else image
+        )
+        if not (pa.types.is_binary(inner) or pa.types.is_large_binary(inner)):
+            raise ValueError(
+                f"{self.where(0)}: column {self.image!r} is {image}, not struct<bytes: binary, ...> or binary"
+            )
+        if not pa.types.is_integer(label):
+            raise ValueError(
+                f"{self.where(0)}: column {self.label!r} is {label}; labels must be integers, numbers of the classes"
+            )
+
+    def classes(self) -> tuple[str, ...] | None:
+        """Class names as Hugging Face ``datasets`` writes them into the schema; None where they are not there."""
+        raw = (self.schema().metadata or {}).get(b"huggingface")
+        if raw is None:
+            return None
+        features = json.loads(raw).get("info", {}).get("features", {})
+        names = (features.get(self.label) or {}).get("names")
+        if isinstance(names, dict):  # the form of dataset cards: {"0": "cat", "1": "dog"}
+            names = [names[number] for number in sorted(names, key=int)]
+        return tuple(map(str, names)) if names else None
+
+
+@dataclass(frozen=True)
+class ParquetTable(Table):
+    """Parquet files, local or wherever fsspec reaches.
+
+    Attributes:
+        files: their paths or URLs, in order.
+        counts: rows of each.
+        versions: what tells that a file was changed.
+    """
+
+    files: tuple[str, ...] = ()
+    counts: tuple[int, ...] = ()
+    versions: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def of(cls, files: Sequence[str], image: str, label: str) -> ParquetTable:
+        """Look at the files' footers.
+
+        Raises:
+            ValueError: one is missing, or no Parquet file.
+        """
+        import fsspec
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        counts, versions = [], []
+        for path in files:
+            system, inside = fsspec.core.url_to_fs(path)
+            try:
+                with system.open(inside, "rb") as file:
+                    counts.append(pq.ParquetFile(file).metadata.num_rows)
+                versions.append(str(system.checksum(inside)))
+            except (OSError, pa.ArrowInvalid) as error:
+                raise ValueError(f"{path} cannot be read as Parquet: {error}") from error
+        return cls(image, label, tuple(files), tuple(counts), tuple(versions))
+
+    def key(self) -> str:
+        """Of paths, columns, and the files' sizes and times."""
+        return key(self.files, self.versions, self.image, self.label)
+
+    def schema(self) -> Any:
+        """Of the first file."""
+        return self._schema(self.files[0])
+
+    def check(self) -> None:
+        """All files must agree."""
+        super().check()
+        first = self.schema()
+        for path in self.files[1:]:
+            other = self._schema(path)
+            for name in (self.image, self.label):
+                if name not in other.names or other.field(name).type != first.field(name).type:
+                    raise ValueError(
+                        f"column {name!r} of {path} is missing or not {first.field(name).type}, as in {self.files[0]}"
+                    )
+
+    def _schema(self, path: str) -> Any:
+        import fsspec
+        import pyarrow.parquet as pq
+
+        with fsspec.open(path, "rb") as file:
+            return pq.read_schema(file)
+
+    def batches(self) -> Iterator[Any]:
+        """File by file."""
+        import fsspec
+        import pyarrow.parquet as pq
+
+        for path in self.files:
+            with fsspec.open(path, "rb") as file:
+                yield from pq.ParquetFile(file).iter_batches(BATCH_ROWS, columns=[self.image, self.label])
+
+    def where(self, row: int) -> str:
+        """File and row in it."""
+        begins = np.cumsum((0, *self.counts))
+        file = int(np.searchsorted(begins[1:], row, side="right"))
+        return (
+            f"{self.files[min(file, len(self.files) - 1)]} row {row - begins[file] if file < len(self.files) else row}"
+        )
+
+
+class Rows(Encoded):
+    """The rows of a table, converted on first use."""
+
+    def __init__(self, table: Table) -> None:
+        self.table, self.stamp, self._mapped = table, table.key(), None
+        self.labels = self._columns()["label"].to_numpy().astype(np.int64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the map, which belongs to the process."""
+        return {**self.__dict__, "_mapped": None}
+
+    def encoded(self, index: int) -> bytes:
+        """The bytes in the row, or none."""
+        scalar = self._columns()["image"][index]
+        return scalar.as_py() if scalar.is_valid else b""
+
+    def name(self, index: int) -> str:
+        """File, row, and the path that the row gives."""
+        path = self._columns()["path"][index].as_py()
+        return self.table.where(index) + (f" ({path})" if path else "")
+
+    def _columns(self) -> Any:
+        import pyarrow as pa
+
+        if self._mapped is None:
+            path = cached("arrow", self.table.key(), ".arrow")
+            try:
+                self._mapped = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+            except (OSError, pa.ArrowInvalid):
+                with atomic(path) as beside:
+                    _convert(self.table, str(beside))
+                self._mapped = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        return self._mapped
+
+
+def _convert(table: Table, path: str) -> None:
+    import pyarrow as pa
+
+    schema = pa.schema({"image": pa.large_binary(), "path": pa.string(), "label": pa.int64()})
+    row = 0
+    with pa.OSFile(path, "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        for batch in table.batches():
+            image, label = batch.column(table.image), batch.column(table.label)
+            if label.null_count:
+                first = int(np.flatnonzero(label.is_null().to_numpy(zero_copy_only=False))[0])
+                raise ValueError(f"{table.where(row + first)}: {table.label!r} is null; label the row or remove it")
+            paths = pa.nulls(len(batch), pa.string())
+            if pa.types.is_struct(image.type):
+                names = [image.type.field(number).name for number in range(image.type.num_fields)]
+                parts = dict(zip(names, image.flatten(), strict=True))
+                image, paths = parts["bytes"], parts["path"].cast(pa.string()) if "path" in parts else paths
+            columns = [image.cast(pa.large_binary()), paths, label.cast(pa.int64())]
+            writer.write_batch(pa.record_batch(columns, schema=schema))
+            row += len(batch)

@@ -1,0 +1,149 @@
+"""One pass over every image before training: what cannot be read, what the images are, and their pixels where asked.
+
+So N is fixed and exact, and what a run saw has a digest. The findings, and pixels decoded for memory, are kept under
+``ORCHESTRATOR_HOME/cache`` (``scan/*.npz``, ``decoded/*.npy``), keyed by the store's stamp and the way of decoding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+
+from jobs.data.cache import atomic, cached, key
+from jobs.data.decode import Pixels, UnreadableError, fit, native_channels, pixels
+from jobs.data.store import Store
+
+logger = logging.getLogger(__name__)
+
+_FORMAT = 1
+"""Raise it when a change here or in ``decode`` makes earlier findings wrong."""
+_CHUNK_BYTES = 4 * 2**20
+_SMALL_PIXELS = 96 * 96
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What was found.
+
+    Attributes:
+        errors: reasons, by index, of the images that cannot be read; the rows below mean nothing there.
+        shapes: int32 ``(N, 3)``: height, width and channels of the images as stored.
+        hashes: uint8 ``(N, 16)``: what identifies the image's content.
+        sums: uint64 ``(N, 2, channels)``: sum of the sized image's pixel values, and of their squares.
+        pixels: uint8 ``(N, size, size, channels)``, perhaps read-only; None where not asked for.
+    """
+
+    errors: dict[int, str]
+    shapes: NDArray[np.int32]
+    hashes: NDArray[np.uint8]
+    sums: NDArray[np.uint64]
+    pixels: Pixels | None
+
+    @property
+    def good(self) -> NDArray[np.int64]:
+        """Indices of the readable images, in order."""
+        good = np.ones(len(self.shapes), bool)
+        good[list(self.errors)] = False
+        return np.flatnonzero(good)
+
+
+def scan(store: Store, size: int, channels: int, keep: bool) -> Scan:
+    """Read, decode, convert and size every image once, or take what an earlier pass over the same files found.
+
+    Args:
+        store: the images.
+        size: height and width in pixels that the model is fed.
+        channels: 1 or 3.
+        keep: whether the pixels are wanted.
+    """
+    name = key(_FORMAT, PIL.__version__, type(store).__name__, store.stamp, len(store), size, channels)
+    if store.stamp is not None and (known := _recall(name, keep)) is not None:
+        return known
+    logger.info("reading each of %d images once", len(store))
+    count = len(store)
+    found = Scan(
+        errors={},
+        shapes=np.zeros((count, 3), np.int32),
+        hashes=np.zeros((count, 16), np.uint8),
+        sums=np.zeros((count, 2, channels), np.uint64),
+        pixels=np.zeros((count, size, size, channels), np.uint8) if keep else None,
+    )
+    step = max(1, min(256, _CHUNK_BYTES // (size * size * channels)))
+    passing: list[int] = []
+
+    def chunk(start: int) -> None:
+        stop = min(start + step, count)
+        sized = np.zeros((stop - start, size, size, channels), np.uint8)
+        for index in range(start, stop):
+            try:
+                image, identity = store.load(index)
+                found.shapes[index] = image.height, image.width, native_channels(image)
+                sized[index - start] = fit(pixels(image, channels), size)
+            except UnreadableError as error:
+                found.errors[index] = str(error)
+                passing.extend([index] if error.passing else [])
+                continue
+            found.hashes[index] = np.frombuffer(hashlib.blake2b(identity, digest_size=16).digest(), np.uint8)
+        for channel in range(channels):
+            plane = sized[..., channel].reshape(stop - start, -1).astype(np.uint32)
+            found.sums[start:stop, 0, channel] = plane.sum(1, dtype=np.uint64)
+            found.sums[start:stop, 1, channel] = (plane * plane).sum(1, dtype=np.uint64)
+        if found.pixels is not None:
+            found.pixels[start:stop] = sized
+
+    with ThreadPoolExecutor(1 if _small(store) else _cpus()) as pool:
+        for _ in pool.map(chunk, range(0, count, step)):
+            pass  # raises what a thread raised
+    if store.stamp is None or passing:  # a storage that failed may recover without any file changing
+        return found
+    return _remember(name, found)
+
+
+def _small(store: Store) -> bool:
+    """Whether the first image is so small that Pillow spends its time in Python, where threads wait for each other."""
+    try:
+        image, _ = store.load(0)
+    except (UnreadableError, IndexError):
+        return False
+    return image.width * image.height <= _SMALL_PIXELS
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _recall(name: str, keep: bool) -> Scan | None:
+    """What an earlier pass left; None where it left nothing, or nothing whole."""
+    try:
+        with np.load(cached("scan", name, ".npz"), allow_pickle=False) as file:
+            errors = {int(index): reason for index, reason in json.loads(str(file["errors"])).items()}
+            kept: Any = np.load(cached("decoded", name, ".npy"), mmap_mode="r", allow_pickle=False) if keep else None
+            return Scan(
+                errors, file["shapes"], file["hashes"], file["sums"], None if kept is None else np.asarray(kept)
+            )
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
+
+
+def _remember(name: str, found: Scan) -> Scan:
+    """Keep the findings; the result's pixels are then a map of the file, so that memory holds them once only."""
+    try:
+        if found.pixels is not None:
+            with atomic(cached("decoded", name, ".npy")) as path:
+                np.save(path, found.pixels, allow_pickle=False)
+        with atomic(cached("scan", name, ".npz")) as path:
+            np.savez(path, errors=json.dumps(found.errors), shapes=found.shapes, hashes=found.hashes, sums=found.sums)
+    except OSError as error:
+        logger.warning("cannot keep what was found about the data, so it is read again next time: %s", error)
+        return found
+    return _recall(name, found.pixels is not None) or found
