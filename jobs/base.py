@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
@@ -32,7 +32,10 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     def flatten(self) -> dict[str, Any]:
-        """Every field under its dotted name; the values are JSON scalars or lists of them."""
+        """Every field under its dotted name; the values are JSON scalars, lists of them or empty mappings.
+
+        An entry of a list of specs that has no fields is True under its kind.
+        """
         return dict(_leaves("", self.model_dump(mode="json")))
 
     def override(self, changes: Mapping[str, Any]) -> Self:
@@ -55,13 +58,30 @@ def assign(data: Mapping[str, Any], changes: Mapping[str, Any], spec: type[Spec]
     """Spec data with ``changes`` (dotted name -> value) applied; ``data`` itself is left alone.
 
     A changed ``kind`` starts that slot afresh, since the old kind's fields mean nothing to the new one. A name inside a
-    list of specs finds the entry of that kind, adds it where it is missing, and removes it when the value is None. What
-    ``data`` leaves out becomes a mapping, or a list where ``spec``, the class the data is for, has a list of specs.
+    list of specs finds the entry of that kind, adds it where it is missing, and removes it when the value is None; the
+    value True leaves its fields as they are. What ``data`` leaves out becomes a mapping, or a list where ``spec``, the
+    class the data is for, has a list of specs.
+
+    Raises:
+        ValueError: an entry of a list of specs is set to something else than its fields, True or None.
     """
     result: dict[str, Any] = json.loads(json.dumps(data))
-    for name in sorted(changes, key=lambda name: (name.split(".")[-1] != "kind", name.count("."))):
+    for name in _in_order(changes):
         _assign(result, name.split("."), changes[name], [spec] if spec else [])
     return result
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    """The names as they come, but a slot before its fields, and its kind before the others."""
+    ranks: dict[str, int] = {}
+    places: dict[str, list[int]] = {}
+    for name in names:
+        path = name.split(".")
+        prefixes = (".".join(path[: length + 1]) for length in range(len(path)))
+        places[name] = [
+            ranks.setdefault(prefix, 0 if prefix.endswith(".kind") else len(ranks) + 1) for prefix in prefixes
+        ]
+    return sorted(places, key=places.__getitem__)
 
 
 def _assign(node: Any, path: list[str], value: Any, specs: list[type[Spec]]) -> None:
@@ -78,6 +98,10 @@ def _assign(node: Any, path: list[str], value: Any, specs: list[type[Spec]]) -> 
             _assign(entry, rest, value, specs)
         elif isinstance(value, dict):
             node[node.index(entry)] = {"kind": head, **value}
+        elif value is not True:
+            raise ValueError(
+                f"{head} stands in a list of specs: give it fields, true to add it or null to remove it, got {value!r}"
+            )
     elif not rest:
         if head == "kind" and node.get("kind") != value:
             node.clear()

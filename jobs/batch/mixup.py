@@ -1,14 +1,14 @@
 """mixup (Zhang et al., arXiv 1710.09412): ``x = lam x_i + (1 - lam) x_j``, targets likewise, lam ~ Beta(alpha, alpha).
 
-One lambda a batch, partners by a random permutation, as in the authors' code. The permutation is drawn before lambda, and
-lambda by the inverse CDF of one uniform, so the same place of the run with another alpha mixes the same pairs.
+One lambda a batch, partners by a random permutation, as in the authors' code. The permutation is drawn before lambda,
+and lambda by the inverse CDF of one uniform, so the same place of the run with another alpha mixes the same pairs.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import NonNegativeInt, PositiveFloat
+from pydantic import Field, NonNegativeInt
 
 from jobs.batch.trick import At, BatchTrick
 
@@ -25,8 +25,8 @@ class Mixup(BatchTrick):
     """Mix every image and its target with those of a random partner of its part of the batch."""
 
     kind: Literal["mixup"] = "mixup"
-    alpha: PositiveFloat = 0.2
-    """Shape of the symmetric Beta distribution that lambda is drawn from."""
+    alpha: float = Field(0.2, ge=1e-4, le=1e4)
+    """Shape of the symmetric Beta distribution that lambda is drawn from; far outside these bounds it overflows."""
     off_epochs: NonNegativeInt = 0
     """Number of last epochs that train without mixing."""
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class At:
-    """Where the run is: ``epoch`` and ``step`` from 0, ``part`` of the global batch, ``epochs`` and ``steps`` in all."""
+    """Where the run is: ``epoch``, ``step`` from 0, ``part`` of the global batch, ``epochs`` and ``steps`` in all."""
 
     epoch: int
     step: int
