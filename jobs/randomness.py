@@ -12,7 +12,6 @@ the number of loader workers, so two workers draw what one worker with two accum
 from __future__ import annotations
 
 import hashlib
-import random
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,15 +33,17 @@ def generator(*words: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(key(*words))
 
 
-def seed_global(*words: int | str) -> None:
-    """Seed torch (CPU and CUDA), NumPy and Python from ``words``; for what draws from global generators."""
-    import numpy
+def seed_global(*words: int | str, device: torch.device | None = None) -> None:
+    """Seed torch's global generators of the CPU and of ``device`` from ``words``; dropout and initialisation draw from them.
+
+    Not ``torch.manual_seed``: where CUDA is absent or asleep, that formats a stack trace for every call.
+    """
     import torch
 
     seed = key(*words)
-    torch.manual_seed(seed)
-    numpy.random.seed(seed % 2**32)
-    random.seed(seed)
+    torch.default_generator.manual_seed(seed)
+    if device is not None and device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def order(seed: int, epoch: int, samples: int) -> torch.Tensor:
@@ -91,7 +92,8 @@ def _signed(word: int) -> int:
 
 def _shift(word: torch.Tensor, bits: int) -> torch.Tensor:
     """Logical right shift of int64, whose own shift drags the sign along."""
-    return (word >> bits) & (2 ** (64 - bits) - 1)
+    shifted: torch.Tensor = (word >> bits) & (2 ** (64 - bits) - 1)
+    return shifted
 
 
 def _mix(word: torch.Tensor) -> torch.Tensor:

@@ -48,11 +48,16 @@ class Report(Protocol):
     """What the loop calls. Rank 0 alone passes records and progress; a call must never wait for a network.
 
     A checkpoint is passed by rank 0 at steps on which all ranks agree. The answer of rank 0 is carried to the others by
-    the loop, so implementations need no communication of their own.
+    the loop, so implementations need no communication of their own. Facts are what was found out or chosen on the way
+    (precision, device): they become tags of the run.
     """
 
     def __call__(
-        self, records: Sequence[Record] = (), checkpoint: State | None = None, progress: Progress | None = None
+        self,
+        records: Sequence[Record] = (),
+        checkpoint: State | None = None,
+        progress: Progress | None = None,
+        facts: Mapping[str, str] | None = None,
     ) -> Verdict:
         """Take what is passed; tell the loop to go on or to stop at the next step on which all ranks agree."""
         ...
@@ -66,7 +71,11 @@ class Keep:
         self.checkpoints: list[State] = []
 
     def __call__(
-        self, records: Sequence[Record] = (), checkpoint: State | None = None, progress: Progress | None = None
+        self,
+        records: Sequence[Record] = (),
+        checkpoint: State | None = None,
+        progress: Progress | None = None,
+        facts: Mapping[str, str] | None = None,
     ) -> Verdict:
         """Remember records and checkpoints."""
         self.records.extend(records)
@@ -83,7 +92,11 @@ class Print:
     """Prints one line an epoch; what ``torchrun -m jobs.train`` uses."""
 
     def __call__(
-        self, records: Sequence[Record] = (), checkpoint: State | None = None, progress: Progress | None = None
+        self,
+        records: Sequence[Record] = (),
+        checkpoint: State | None = None,
+        progress: Progress | None = None,
+        facts: Mapping[str, str] | None = None,
     ) -> Verdict:
         """Print the records of an epoch on one line."""
         shown = [record for record in records if "recall/" not in record.name]

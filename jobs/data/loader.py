@@ -1,0 +1,137 @@
+"""From an opened data source to the batches of the loop: this rank's parts of every global batch, augmented, on its device."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from jobs import precision
+from jobs.augment import Augmentation
+from jobs.data.decode import fit
+from jobs.data.sets import Arrays, Data, Split, Stored
+from jobs.place import Place
+from jobs.randomness import SampleDraws, order
+from jobs.spec import JobSpec
+from jobs.steps import Steps
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+_RESIDENT_SHARE = 0.25
+"""Share of a GPU's free memory that a split in memory may take there; a larger one is copied batch by batch."""
+
+
+class Loader:
+    """Feeds one rank.
+
+    Images in memory are picked, augmented and normalised as whole batches on the device; a split that a GPU can hold lives
+    there. Streamed ones are decoded and augmented one at a time in loader processes. Both give the same pixels, for
+    draws are a function of the sample (``jobs.randomness``).
+    """
+
+    def __init__(self, spec: JobSpec, data: Data, place: Place, steps: Steps) -> None:
+        self.spec, self.data, self.place, self.steps = spec, data, place, steps
+        self.dtype = precision.dtype(spec)
+        device = place.device
+        self._shift = torch.tensor(data.mean, dtype=self.dtype, device=device).view(1, -1, 1, 1) * 255
+        self._scale = 1 / (torch.tensor(data.std, dtype=self.dtype, device=device).view(1, -1, 1, 1) * 255)
+        self._feeds: dict[int, _Memory | _Stream] = {}
+
+    def epoch(self, epoch: int, done: int) -> Iterator[tuple[int, Iterator[tuple[int, torch.Tensor, torch.Tensor]]]]:
+        """The updates of an epoch from update ``done`` on: ``(update of the epoch, its parts)``.
+
+        A part is ``(number, x, labels)``: float ``(n, C, H, W)`` and int64 ``(n,)`` on the device.
+        """
+        accumulation, size = self.spec.accumulation, self.spec.batch_size
+        parts = range(self.place.rank * accumulation, (self.place.rank + 1) * accumulation)
+        visit = order(self.spec.seed.data, epoch, len(self.data.train))
+        picks = [
+            visit[step * size + part * self.steps.part :][: self.steps.part]
+            for step in range(done, self.steps.per_epoch)
+            for part in parts
+        ]
+        batches = self._feed(self.data.train).batches(picks, epoch, augment=self.spec.augment)
+        for step in range(done, self.steps.per_epoch):
+            yield step, ((part, self._input(images), labels) for part, (images, labels) in zip(parts, batches))  # noqa: B905
+
+    def scoring(self, split: Split) -> Iterator[Batch]:
+        """This rank's share of a split, unpadded: inputs ``(n, C, H, W)`` and labels ``(n,)``, on the device."""
+        mine = torch.arange(self.place.rank, len(split), self.place.world)
+        picks = list(mine.split(self.spec.evaluation.batch_size)) if len(mine) else []
+        for images, labels in self._feed(split).batches(picks, 0, augment=()):
+            yield self._input(images), labels
+
+    def _input(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalised float ``(n, C, H, W)`` of uint8 ``(n, H, W, C)``; that view is channels_last as it stands."""
+        x = images.permute(0, 3, 1, 2).to(self.dtype)
+        if not self.spec.channels_last:
+            x = x.contiguous()
+        return x.sub_(self._shift).mul_(self._scale)
+
+    def _feed(self, split: Split) -> _Memory | _Stream:
+        if id(split) not in self._feeds:
+            kind = _Memory if isinstance(split, Arrays) else _Stream
+            self._feeds[id(split)] = kind(split, self)  # type: ignore[arg-type]
+        return self._feeds[id(split)]
+
+
+class _Memory:
+    def __init__(self, split: Arrays, loader: Loader) -> None:
+        self.loader, device = loader, loader.place.device
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            self.images, self.labels = torch.from_numpy(split.images), torch.from_numpy(split.labels)
+        if device.type == "cuda" and self.images.nbytes < _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
+            self.images, self.labels = self.images.to(device), self.labels.to(device)
+
+    def batches(self, picks: Sequence[torch.Tensor], epoch: int, augment: Sequence[Augmentation]) -> Iterator[Batch]:
+        device, size = self.loader.place.device, self.loader.data.size
+        for pick in picks:
+            index = pick.to(self.images.device, non_blocking=True)
+            images, labels = self.images[index], self.labels[index]
+            if images.device != device:
+                images, labels = (t.pin_memory().to(device, non_blocking=True) for t in (images, labels))
+            draws = SampleDraws(self.loader.spec.seed.data, epoch, index.to(device, non_blocking=True))
+            for trick in augment:
+                images = trick(images, draws, size)
+            yield images, labels
+
+
+class _Stream:
+    def __init__(self, split: Stored, loader: Loader) -> None:
+        self.split, self.loader = split, loader
+        workers = loader.spec.data.loader_workers
+        self.workers = math.ceil(loader.spec.resources.cpus_per_worker) if workers is None else workers
+
+    def batches(self, picks: Sequence[torch.Tensor], epoch: int, augment: Sequence[Augmentation]) -> Iterator[Batch]:
+        device = self.loader.place.device
+        loader: DataLoader[Any] = DataLoader(
+            _Decoded(self.split, epoch, tuple(augment), self.loader.spec.seed.data, self.loader.data.size),
+            batch_sampler=[pick.tolist() for pick in picks],
+            num_workers=min(self.workers, len(picks), os.cpu_count() or 1),
+            pin_memory=device.type == "cuda",
+        )
+        for images, labels in loader:
+            yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+
+
+class _Decoded(Dataset[tuple[torch.Tensor, int]]):
+    """Decoded, sized and augmented images of a split, one at a time."""
+
+    def __init__(self, split: Stored, epoch: int, augment: tuple[Augmentation, ...], seed: int, size: int) -> None:
+        self.split, self.epoch, self.augment, self.seed, self.size = split, epoch, augment, seed, size
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        image: np.ndarray[Any, np.dtype[np.uint8]] = self.split.read(index)
+        if not (self.augment and self.augment[0].resizes):
+            image = fit(image, self.size)
+        images = torch.from_numpy(image)[None]
+        draws = SampleDraws(self.seed, self.epoch, torch.tensor([index]))
+        for trick in self.augment:
+            images = trick(images, draws, self.size)
+        return images[0], int(self.split.labels[index])

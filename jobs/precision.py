@@ -1,0 +1,63 @@
+"""Arithmetic and memory layout of a run: what ``auto`` means here, autocast, loss scaling."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from jobs.spec import JobSpec
+
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def resolve(spec: JobSpec, device: torch.device) -> JobSpec:
+    """The spec with every ``auto`` of the arithmetic replaced by what it is on this device.
+
+    ``precision``: bf16 where the processor computes in it (CUDA, or a CPU with AMX or AVX-512 BF16), else fp32.
+    ``channels_last``: NHWC, which is the faster layout for convolutions in all but double precision.
+    """
+    changes: dict[str, object] = {}
+    if spec.precision == "auto":
+        changes["precision"] = "bf16" if _has_bf16(device) else "fp32"
+    if spec.channels_last == "auto":
+        changes["channels_last"] = spec.precision != "fp64"
+    return spec.model_copy(update=changes)
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def dtype(spec: JobSpec) -> torch.dtype:
+    """The dtype of weights and inputs: float64 for fp64, else float32 (autocast does the rest)."""
+    return torch.float64 if spec.precision == "fp64" else torch.float32
+
+
+def autocast(spec: JobSpec, device: torch.device) -> torch.autocast:
+    """The autocast context of the forward pass; it does nothing for fp32 and fp64."""
+    return torch.autocast(device.type, _AUTOCAST.get(spec.precision), enabled=spec.precision in _AUTOCAST)
+
+
+def scaler(spec: JobSpec, device: torch.device) -> torch.amp.GradScaler:
+    """Dynamic loss scaling for fp16 (Micikevicius et al., arXiv 1710.03740); it passes everything through otherwise."""
+    return torch.amp.GradScaler(device.type, enabled=spec.precision == "fp16")
+
+
+@contextlib.contextmanager
+def backends(spec: JobSpec, device: torch.device) -> Iterator[None]:
+    """Set torch's global switches for the run and put them back afterwards.
+
+    With ``deterministic`` on CUDA, ``CUBLAS_WORKSPACE_CONFIG=:4096:8`` must be in the process's environment.
+    """
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(spec.deterministic and device.type == "cuda")
+    torch.backends.cudnn.benchmark = not spec.deterministic
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]

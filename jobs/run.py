@@ -1,0 +1,209 @@
+"""A run under way: network, optimizer, average, counters; what the loop acts on and a checkpoint holds."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any
+
+import torch
+
+from jobs import precision
+from jobs.checkpoint import State, snapshot
+from jobs.data.sets import Data
+from jobs.ema import Average
+from jobs.place import Place
+from jobs.randomness import seed_global
+from jobs.report import Record
+from jobs.spec import JobSpec
+from jobs.steps import Steps
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss became NaN or infinite; the message says when, at which learning rate, and what was last seen."""
+
+
+class Run:
+    """Everything that changes while a job trains.
+
+    Attributes:
+        step: updates done.
+        losses: float64 ``(updates an epoch,)`` on the device: this rank's mean loss of each update of the epoch under way.
+        records: what was reported so far (rank 0).
+        best: highest validation top-1 so far and the epoch (from 1) it was reached in.
+        stale_epochs: epochs since it rose.
+    """
+
+    def __init__(self, spec: JobSpec, data: Data, place: Place, steps: Steps) -> None:
+        self.spec, self.place, self.steps = spec, place, steps
+        seed_global(spec.seed.init, "init", device=place.device)
+        network = spec.model.build(len(data.classes), data.channels).to(place.device, precision.dtype(spec))
+        self.network = network.to(memory_format=torch.channels_last) if spec.channels_last else network
+        self.average = Average(spec.ema, self.network) if spec.ema else None
+        self.trained = torch.compile(place.wrap(self.network)) if spec.compile else place.wrap(self.network)
+        self.optimizer = spec.optimizer.build(p for p in self.network.parameters() if p.requires_grad)
+        self.scaler = precision.scaler(spec, place.device)
+        self.losses = torch.zeros(steps.per_epoch, dtype=torch.float64, device=place.device)
+        self.step = 0
+        self.records: list[Record] = []
+        self.best: tuple[float, int] = (-1.0, 0)
+        self.best_weights: dict[str, torch.Tensor] | None = None
+        self.stale_epochs = 0
+        self._spent_s, self._began = 0.0, time.monotonic()
+
+    @property
+    def evaluated(self) -> torch.nn.Module:
+        """The network that is scored and kept: the average where there is one."""
+        return self.average.network if self.average else self.network
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds of training so far, over all resumptions."""
+        return self._spent_s + time.monotonic() - self._began
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the update that comes next."""
+        update = min(self.step + 1, self.steps.total)
+        return self.spec.optimizer.lr * self.spec.schedule(update, self.steps.total, self.steps.per_epoch)
+
+    def autocast(self) -> torch.autocast:
+        """The autocast context of a forward pass."""
+        return precision.autocast(self.spec, self.place.device)
+
+    def accumulate(self, part: int) -> contextlib.AbstractContextManager[None]:
+        """Context of one part's forward and backward pass: gradients are exchanged after the last part of an update."""
+        last = (part + 1) % self.spec.accumulation == 0
+        if last or not self.place.distributed:
+            return contextlib.nullcontext()
+        return self.trained.no_sync()  # type: ignore[no-any-return, operator]
+
+    def update(self, lr: float) -> None:
+        """One optimizer step with the gradients at hand."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        if self.spec.optimizer.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.spec.optimizer.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        if self.average is not None:
+            self.average.update(self.step)
+
+    def settle(self, x: torch.Tensor) -> None:
+        """One forward and backward pass that leaves no trace, before the first update.
+
+        DDP lays its gradient buckets out anew after its first backward pass, and where a gradient lies decides in which
+        order three or more ranks add it up. With this, a resumed run adds in the order of one that was never stopped.
+        """
+        if not self.place.distributed:
+            return
+        kept = [buffer.clone() for buffer in self.network.buffers()]
+        seed_global("settle", device=self.place.device)
+        with self.autocast():
+            loss = self.trained(torch.zeros_like(x)).float().sum()
+        loss.backward()
+        self.optimizer.zero_grad(set_to_none=True)
+        for buffer, value in zip(self.network.buffers(), kept, strict=True):
+            buffer.copy_(value)
+
+    def judge(self, top1: float, epoch: int) -> None:
+        """Take in the validation top-1 of an epoch (from 1), keeping the weights where ``select`` asks for the best."""
+        delta = self.spec.early_stopping.min_delta if self.spec.early_stopping else 0.0
+        self.stale_epochs = 0 if top1 > self.best[0] + delta else self.stale_epochs + self.spec.evaluation.every_epochs
+        if top1 > self.best[0]:
+            self.best = (top1, epoch)
+            if self.spec.select == "best":
+                self.best_weights = {name: value.clone() for name, value in self.evaluated.state_dict().items()}
+
+    def finished(self) -> str | None:
+        """Why the run is at its end (``epochs``, ``early_stopping``, ``budget``), or None."""
+        if self.step >= self.steps.total:
+            return "epochs"
+        patience = self.spec.early_stopping.patience_epochs if self.spec.early_stopping else None
+        if patience is not None and self.stale_epochs >= patience:
+            return "early_stopping"
+        hours = self.spec.budget.hours
+        return "budget" if hours is not None and self.spent_s >= hours * 3600 else None
+
+    def select(self) -> torch.nn.Module:
+        """The network with the weights that ``select`` names, ready to be tested and kept."""
+        if self.best_weights is not None:
+            self.evaluated.load_state_dict(self.best_weights)
+        return self.evaluated
+
+    def epoch_losses(self) -> torch.Tensor:
+        """Mean loss over all ranks at each update of the epoch under way, float64 on the CPU.
+
+        Raises:
+            NonFiniteLossError: one of them is not finite; all ranks raise alike.
+        """
+        done = self.step - (self.step - 1) // self.steps.per_epoch * self.steps.per_epoch if self.step else 0
+        losses = self.losses.clone()
+        self.place.sum(losses)
+        means = (losses[:done] / self.place.world).cpu()
+        bad = (~means.isfinite()).nonzero()
+        if len(bad):
+            first = self.step - done + int(bad[0]) + 1
+            rate = self.spec.optimizer.lr * self.spec.schedule(first, self.steps.total, self.steps.per_epoch)
+            finite = means[: int(bad[0])]
+            loss = f"loss {finite[-1]:.4g} one update before" if len(finite) else "no finite loss in this epoch"
+            latest = {record.name: record.value for record in self.records}
+            seen = ", ".join(f"{name} {latest[name]:.4g}" for name in ("train/loss", "val/top1") if name in latest)
+            raise NonFiniteLossError(
+                f"loss is {means[int(bad[0])]} at update {first} of {self.steps.total} (lr {rate:.4g}); {loss}"
+                f"{'; last epoch: ' + seen if seen else ''}. Lower optimizer.lr, lengthen schedule.warmup_epochs, "
+                f"set optimizer.clip_norm, or use a wider precision than {self.spec.precision}"
+            )
+        return means
+
+    def state(self) -> State | None:
+        """The run as it stands; on rank 0 alone, but all ranks must call.
+
+        Raises:
+            NonFiniteLossError: there is nothing worth saving.
+        """
+        self.epoch_losses()
+        losses = self.losses.clone()
+        self.place.sum(losses)
+        if self.place.rank:
+            return None
+        tree: dict[str, Any] = {
+            "spec": self.spec.model_dump(mode="json"),
+            "network": self.network.state_dict(),
+            "average": self.average.network.state_dict() if self.average else None,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "losses": losses,
+            "records": [[record.name, record.step, record.value, record.time] for record in self.records],
+            "best": list(self.best),
+            "best_weights": self.best_weights,
+            "stale_epochs": self.stale_epochs,
+            "spent_s": self.spent_s,
+        }
+        return State(self.step, snapshot(tree))
+
+    def load(self, state: State) -> None:
+        """Become what ``state`` says."""
+        tree = state.tree
+        self.step = state.step
+        self.network.load_state_dict(tree["network"])
+        if self.average is not None:
+            self.average.network.load_state_dict(tree["average"])
+        self.optimizer.load_state_dict(tree["optimizer"])
+        for parameter, values in self.optimizer.state.items():  # in the layout that the optimizer itself gives them
+            for name, value in values.items():
+                if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                    values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        self.scaler.load_state_dict(tree["scaler"])
+        if self.place.rank == 0:
+            self.losses.copy_(tree["losses"])
+        self.records = [Record(*record) for record in tree["records"]]
+        self.best = (float(tree["best"][0]), int(tree["best"][1]))
+        if tree["best_weights"] is not None:
+            device = self.place.device
+            self.best_weights = {name: value.to(device) for name, value in tree["best_weights"].items()}
+        self.stale_epochs = int(tree["stale_epochs"])
+        self._spent_s, self._began = float(tree["spent_s"]), time.monotonic()
