@@ -98,7 +98,12 @@ class Parquet(Source):
                 f"data.hub {name!r} needs Hugging Face datasets: pip install 'image-classification-orchestrator[hub]', "
                 "or download the Parquet files and give their paths as data.train and data.test"
             ) from None
-        every = datasets.load_dataset(name, self.hub_config)
+        try:
+            every = datasets.load_dataset(name, self.hub_config)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"data.hub {name!r} cannot be loaded: {error}; check the name, the network and HF_TOKEN"
+            ) from error
         tables: dict[str, Table] = {}
         for split, known in _HUB_NAMES.items():
             if found := [candidate for candidate in known if candidate in every]:

@@ -42,8 +42,7 @@ def stratified(
         smallest = len(present) / len(labels)
         raise ValueError(
             f"{what} {fraction:g} of {len(labels)} images holds out {held} and leaves {len(labels) - held}, but each "
-            f"side needs one of each of {len(present)} classes; "
-            + (f"take {smallest:.3g} to {1 - smallest:.3g}" if smallest <= 0.5 else "add images")
+            f"side needs one of each of {len(present)} classes; take {smallest:.3g} to {1 - smallest:.3g}"
         )
     rest, out = train_test_split(np.arange(len(labels)), test_size=held, stratify=labels, random_state=seed)
     return np.sort(rest).astype(np.int64), np.sort(out).astype(np.int64)

@@ -1,0 +1,70 @@
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """An ORCHESTRATOR_HOME of the test's own."""
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def cifar10_parquet():
+    """The folder with CIFAR-10's train.parquet and test.parquet."""
+    folder = Path(os.environ.get("CIFAR10_PARQUET") or ROOT.parent / "shared" / "data" / "cifar10")
+    if not (folder / "train.parquet").is_file():
+        message = f"CIFAR-10 is not in {folder}: set CIFAR10_PARQUET to the folder of train.parquet and test.parquet"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cifar_rows(cifar10_parquet):
+    """The first 400 rows of CIFAR-10's test split, as an Arrow table in the Hugging Face layout."""
+    return pq.read_table(cifar10_parquet / "test.parquet").slice(0, 400).combine_chunks()
+
+
+@pytest.fixture(scope="session")
+def digit_pngs():
+    """200 real digits as ``(class name, encoded PNG of 16x16 grey pixels)``."""
+    raw = load_digits()
+    images = np.rint(raw.images[:200] * (255 / 16)).astype(np.uint8)
+    return [
+        (f"digit {label}", encoded(Image.fromarray(image).resize((16, 16), Image.Resampling.BICUBIC)))
+        for image, label in zip(images, raw.target[:200], strict=True)
+    ]
+
+
+def encoded(image, kind="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def fill(folder, images, start=0):
+    """Write ``(class name, bytes)`` as files ``class/0000.png``."""
+    for number, (name, data) in enumerate(images, start):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name / f"{number:04d}.png").write_bytes(data)
+    return folder
+
+
+def with_columns(table, **columns):
+    """The table with columns replaced, and its metadata kept."""
+    for name, values in columns.items():
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, pa.field(name, values.type), values)
+    return table
