@@ -101,7 +101,7 @@ def test_labels_that_are_listed_nowhere_are_asked_for(tmp_path):
         folder = tmp_path / "2021_train_mini" / f"0000{number}_Animalia_a_b_c_d_e_f{digit}"
         folder.mkdir(parents=True)
         for image in range(20):
-            Image.fromarray(PIXELS[LABELS == digit][image]).save(folder / f"{image:02d}.png")
+            Image.fromarray(PIXELS[digit == LABELS][image]).save(folder / f"{image:02d}.png")
     data = Torchvision(name="INaturalist", root=str(tmp_path), options={"version": "2021_train_mini"}).open()
     assert data.classes == ("0", "1", "2")
     assert sorted(np.bincount(data.train.labels)) == [14, 14, 15]
