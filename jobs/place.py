@@ -90,37 +90,34 @@ class Agreement:
         self._group = dist.new_group(backend="gloo") if place.distributed else None
         self._pending: tuple[Any, torch.Tensor] | None = None
         self._next, self._last = 0, (0, time.monotonic())
-        self._stop = False
+        self._word = 0
 
     def due(self, step: int) -> bool:
         """Whether :meth:`exchange` does anything at this step; the same on all ranks."""
         return step >= self._next
 
-    def exchange(self, step: int, stop: bool) -> bool:
-        """Whether any rank had asked to stop when the last exchange was started.
+    def exchange(self, step: int, word: int) -> int:
+        """The largest word of any rank when the last exchange was started; the same on all ranks.
 
         Args:
-            step: updates done; all ranks call at the same ones.
-            stop: whether this rank asks to stop.
+            step: updates done; all ranks call at the same ones, those that are :meth:`due`.
+            word: what this rank has to say; 0 is nothing.
         """
-        if step < self._next:
-            return False
+        distance = 1
         if self._pending is not None:
             work, words = self._pending
             if work is not None:
                 work.wait()
-            self._stop, distance = bool(words[0]), int(words[1])
-        else:
-            distance = 1
+            self._word, distance = int(words[0]), int(words[1])
         since = time.monotonic() - self._last[1]
         rate = (step - self._last[0]) / since if since > 0 else 0.0
         self._last = (step, time.monotonic())
         wish = min(1000, max(1, round(rate * self.seconds))) if self.place.rank == 0 else 0
-        words = torch.tensor([int(stop), wish])
+        words = torch.tensor([word, wish])
         work = dist.all_reduce(words, dist.ReduceOp.MAX, group=self._group, async_op=True) if self._group else None
         self._pending = (work, words)
         self._next = step + distance
-        return self._stop
+        return self._word
 
     def close(self) -> None:
         """Finish the exchange under way, so that the process group can be torn down."""
@@ -130,12 +127,13 @@ class Agreement:
 
 
 @contextlib.contextmanager
-def process_group(device: torch.device) -> Iterator[None]:
+def process_group(use_gpu: bool | None = None) -> Iterator[None]:
     """The process group torchrun asks for by its environment; none where ``WORLD_SIZE`` is absent or 1."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    cuda = torch.cuda.is_available() if use_gpu is None else use_gpu
+    dist.init_process_group("nccl" if cuda else "gloo")
     try:
         yield
     finally:

@@ -104,3 +104,33 @@ class Print:
             values = "  ".join(f"{record.name} {record.value:.4g}" for record in shown)
             print(f"epoch {shown[0].step}: {values}", flush=True)
         return CONTINUE
+
+
+class Files(Print):
+    """Prints, and stores checkpoints under a folder or URL.
+
+    Args:
+        url: fsspec URL of the run's folder.
+        keep: how many of the newest checkpoints stay.
+    """
+
+    def __init__(self, url: str, keep: int) -> None:
+        from jobs.checkpoint import Store
+
+        self.store = Store(f"{url}/checkpoints", keep)
+
+    def __call__(
+        self,
+        records: Sequence[Record] = (),
+        checkpoint: State | None = None,
+        progress: Progress | None = None,
+        facts: Mapping[str, str] | None = None,
+    ) -> Verdict:
+        """Print the records; start to store the checkpoint."""
+        if checkpoint is not None:
+            self.store.save(checkpoint)
+        return super().__call__(records)
+
+    def close(self) -> None:
+        """Wait until everything is stored."""
+        self.store.wait()

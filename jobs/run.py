@@ -92,8 +92,8 @@ class Run:
         if self.average is not None:
             self.average.update(self.step)
 
-    def settle(self, x: torch.Tensor) -> None:
-        """One forward and backward pass that leaves no trace, before the first update.
+    def settle(self, shape: tuple[int, int, int, int]) -> None:
+        """One forward and backward pass that leaves no trace, before the first update, on inputs of that shape.
 
         DDP lays its gradient buckets out anew after its first backward pass, and where a gradient lies decides in which
         order three or more ranks add it up. With this, a resumed run adds in the order of one that was never stopped.
@@ -102,8 +102,9 @@ class Run:
             return
         kept = [buffer.clone() for buffer in self.network.buffers()]
         seed_global("settle", device=self.place.device)
+        x = torch.zeros(shape, dtype=precision.dtype(self.spec), device=self.place.device)
         with self.autocast():
-            loss = self.trained(torch.zeros_like(x)).float().sum()
+            loss = self.trained(x).float().sum()
         loss.backward()
         self.optimizer.zero_grad(set_to_none=True)
         for buffer, value in zip(self.network.buffers(), kept, strict=True):

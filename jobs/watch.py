@@ -11,11 +11,11 @@ class Watch:
     On a GPU the copy runs behind the kernels and is read once it has arrived; on a CPU it is there at once.
     """
 
-    def __init__(self, losses: torch.Tensor) -> None:
+    def __init__(self, losses: torch.Tensor, done: int = 0) -> None:
         self.losses = losses
         self.finite = True
         self.latest = float("nan")
-        self._seen = 0
+        self._seen = done
         self._host: torch.Tensor | None = None
         self._arrived: torch.cuda.Event | None = None
 
