@@ -42,6 +42,7 @@ class Progress:
     epochs: int
     loss: float
     images_per_s: float
+    batch_size: int
 
 
 class Report(Protocol):

@@ -172,7 +172,7 @@ def _word(run: Run, watch: Watch, report: Report, rate: float) -> int:
     if run.place.rank:
         return GO_ON
     epoch = min(run.step // run.steps.per_epoch, run.spec.epochs - 1)
-    progress = Progress(run.step, run.steps.total, epoch + 1, run.spec.epochs, watch.latest, rate)
+    progress = Progress(run.step, run.steps.total, epoch + 1, run.spec.epochs, watch.latest, rate, run.spec.batch_size)
     if report(progress=progress) is STOP:
         return LEAVE
     return END if run.finished() == "budget" else GO_ON

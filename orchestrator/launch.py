@@ -143,7 +143,9 @@ def _fit(
     box: dict[str, Any] = {}
     thread = threading.Thread(target=lambda: box.update(_trainer(spec, name, folder, data, recorder)), daemon=True)
     signals: list[int] = []
-    handlers = {number: signal.signal(number, lambda n, _: signals.append(n)) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {
+        number: signal.signal(number, lambda n, _: signals.append(n)) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         thread.start()
         seen, told = 0, False

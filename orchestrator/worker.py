@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -67,7 +66,6 @@ def ray_train_worker(config: dict[str, Any]) -> dict[str, Any]:
     from jobs.run import NonFiniteLossError
     from jobs.train import keep_model, train
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what an interrupt means
     spec = JobSpec.model_validate_json(config["spec"])
     os.environ.setdefault("LOCAL_RANK", str(ray.train.get_context().get_local_rank()))
     place = Place.current(bool(spec.resources.use_gpu))

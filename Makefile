@@ -1,0 +1,25 @@
+# make demo | test | lint | bench ; each sets everything up first, which is nothing to do when that is current
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.PHONY: setup demo test lint
+
+setup: .venv/current
+
+.venv/current: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed; name it with make PYTHON=..." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[search,dev]' --constraint constraints.txt
+	touch $@
+
+demo: setup
+	$(BIN)/orchestrator train jobs/recipes/digits.yaml
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports

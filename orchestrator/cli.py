@@ -1,0 +1,182 @@
+"""The command line: parse, call, print."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from jobs import specfile
+from jobs.base import Spec
+from jobs.spec import JobSpec
+from orchestrator.home import default_uri, home
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+Overrides = Annotated[list[str], typer.Option("--set", "-s", metavar="NAME=VALUE", help="Override by dotted name.")]
+SpecPath = Annotated[Path, typer.Argument(help="YAML file of the job.")]
+
+
+def build(kinds: Mapping[str, type[Spec]]) -> typer.Typer:
+    """The application, for these kinds of spec by name."""
+    app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    runs = typer.Typer(no_args_is_help=True, help="What is stored, how big it is, and how to get rid of it.")
+    app.add_typer(runs, name="runs")
+    app.command()(train)
+    app.command()(plan)
+    app.command()(ui)
+    app.command()(sync)
+    runs.command("list")(runs_list)
+    runs.command("rm")(runs_rm)
+    runs.command("gc")(runs_gc)
+
+    @app.command()
+    def schema(kind: Annotated[str, typer.Argument(help=" or ".join(kinds))]) -> None:
+        """Print the JSON Schema of a kind of spec, for editors."""
+        from jobs.spec_schema import schema
+
+        if kind not in kinds:
+            fail(f"there is no spec called {kind}; there is {', '.join(kinds)}", 2)
+        print(json.dumps(schema(kinds[kind]), indent=2))
+
+    return app
+
+
+def fail(message: object, code: int) -> None:
+    """Say what is wrong, on standard error, and exit."""
+    err.print(str(message), markup=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def read(path: Path, overrides: list[str]) -> JobSpec:
+    """The job in a file; a wrong one is shown and exits 2."""
+    try:
+        return specfile.read(path, JobSpec, overrides)
+    except specfile.SpecError as error:
+        fail(error, 2)
+        raise
+
+
+def train(
+    spec: SpecPath,
+    set_: Overrides = [],  # noqa: B006
+    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on from a run's newest sound checkpoint.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Let Ray talk.")] = False,
+) -> None:
+    """Train a job, here or on the cluster of RAY_ADDRESS."""
+    job = read(spec, set_)
+    from orchestrator import launch, runs
+    from orchestrator.progress import Display
+
+    try:
+        name = runs.find(resume).name if resume else None
+        with Display(out, job) as display:
+            result = launch.train(job, name, display, verbose)
+    except ValueError as error:
+        fail(error, 2)
+        return
+    table = Table(title=f"{result.run}: {result.status}", title_justify="left")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for metric, value in sorted(result.metrics.items()):
+        table.add_row(metric, f"{value:.4f}")
+    if result.metrics:
+        out.print(table)
+    out.print(f"run      {result.run} ({result.status}: {result.ended_by})", markup=False, soft_wrap=True)
+    if result.behind:
+        out.print(f"tracking {result.behind} events are not in MLflow yet; ship them with: orchestrator sync")
+    if result.status == "KILLED":
+        out.print(f"resume   orchestrator train {spec} --resume {result.run}", soft_wrap=True)
+        raise typer.Exit(130)
+    if result.status == "FAILED":
+        raise typer.Exit(1)
+    out.print(f"model    {home() / 'runs' / result.run / 'model'}", soft_wrap=True)
+    out.print("compare  orchestrator ui")
+
+
+def plan(spec: SpecPath, set_: Overrides = []) -> None:  # noqa: B006
+    """Dry run: the resolved spec, updates, learning-rate curve, workers and memory; exits 1 if it cannot fit."""
+    from orchestrator.plan import plan
+
+    job = read(spec, set_)
+    try:
+        lines, fits = plan(job)
+    except ValueError as error:
+        fail(error, 2)
+        return
+    print(specfile.dump(job))
+    for name, text in lines.items():
+        out.print(f"{name:<12} {text}", markup=False, soft_wrap=True)
+    if not fits:
+        raise typer.Exit(1)
+
+
+def ui(
+    port: Annotated[int, typer.Option(help="TCP port on the loopback interface.")] = 5000,
+) -> None:
+    """Open MLflow's UI over the store, on loopback."""
+    out.print(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--backend-store-uri", default_uri(), "--artifacts-destination", (home() / "artifacts").as_uri()]
+    try:
+        code = subprocess.run(command, env=environment, check=False, cwd=home()).returncode
+    except KeyboardInterrupt:
+        return
+    raise typer.Exit(code)
+
+
+def sync() -> None:
+    """Ship what a dead tracking server left in the journals."""
+    from orchestrator.tracking.sync import sync
+
+    results = sync(home())
+    for result in results:
+        out.print(f"{result.run}: {result.shipped} shipped, {result.left} left {result.error or ''}", markup=False)
+    if any(result.left for result in results):
+        raise typer.Exit(1)
+
+
+def runs_list() -> None:
+    """List the runs."""
+    import time
+
+    from orchestrator import runs
+
+    table = Table("run", "status", "started", "epochs", "val/top1", "test/top1", "size")
+    for run in runs.list_runs():
+        values: list[Any] = [run.name, run.status, time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started))]
+        scores = ["" if top is None else f"{top:.4f}" for top in (run.val_top1, run.test_top1)]
+        table.add_row(*values, f"{run.epochs}/{run.epochs_in_all or '?'}", *scores, size_text(run.size.total))
+    out.print(table)
+
+
+def runs_rm(run: Annotated[str, typer.Argument(help="Name of the run.")]) -> None:
+    """Delete a run, here and in MLflow."""
+    from orchestrator import runs
+
+    try:
+        out.print(f"{run}: {size_text(runs.remove(run))} freed")
+    except ValueError as error:
+        fail(error, 2)
+
+
+def runs_gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Delete the checkpoints of finished runs."""
+    from orchestrator import runs
+
+    for freed in runs.gc(dry_run=dry_run):
+        out.print(f"{size_text(freed.bytes):>10}  {freed.path}  {freed.why}", markup=False, soft_wrap=True)
+
+
+def size_text(size: int) -> str:
+    """Bytes as a person reads them."""
+    return f"{size / 2**20:,.1f} MB"
