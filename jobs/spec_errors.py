@@ -248,12 +248,15 @@ def _missing(shape: Shape, data: Any, spot: _Spot, error: ErrorDetails) -> Findi
 
 
 def _bad_kind(shape: Shape, data: Any, spot: _Spot, error: ErrorDetails) -> Finding:
-    kinds, kind = list(shape.choices(shape.fitting(spot.node, spot.value))), str(spot.value["kind"])
+    kinds, kind = list(shape.choices(shape.fitting(spot.node, spot.value))), spot.value["kind"]
+    if not isinstance(kind, str):
+        what = f"{dotted(data, spot.path)}.kind must be {any_of(kinds)}, got {shown(kind)}"
+        return Finding((*spot.path, "kind"), "value", what)
     slot = dotted(data, spot.path[:-1] if isinstance(spot.path[-1], int) else spot.path)
     homes = [home for home, known, _ in shape.kinds if kind in known]
     near = f"did you mean {near}?" if (near := _near(kind, kinds)) else ""
     cure = f"{kind} is a kind of {any_of(homes)}" if homes else near
-    what = f"{slot} has no kind {shown(spot.value['kind'])}; it has {', '.join(kinds)}"
+    what = f"{slot} has no kind {shown(kind)}; it has {', '.join(kinds)}"
     return Finding((*spot.path, "kind"), "value", what, (cure,) if cure else ())
 
 

@@ -6,6 +6,7 @@ Only what a spec can hold is taken: mappings with text keys, lists, text, number
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +68,11 @@ class Flaw:
     cure: str = ""
 
 
+def split(text: str) -> list[str]:
+    """The lines of a text as YAML 1.2 counts them; ``str.splitlines`` knows more line breaks."""
+    return re.split(r"\r\n|\n|\r", text)
+
+
 def kind_of(entry: Any) -> Any:
     """The kind of a list's entry, None where it has none."""
     return entry.get("kind") if isinstance(entry, dict) else None
@@ -79,7 +85,7 @@ def parse(text: str) -> tuple[Tree | None, list[Flaw]]:
         node = yaml.compose(text)
     except ReaderError as error:
         before = text[: error.position]
-        mark = Mark(before.count("\n") + 1, len(before) - before.rfind("\n"))
+        mark = Mark(len(split(before)), len(split(before)[-1]) + 1)
         return None, [Flaw(mark, f"character U+{ord(text[error.position]):04X} may not stand in YAML", "delete it")]
     except MarkedYAMLError as error:
         return None, [_syntax(error)]
@@ -88,7 +94,7 @@ def parse(text: str) -> tuple[Tree | None, list[Flaw]]:
     if node is None:
         return None, []
     flaws: list[Flaw] = []
-    return _tree(node, yaml.constructor, text.splitlines(), flaws, ()), flaws
+    return _tree(node, yaml.constructor, split(text), flaws, ()), flaws
 
 
 def _syntax(error: MarkedYAMLError) -> Flaw:

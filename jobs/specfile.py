@@ -16,7 +16,7 @@ from ruamel.yaml.representer import SafeRepresenter
 from jobs.base import Spec, assign
 from jobs.spec_errors import Finding, Problem, SpecError, dotted, findings, guess_name
 from jobs.spec_schema import Shape, any_of, schema, shown
-from jobs.spec_yaml import Mark, Tree, kind_of, parse
+from jobs.spec_yaml import Mark, Tree, kind_of, parse, split
 
 __all__ = ["Problem", "SpecError", "dump", "read", "schema"]
 
@@ -37,7 +37,7 @@ def read(path: str | Path, cls: type[S], overrides: Sequence[str] = ()) -> S:
     """
     text = _text(Path(path))
     tree, flaws = parse(text)
-    lines = text.splitlines()
+    lines = split(text)
     problems = [
         Problem(flaw.what, "", str(path), flaw.mark, _line(lines, flaw.mark), (flaw.cure,) if flaw.cure else ())
         for flaw in flaws
@@ -110,9 +110,9 @@ def _text(path: Path) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        before = raw[: error.start].decode("utf-8-sig")
-        mark = Mark(before.count("\n") + 1, len(before) - before.rfind("\n"))
-        line = _line(raw.decode("utf-8-sig", "replace").splitlines(), mark)
+        before = split(raw[: error.start].decode("utf-8-sig"))
+        mark = Mark(len(before), len(before[-1]) + 1)
+        line = _line(split(raw.decode("utf-8-sig", "replace")), mark)
         what = f"byte 0x{raw[error.start]:02x} is not UTF-8"
         raise SpecError([Problem(what, "", str(path), mark, line, ("save the file as UTF-8",))]) from None
 

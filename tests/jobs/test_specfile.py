@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,14 @@ batch_size: 64
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+
+
+def test_problems_carry_their_parts() -> None:
+    error = refusal("optimizer: {kind: sgd, lr: 1}\nepochs: 0\n", cls=Small)
+    (problem,) = error.problems
+    assert problem.mark is not None
+    assert (problem.source, problem.name, problem.mark.line, problem.mark.column) == ("x.yaml", "epochs", 2, 9)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
 def test_files_that_cannot_be_read() -> None:
