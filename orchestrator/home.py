@@ -1,0 +1,23 @@
+"""Where everything a run writes lives: ``ORCHESTRATOR_HOME``, else ``~/.orchestrator``; never the current directory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def home() -> Path:
+    """The folder of all runs, caches and the tracking database; made, for its owner only, where it is missing."""
+    folder = Path(os.environ.get("ORCHESTRATOR_HOME") or "~/.orchestrator").expanduser().absolute()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def run_folder(name: str) -> Path:
+    """Where the run called ``name`` keeps its spec, journal, checkpoints, model and figures; not made here."""
+    return home() / "runs" / name
+
+
+def default_uri() -> str:
+    """Where MLflow keeps runs if their spec names no place: MLFLOW_TRACKING_URI, else SQLite under :func:`home`."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
