@@ -1,7 +1,9 @@
 """Everything a run is at a step, as safetensors and JSON: no pickle, and never half a checkpoint taken for a whole one.
 
-A checkpoint is a folder ``step_000000123`` with ``tensors.safetensors`` and ``state.json``. The JSON is written last and
-holds the checksums of both, so a checkpoint whose writer was killed, or whose disk lied, is told from a sound one by reading
+A checkpoint is a folder ``step_000000123`` with ``tensors.safetensors`` and ``state.json``. The JSON is
+written last and
+holds the checksums of both, so a checkpoint whose writer was killed, or whose disk lied, is told from a sound
+one by reading
 it. Any fsspec URL serves as a store: a local folder, ``s3://``, ``gs://``.
 """
 

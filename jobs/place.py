@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ class Place:
 
     rank: int = 0
     world: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @classmethod
     def current(cls, use_gpu: bool | None = None) -> Place:
@@ -81,13 +81,14 @@ class Agreement:
     """Lets all ranks act on rank 0's word at the same step, without making any step wait.
 
     Every few steps a one-word all-reduce is started in the background over gloo and read at the next such step, when it
-    has long ended. Rank 0 picks the distance so that it is about half a second and sends it along, which keeps the cost out
+    has long ended. Rank 0 picks the distance so that it is about half a second and sends it along, which keeps
+    the cost out
     of sight for fast steps and the answer prompt for slow ones.
     """
 
     def __init__(self, place: Place, seconds: float = 0.5) -> None:
         self.place, self.seconds = place, seconds
-        self._group = dist.new_group(backend="gloo") if place.distributed else None
+        self._group: Any = dist.new_group(backend="gloo") if place.distributed else None
         self._pending: tuple[Any, torch.Tensor] | None = None
         self._next, self._last = 0, (0, time.monotonic())
         self._word = 0

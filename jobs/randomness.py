@@ -34,7 +34,8 @@ def generator(*words: int | str) -> torch.Generator:
 
 
 def seed_global(*words: int | str, device: torch.device | None = None) -> None:
-    """Seed torch's global generators of the CPU and of ``device`` from ``words``; dropout and initialisation draw from them.
+    """Seed torch's global generators of the CPU and of ``device`` from ``words``; dropout and initialisation
+    draw from them.
 
     Not ``torch.manual_seed``: where CUDA is absent or asleep, that formats a stack trace for every call.
     """

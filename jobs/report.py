@@ -24,7 +24,8 @@ CONTINUE, STOP = Verdict.CONTINUE, Verdict.STOP
 
 @dataclass(frozen=True)
 class Record:
-    """One value of one metric: ``name`` at ``step`` (the epoch, from 1, as the MLflow step), taken at ``time`` (s, Unix)."""
+    """One value of one metric: ``name`` at ``step`` (the epoch, from 1, as the MLflow step), taken at ``time``
+    (s, Unix)."""
 
     name: str
     step: int

@@ -28,7 +28,8 @@ class Run:
 
     Attributes:
         step: updates done.
-        losses: float64 ``(updates an epoch,)`` on the device: this rank's mean loss of each update of the epoch under way.
+        losses: float64 ``(updates an epoch,)`` on the device: this rank's mean loss of each update of the
+        epoch under way.
         records: what was reported so far (rank 0).
         best: highest validation top-1 so far and the epoch (from 1) it was reached in.
         stale_epochs: epochs since it rose.
@@ -40,7 +41,8 @@ class Run:
         network = spec.model.build(len(data.classes), data.channels).to(place.device, precision.dtype(spec))
         self.network = network.to(memory_format=torch.channels_last) if spec.channels_last else network
         self.average = Average(spec.ema, self.network) if spec.ema else None
-        self.trained = torch.compile(place.wrap(self.network)) if spec.compile else place.wrap(self.network)
+        wrapped = place.wrap(self.network)
+        self.trained: Any = torch.compile(wrapped) if spec.compile else wrapped
         self.optimizer = spec.optimizer.build(p for p in self.network.parameters() if p.requires_grad)
         self.scaler = precision.scaler(spec, place.device)
         self.losses = torch.zeros(steps.per_epoch, dtype=torch.float64, device=place.device)
@@ -76,7 +78,7 @@ class Run:
         last = (part + 1) % self.spec.accumulation == 0
         if last or not self.place.distributed:
             return contextlib.nullcontext()
-        return self.trained.no_sync()  # type: ignore[no-any-return, operator]
+        return self.trained.no_sync()  # type: ignore[no-any-return]
 
     def update(self, lr: float) -> None:
         """One optimizer step with the gradients at hand."""

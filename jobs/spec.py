@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from jobs.augment import AugmentSpec
 from jobs.base import Spec
@@ -55,7 +63,8 @@ class Budget(Spec):
     """What the run may cost."""
 
     hours: PositiveFloat | None = None
-    """Hours of training, over all resumptions, after which the run ends cleanly with what it has; None sets no limit."""
+    """Hours of training, over all resumptions, after which the run ends cleanly with what it has; None sets no
+    limit."""
 
 
 class Checkpoints(Spec):
@@ -95,7 +104,8 @@ class Tracking(Spec):
     """Where MLflow keeps the run."""
 
     uri: str | None = None
-    """MLflow tracking URI; None is the SQLite store under ORCHESTRATOR_HOME, or MLFLOW_TRACKING_URI where that is set."""
+    """MLflow tracking URI; None is the SQLite store under ORCHESTRATOR_HOME, or MLFLOW_TRACKING_URI where that
+    is set."""
     experiment: str = "default"
     """MLflow experiment that the run belongs to."""
 
@@ -129,7 +139,8 @@ class JobSpec(Spec):
     accumulation: PositiveInt = 1
     """Forward and backward passes a worker makes for one update."""
     precision: Precision = "auto"
-    """Arithmetic of forward and backward; weights stay fp32 under bf16 and fp16. auto: bf16 where the processor has it."""
+    """Arithmetic of forward and backward; weights stay fp32 under bf16 and fp16. auto: bf16 where the
+    processor has it."""
     channels_last: Literal["auto"] | bool = "auto"
     """Memory layout NHWC (true) or NCHW (false); auto: NHWC where the layout is known to be the faster one."""
     compile: bool = False

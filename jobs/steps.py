@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 class Steps:
     """Updates an epoch and in all, and images a part.
 
-    The last, incomplete batch of an epoch is left out; since every epoch has an order of its own, it is other images each time.
+    The last, incomplete batch of an epoch is left out; since every epoch has an order of its own, it is other
+    images each time.
     """
 
     per_epoch: int

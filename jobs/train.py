@@ -154,7 +154,9 @@ def _train(run: Run, data: Data, report: Report) -> Outcome:
         return Outcome("stopped", run.step, None, None, spec)
     network, test = run.select(), score(data.test)
     epoch = -(-run.step // steps.per_epoch)
-    final = [Record(name, epoch, value) for name, value in (test.metrics("test") | _recalls("test", test, data)).items()]
+    final = [
+        Record(name, epoch, value) for name, value in (test.metrics("test") | _recalls("test", test, data)).items()
+    ]
     if place.rank == 0:
         report(final)
     return Outcome(str(ended), run.step, network, test, spec)
@@ -201,11 +203,16 @@ def _facts(run: Run) -> dict[str, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """``python -m jobs.train SPEC [-s NAME=VALUE ...] [-o FOLDER]``, by itself or under torchrun, without Ray and MLflow."""
+    """``python -m jobs.train SPEC [-s NAME=VALUE ...] [-o FOLDER]``, by itself or under torchrun, without Ray
+    and MLflow."""
     parser = argparse.ArgumentParser(prog="jobs.train", description="Train a job without Ray and MLflow.")
     parser.add_argument("spec", help="YAML file of the job")
-    parser.add_argument("-s", "--set", action="append", default=[], metavar="NAME=VALUE", help="override by dotted name")
-    parser.add_argument("-o", "--output", help="folder for checkpoints, to go on from when started again, and the model")
+    parser.add_argument(
+        "-s", "--set", action="append", default=[], metavar="NAME=VALUE", help="override by dotted name"
+    )
+    parser.add_argument(
+        "-o", "--output", help="folder for checkpoints, to go on from when started again, and the model"
+    )
     given = parser.parse_args(arguments)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     try:
@@ -227,7 +234,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def keep_model(path: str, outcome: Outcome, data: Data) -> None:
     """Store the network of ``outcome`` with its spec, class names and preprocessing; ``jobs.models.load`` reads it."""
-    assert outcome.network is not None and outcome.test is not None
+    assert outcome.network is not None
+    assert outcome.test is not None
     preprocessing = {"size": data.size, "channels": data.channels, "mean": data.mean, "std": data.std}
     model = outcome.spec.model.model_dump(mode="json")
     save(path, outcome.network, model, data.classes, preprocessing, {"metrics": outcome.test.metrics("test")})

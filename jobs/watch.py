@@ -20,7 +20,8 @@ class Watch:
         self._arrived: torch.cuda.Event | None = None
 
     def look(self, done: int) -> None:
-        """Update ``finite`` and ``latest`` (mean loss of the newest stretch); ``done`` updates of the epoch are done."""
+        """Update ``finite`` and ``latest`` (mean loss of the newest stretch); ``done`` updates of the epoch
+        are done."""
         if self._host is not None and (self._arrived is None or self._arrived.query()):
             self.finite = self.finite and bool(self._host.isfinite().all())
             self.latest = float(self._host.mean())

@@ -66,7 +66,9 @@ def read(path: Path, overrides: list[str]) -> JobSpec:
 def train(
     spec: SpecPath,
     set_: Overrides = [],  # noqa: B006
-    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on from a run's newest sound checkpoint.")] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Go on from a run's newest sound checkpoint.")
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Let Ray talk.")] = False,
 ) -> None:
     """Train a job, here or on the cluster of RAY_ADDRESS."""
@@ -139,7 +141,7 @@ def sync() -> None:
     results = sync(home())
     for result in results:
         out.print(f"{result.run}: {result.shipped} shipped, {result.left} left {result.error or ''}", markup=False)
-    if any(result.left for result in results):
+    if any(result.left or result.error for result in results):
         raise typer.Exit(1)
 
 
@@ -165,6 +167,8 @@ def runs_rm(run: Annotated[str, typer.Argument(help="Name of the run.")]) -> Non
         out.print(f"{run}: {size_text(runs.remove(run))} freed")
     except ValueError as error:
         fail(error, 2)
+    except ConnectionError as error:
+        fail(error, 1)
 
 
 def runs_gc(

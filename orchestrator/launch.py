@@ -16,8 +16,9 @@ from typing import Any
 
 from jobs import specfile
 from jobs.spec import JobSpec
-from orchestrator.home import home, run_folder
+from orchestrator.home import default_uri, home, run_folder
 from orchestrator.tracking.recorder import Recorder, State, Status
+from orchestrator.tracking.uri import check_uri, redact
 
 ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
@@ -73,9 +74,10 @@ def fit(spec: JobSpec) -> JobSpec:
 
     total, need = ray.cluster_resources(), spec.resources
     cpus, gpus = total.get("CPU", 0), total.get("GPU", 0)
-    if need.workers * need.cpus_per_worker > cpus:
+    wanted = need.workers * need.cpus_per_worker
+    if wanted > cpus:
         raise ValueError(
-            f"{need.workers} workers x {need.cpus_per_worker:g} CPUs = {need.workers * need.cpus_per_worker:g} CPUs, but "
+            f"{need.workers} workers x {need.cpus_per_worker:g} CPUs = {wanted:g} CPUs, but "
             f"the cluster has {cpus:g}; lower resources.workers or resources.cpus_per_worker"
         )
     if need.use_gpu is True and need.workers > gpus:
@@ -101,6 +103,7 @@ def train(
     Raises:
         ValueError: the data or the cluster do not fit the spec; nothing was started.
     """
+    check_uri(spec.tracking.uri or redact(default_uri()))
     spec = spec.model_copy(update={"data": spec.data.absolute()})
     data = spec.data.open()
     start_ray(verbose)
@@ -110,7 +113,7 @@ def train(
     name = resume or f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     folder = run_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "spec.yaml").write_text(specfile.dump(spec))
+    (folder / "spec.yaml").write_text(specfile.dump(spec), encoding="utf-8")
     recorder = ray.remote(num_cpus=0, max_concurrency=1)(Recorder).remote(folder)
     tags = {"dataset.digest": data.digest, **_revision(), **_environment()}
     ray.get(recorder.begin.remote(name, spec.tracking.experiment, spec.tracking.uri, spec.flatten(), tags))

@@ -12,7 +12,7 @@ from jobs.steps import Steps
 
 _BYTES = {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}
 _PROCESS_BYTES = 700 * 2**20
-"""Resident memory of a worker before it holds anything: Python, torch, Ray (measured, shared/ray.md's figure)."""
+"""Resident memory of a worker before it holds anything: Python, torch, Ray."""
 
 
 def plan(spec: JobSpec) -> tuple[dict[str, str], bool]:
@@ -43,10 +43,10 @@ def plan(spec: JobSpec) -> tuple[dict[str, str], bool]:
     asked = worker if cuda else need.workers * worker + held
     curve = [1, *(round(steps.total * share / 4) for share in (1, 2, 3)), steps.total]
     rates = (f"{spec.optimizer.lr * spec.schedule(max(1, u), steps.total, steps.per_epoch):.4g}" for u in curve)
-    fits = wanted <= cpus and asked <= room or bool(os.environ.get("RAY_ADDRESS"))
+    fits = (wanted <= cpus and asked <= room) or bool(os.environ.get("RAY_ADDRESS"))
     lines = {
-        "data": f"{len(data.train)} train, {len(data.val)} val, {len(data.test)} test images; {len(data.classes)} classes; "
-        f"{data.size}x{data.size}x{data.channels}; {held / 2**20:.0f} MB in memory, once a node",
+        "data": f"{len(data.train)} train, {len(data.val)} val, {len(data.test)} test images; "
+        f"{len(data.classes)} classes; {data.size}x{data.size}x{data.channels}; {held / 2**20:.0f} MB in memory, once a node",
         "model": f"{size.parameters:,} parameters, {size.flops_per_image / 2e6:,.1f} million multiply-adds an image",
         "updates": f"{steps.total} ({steps.per_epoch} an epoch) of {spec.batch_size} images: {need.workers} workers x "
         f"{spec.accumulation} accumulation x {steps.part}",

@@ -56,8 +56,5 @@ class Display:
 def _line(at: Progress) -> str:
     per_update = at.images_per_s and (at.steps - at.step) / at.images_per_s
     left = f"  {per_update * at.batch_size / 60:.1f} min left" if per_update else ""
-    return (
-        f"epoch {at.epoch}/{at.epochs}  update {at.step}/{at.steps}  loss {at.loss:.4f}  {at.images_per_s:.0f} images/s{left}"
-    )
-
-
+    place = f"epoch {at.epoch}/{at.epochs}  update {at.step}/{at.steps}"
+    return f"{place}  loss {at.loss:.4f}  {at.images_per_s:.0f} images/s{left}"

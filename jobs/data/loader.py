@@ -1,4 +1,5 @@
-"""From an opened data source to the batches of the loop: this rank's parts of every global batch, augmented, on its device."""
+"""From an opened data source to the batches of the loop: this rank's parts of every global batch, augmented,
+on its device."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ _RESIDENT_SHARE = 0.25
 class Loader:
     """Feeds one rank.
 
-    Images in memory are picked, augmented and normalised as whole batches on the device; a split that a GPU can hold lives
+    Images in memory are picked, augmented and normalised as whole batches on the device; a split that a GPU
+    can hold lives
     there. Streamed ones are decoded and augmented one at a time in loader processes. Both give the same pixels, for
     draws are a function of the sample (``jobs.randomness``).
     """

@@ -28,6 +28,4 @@ class AdamW(Optimizer):
         """The optimizer over these parameters, at ``lr``."""
         import torch
 
-        return torch.optim.AdamW(
-            parameters, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay
-        )
+        return torch.optim.AdamW(parameters, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)

@@ -1,4 +1,5 @@
-"""Stochastic gradient descent with (Nesterov) momentum; weight decay is coupled (L2), as in every recipe of the papers."""
+"""Stochastic gradient descent with (Nesterov) momentum; weight decay is coupled (L2), as in every recipe of
+the papers."""
 
 from __future__ import annotations
 

@@ -1,0 +1,35 @@
+"""One home and one Ray cluster for the whole test run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """ORCHESTRATOR_HOME of the test run; nothing is written to the user's."""
+    folder = tmp_path_factory.mktemp("home")
+    before = os.environ.get("ORCHESTRATOR_HOME")
+    os.environ["ORCHESTRATOR_HOME"] = str(folder)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    yield folder
+    os.environ.pop("ORCHESTRATOR_HOME")
+    if before is not None:
+        os.environ["ORCHESTRATOR_HOME"] = before
+
+
+@pytest.fixture(scope="session")
+def cluster(session_home: Path) -> Iterator[None]:
+    """The Ray cluster, on this machine, with two CPUs whatever it has."""
+    import ray
+
+    from orchestrator import launch
+
+    os.environ.update(launch.ENVIRONMENT)
+    ray.init(num_cpus=2, include_dashboard=True, log_to_driver=False, logging_level="error")
+    yield
+    ray.shutdown()

@@ -1,0 +1,171 @@
+"""The loop: what it promises about workers, parts, kills and non-finite losses, on real digits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from jobs import models
+from jobs.checkpoint import State, Store
+from jobs.place import Place
+from jobs.report import CONTINUE, STOP, Keep, Progress, Record, Verdict
+from jobs.run import NonFiniteLossError
+from jobs.spec import JobSpec
+from jobs.train import keep_model, train
+from tests import world
+
+BASE: dict[str, Any] = {
+    "name": "test",
+    "data": {"kind": "digits"},
+    "model": {"kind": "cnn", "width": 8},
+    "augment": [{"kind": "crop", "padding": 1}],
+    "batch": [{"kind": "label_smoothing"}, {"kind": "mixup"}],
+    "optimizer": {"kind": "sgd", "lr": 0.05, "weight_decay": 5e-4},
+    "schedule": {"warmup_epochs": 1},
+    "epochs": 3,
+    "batch_size": 64,
+    "precision": "fp32",
+}
+
+
+def job(**changes: Any) -> JobSpec:
+    return JobSpec.model_validate(BASE).override({name.replace("__", "."): value for name, value in changes.items()})
+
+
+class StopAt(Keep):
+    """Keeps, and says STOP once that many updates are done."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+    def __call__(
+        self,
+        records: Sequence[Record] = (),
+        checkpoint: State | None = None,
+        progress: Progress | None = None,
+        facts: Mapping[str, str] | None = None,
+    ) -> Verdict:
+        super().__call__(records, checkpoint)
+        if progress is None:
+            return CONTINUE
+        time.sleep(0.4)  # updates this slow are exchanged one by one, so the run stops near the step that is asked for
+        return STOP if progress.step >= self.step else CONTINUE
+
+
+def final_weights(spec_json: str, store: str | None = None, stop_at: int | None = None) -> dict[str, Any]:
+    """One rank's run, from the newest checkpoint of ``store`` on: weights, step, train losses by epoch."""
+    spec = JobSpec.model_validate_json(spec_json)
+    place = Place.current(use_gpu=False)
+    checkpoints = Store(store, keep=10) if store else None
+    start = place.broadcast(checkpoints.newest() if checkpoints and place.rank == 0 else None)
+    report = StopAt(stop_at) if stop_at else Keep()
+    outcome = train(spec, place, report, {"data": spec.data.open()}, start)
+    for state in report.checkpoints:
+        if checkpoints:
+            checkpoints.save(state)
+            checkpoints.wait()
+    weights = dict(outcome.network.state_dict()) if outcome.network else {}
+    losses = [record.value for record in report.records if record.name == "train/loss"]
+    return {"weights": weights, "step": outcome.step, "ended_by": outcome.ended_by, "losses": losses}
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def furthest(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> float:
+    return max(float((first[name].double() - second[name].double()).abs().max()) for name in first)
+
+
+def test_learns_digits_and_what_is_kept_can_be_loaded(tmp_path: Path) -> None:
+    spec, report = job(epochs=6, ema={"decay": 0.98}, select="best", model__width=16), Keep()
+    data = spec.data.open()
+    before = data.train.images.copy()
+    outcome = train(spec, Place(), report, {"data": data})
+    assert outcome.ended_by == "epochs"
+    assert outcome.test is not None and outcome.test.top1 > 0.9 and outcome.test.count == len(data.test)
+    assert sorted(report.series("val/top1")) == [1, 2, 3, 4, 5, 6]
+    assert list(report.series("test/top1").values()) == [outcome.test.top1]
+    assert (before == data.train.images).all(), "augmentation wrote into the shared images"
+    keep_model(str(tmp_path / "model"), outcome, data)
+    loaded = models.load(str(tmp_path / "model"))
+    right = loaded.predict(data.test.images).argmax(1) == data.test.labels
+    assert right.mean() == pytest.approx(outcome.test.top1, abs=1e-9)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("stop_at", [7, None], ids=["inside-an-epoch", "at-epoch-ends"])
+def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path: Path, ranks: int, stop_at: int | None) -> None:
+    spec = job(resources__workers=ranks, ema={"decay": 0.9}, checkpoint__every_steps=5)
+    whole = world.run(ranks, final_weights, spec.model_dump_json())[0]
+    store = str(tmp_path / "checkpoints")
+    if stop_at:
+        part = world.run(ranks, final_weights, spec.model_dump_json(), store, stop_at)[0]
+        assert part["ended_by"] == "stopped" and stop_at <= part["step"] < whole["step"]
+    else:
+        world.run(ranks, final_weights, spec.model_dump_json(), store)
+        steps = Store(store).steps()
+        checkpoints = Store(store, keep=1)
+        for step in steps[1:]:
+            checkpoints.fs.rm(f"{checkpoints.path}/step_{step:09d}", recursive=True)
+    rest = world.run(ranks, final_weights, spec.model_dump_json(), store)[0]
+    assert rest["step"] == whole["step"]
+    assert same(rest["weights"], whole["weights"])
+    assert rest["losses"][-1] == whole["losses"][-1]
+
+
+def test_two_workers_equal_one_with_two_parts() -> None:
+    common = {"precision": "fp64", "model__norm": False, "augment__crop__padding": 2}
+    one = world.run(1, final_weights, job(accumulation=2, **common).model_dump_json())[0]
+    two = world.run(2, final_weights, job(resources__workers=2, **common).model_dump_json())
+    assert one["step"] == two[0]["step"] > 50
+    assert same(two[0]["weights"], two[1]["weights"])
+    assert furthest(one["weights"], two[0]["weights"]) < 1e-8
+
+
+def test_accumulation_changes_nothing_without_batch_tricks() -> None:
+    common = {"precision": "fp64", "model__norm": False, "batch": []}
+    four = world.run(1, final_weights, job(accumulation=4, **common).model_dump_json())[0]
+    one = world.run(1, final_weights, job(**common).model_dump_json())[0]
+    assert furthest(one["weights"], four["weights"]) < 1e-8
+
+
+def test_a_non_finite_loss_says_when_and_at_which_rate() -> None:
+    spec = job(optimizer__lr=1e30, schedule__warmup_epochs=0, batch=[])
+    with pytest.raises(NonFiniteLossError, match=r"loss is \w+ at update \d of 60 \(lr [\d.]+e\+29\)"):
+        train(spec, Place(), Keep(), {"data": spec.data.open()})
+
+
+def test_early_stopping_and_budget_end_cleanly() -> None:
+    early = job(epochs=30, optimizer__lr=1e-6, early_stopping__patience_epochs=2)
+    outcome = train(early, Place(), Keep(), {"data": early.data.open()})
+    assert outcome.ended_by == "early_stopping" and outcome.test is not None
+    short = job(epochs=1000, budget__hours=1e-4)
+    outcome = train(short, Place(), Keep(), {"data": short.data.open()})
+    assert outcome.ended_by == "budget" and outcome.test is not None
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp64"])
+def test_other_precisions_learn(precision: str) -> None:
+    spec = job(precision=precision, epochs=4, optimizer__clip_norm=5.0)
+    outcome = train(spec, Place(), Keep(), {"data": spec.data.open()})
+    assert outcome.test is not None and outcome.test.top1 > 0.5
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    for step in (1, 2):
+        store.save(State(step, {"x": torch.full((3,), float(step)), "n": {0: [1, None, "a"]}}))
+    store.wait()
+    newest = store.newest()
+    assert newest is not None and newest.step == 2 and newest.tree["n"] == {0: [1, None, "a"]}
+    file = tmp_path / "step_000000002" / "tensors.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    newest = store.newest()
+    assert newest is not None and newest.step == 1 and torch.equal(newest.tree["x"], torch.ones(3))

@@ -1,0 +1,87 @@
+"""Jobs on real Ray with a real SQLite MLflow store and real images."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from jobs import models, specfile
+from jobs.spec import JobSpec
+from orchestrator import launch
+from orchestrator.home import default_uri, run_folder
+from orchestrator.tracking.recorder import State
+
+pytestmark = pytest.mark.usefixtures("cluster")
+RECIPE = Path(__file__).parents[2] / "jobs" / "recipes" / "digits.yaml"
+
+
+def job(*overrides: str) -> JobSpec:
+    return specfile.read(RECIPE, JobSpec, overrides)
+
+
+def mlflow_run(name: str) -> Any:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(default_uri())
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = client.search_runs(experiments, f"tags.`orchestrator.run` = '{name}'")
+    assert len(runs) == 1
+    return client, runs[0]
+
+
+def points(client: Any, run: Any, metric: str) -> list[tuple[int, float]]:
+    return sorted((point.step, point.value) for point in client.get_metric_history(run.info.run_id, metric))
+
+
+def test_the_demo_recipe_is_trained_tracked_and_kept() -> None:
+    result = launch.train(job())
+    assert (result.status, result.ended_by, result.behind) == ("FINISHED", "epochs", 0)
+    assert result.metrics["test/top1"] >= 0.97
+    client, run = mlflow_run(result.run)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["optimizer.lr"] == "0.1" and run.data.params["batch.label_smoothing.epsilon"] == "0.1"
+    for metric in ("train/loss", "val/loss", "val/top1", "val/top5", "val/recall/7", "lr", "images_per_s", "epoch_s"):
+        assert [step for step, _ in points(client, run, metric)] == list(range(1, 16)), metric
+    assert points(client, run, "test/top1") == [(15, result.metrics["test/top1"])]
+    assert run.data.tags["precision"] in ("bf16", "fp32") and run.data.tags["dataset.digest"]
+    artifacts = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"spec.yaml", "figures", "model"} <= artifacts
+    loaded = models.load(str(run_folder(result.run) / "model"))
+    data = job().data.open()
+    right = loaded.predict(data.test.images).argmax(1) == data.test.labels
+    assert right.mean() == pytest.approx(result.metrics["test/top1"], abs=0.01)
+
+
+def test_a_killed_worker_is_replaced_and_no_point_is_lost_or_repeated() -> None:
+    killed: list[int] = []
+
+    def kill_one(state: State) -> None:
+        if not killed and any(record.step >= 3 for record in state.records):
+            workers = [
+                p for p in psutil.process_iter(["cmdline"]) if "RayTrainWorker" in " ".join(p.info["cmdline"] or [])
+            ]
+            killed.append(workers[0].pid)
+            os.kill(workers[0].pid, signal.SIGKILL)
+
+    spec = job("epochs=60", "name=killed")
+    result = launch.train(spec, show=kill_one)
+    assert killed and result.status == "FINISHED"
+    client, run = mlflow_run(result.run)
+    assert [step for step, _ in points(client, run, "train/loss")] == list(range(1, 61))
+
+
+def test_what_cannot_fit_is_refused_with_the_arithmetic() -> None:
+    with pytest.raises(ValueError, match=r"4 workers x 1 CPUs = 4 CPUs, but the cluster has 2"):
+        launch.train(job("resources.workers=4"))
+
+
+def test_a_non_finite_loss_fails_the_run_with_its_cause() -> None:
+    result = launch.train(job("optimizer.lr=1e30", "name=nan"))
+    assert result.status == "FAILED" and "loss is" in result.ended_by
+    _, run = mlflow_run(result.run)
+    assert run.info.status == "FAILED" and "NonFiniteLossError" in run.data.tags["cause"]
