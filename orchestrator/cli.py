@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from jobs import specfile
 from jobs.base import Spec
@@ -151,7 +151,7 @@ def runs_list() -> None:
 
     from orchestrator import runs
 
-    table = Table("run", "status", "started", "epochs", "val/top1", "test/top1", "size")
+    table = Table(Column("run", no_wrap=True), "status", "started", "epochs", "val/top1", "test/top1", "size")
     for run in runs.list_runs():
         values: list[Any] = [run.name, run.status, time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started))]
         scores = ["" if top is None else f"{top:.4f}" for top in (run.val_top1, run.test_top1)]

@@ -46,7 +46,8 @@ def plan(spec: JobSpec) -> tuple[dict[str, str], bool]:
     fits = (wanted <= cpus and asked <= room) or bool(os.environ.get("RAY_ADDRESS"))
     lines = {
         "data": f"{len(data.train)} train, {len(data.val)} val, {len(data.test)} test images; "
-        f"{len(data.classes)} classes; {data.size}x{data.size}x{data.channels}; {held / 2**20:.0f} MB in memory, once a node",
+        f"{len(data.classes)} classes; {data.size}x{data.size}x{data.channels}; "
+        f"{held / 2**20:.0f} MB in memory, once a node",
         "model": f"{size.parameters:,} parameters, {size.flops_per_image / 2e6:,.1f} million multiply-adds an image",
         "updates": f"{steps.total} ({steps.per_epoch} an epoch) of {spec.batch_size} images: {need.workers} workers x "
         f"{spec.accumulation} accumulation x {steps.part}",
