@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from jobs import specfile
 from jobs.base import Spec
 from jobs.spec import JobSpec
 from orchestrator.home import default_uri, home
+from orchestrator.tracking.uri import redact
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -94,7 +96,8 @@ def train(
     if result.behind:
         out.print(f"tracking {result.behind} events are not in MLflow yet; ship them with: orchestrator sync")
     if result.status == "KILLED":
-        out.print(f"resume   orchestrator train {spec} --resume {result.run}", soft_wrap=True)
+        changes = "".join(f" -s {shlex.quote(change)}" for change in set_)
+        out.print(f"resume   orchestrator train {spec}{changes} --resume {result.run}", markup=False, soft_wrap=True)
         raise typer.Exit(130)
     if result.status == "FAILED":
         raise typer.Exit(1)
@@ -123,10 +126,17 @@ def ui(
     port: Annotated[int, typer.Option(help="TCP port on the loopback interface.")] = 5000,
 ) -> None:
     """Open MLflow's UI over the store, on loopback."""
+    from orchestrator.tracking.mlflow import connect
+
+    uri = default_uri()
+    if uri.startswith("http"):
+        out.print(f"MLFLOW_TRACKING_URI is a server with a UI of its own: {redact(uri)}", markup=False, soft_wrap=True)
+        return
+    connect(uri, home() / "artifacts")
     out.print(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--backend-store-uri", default_uri(), "--artifacts-destination", (home() / "artifacts").as_uri()]
+    command += ["--backend-store-uri", uri, "--artifacts-destination", (home() / "artifacts").as_uri()]
     try:
         code = subprocess.run(command, env=environment, check=False, cwd=home()).returncode
     except KeyboardInterrupt:
