@@ -3,7 +3,6 @@
 import json
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -137,11 +136,8 @@ def ui(
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--backend-store-uri", uri, "--artifacts-destination", (home() / "artifacts").as_uri()]
-    try:
-        code = subprocess.run(command, env=environment, check=False, cwd=home()).returncode
-    except KeyboardInterrupt:
-        return
-    raise typer.Exit(code)
+    os.chdir(home())
+    os.execve(sys.executable, command, environment)
 
 
 def sync() -> None:
