@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import torch
@@ -51,8 +52,10 @@ def scaler(spec: JobSpec, device: torch.device) -> torch.amp.GradScaler:
 def backends(spec: JobSpec, device: torch.device) -> Iterator[None]:
     """Set torch's global switches for the run and put them back afterwards.
 
-    With ``deterministic`` on CUDA, ``CUBLAS_WORKSPACE_CONFIG=:4096:8`` must be in the process's environment.
+    ``deterministic`` on CUDA needs ``CUBLAS_WORKSPACE_CONFIG``, which cuBLAS reads when the process first multiplies.
     """
+    if spec.deterministic and device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     torch.use_deterministic_algorithms(spec.deterministic and device.type == "cuda")
     torch.backends.cudnn.benchmark = not spec.deterministic
