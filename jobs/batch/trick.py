@@ -6,6 +6,8 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pydantic import Field, NonNegativeInt
+
 from jobs.base import Spec
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ class At:
 class BatchTrick(Spec):
     """A trick on a batch of images and soft targets."""
 
+    kind: str
+    """Its name in a spec."""
+
     @abstractmethod
     def __call__(
         self, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator, at: At
@@ -38,3 +43,16 @@ class BatchTrick(Spec):
             generator: on the CPU, this trick's own at this place of the run.
             at: the place.
         """
+
+
+class Mixing(BatchTrick):
+    """A trick that mixes images of a batch with each other; ``jobs.batch.turns`` lets at most one act on a batch."""
+
+    share: float = Field(1.0, ge=0, le=1)
+    """Share of batches that this trick gets; at most one mixing trick touches a batch."""
+    off_epochs: NonNegativeInt = 0
+    """Number of last epochs that train without this mixing."""
+
+    def off(self, at: At) -> bool:
+        """Whether the run is in the last epochs, which train without this trick."""
+        return at.epoch >= at.epochs - self.off_epochs

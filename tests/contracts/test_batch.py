@@ -6,10 +6,20 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from jobs.batch import At, BatchSpec, BatchTrick, LabelSmoothing, Mixup
+from jobs.batch import RICAP, At, BatchSpec, BatchTrick, CutMix, Cutout, LabelSmoothing, Mixup, RandomErasing
 from jobs.randomness import generator
 
 EXAMPLES: list[BatchTrick] = [
+    Cutout(),
+    Cutout(size=1),
+    Cutout(size=3),
+    Cutout(size=100_000),
+    RandomErasing(),
+    RandomErasing(probability=1.0, fill="noise"),
+    RandomErasing(probability=0.0, aspect="log_uniform", fill="noise"),
+    RandomErasing(probability=1.0, scale=(0.0, 0.0), ratio=(1e-3, 1e-3)),
+    RandomErasing(probability=1.0, scale=(1.0, 1.0), ratio=(1e3, 1e3), aspect="log_uniform"),
+    RandomErasing(probability=1.0, scale=(0.0, 1.0), ratio=(1e-3, 1e3), aspect="log_uniform"),
     LabelSmoothing(),
     LabelSmoothing(epsilon=0.0),
     LabelSmoothing(epsilon=0.999),
@@ -17,16 +27,29 @@ EXAMPLES: list[BatchTrick] = [
     Mixup(),
     Mixup(alpha=1e-4),
     Mixup(alpha=1e4),
-    Mixup(off_epochs=1_000_000),
+    Mixup(off_epochs=1_000_000, share=0.0),
+    Mixup(per="sample"),
+    Mixup(per="sample", alpha=1e-4),
+    Mixup(per="sample", alpha=1e4),
+    CutMix(),
+    CutMix(alpha=1e-4),
+    CutMix(alpha=1e4),
+    CutMix(off_epochs=1_000_000),
+    RICAP(),
+    RICAP(beta=1e-4),
+    RICAP(beta=1e4),
+    RICAP(off_epochs=1_000_000),
 ]
 AT = At(epoch=1, step=13, part=0, epochs=3, steps=30)
 
 each = pytest.mark.parametrize("trick", EXAMPLES, ids=lambda trick: trick.model_dump_json())
 
 
-def batch(count: int, classes: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+def batch(
+    count: int, classes: int, dtype: torch.dtype, size: tuple[int, int] = (5, 4)
+) -> tuple[torch.Tensor, torch.Tensor]:
     source = generator("batch", count)
-    x = torch.randn(count, 3, 5, 4, generator=source, dtype=dtype)
+    x = torch.randn(count, 3, *size, generator=source, dtype=dtype)
     return x, torch.eye(classes, dtype=dtype)[torch.randint(classes, (count,), generator=source)]
 
 
@@ -41,9 +64,13 @@ def test_json_round_trip(trick: BatchTrick) -> None:
 
 @each
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("count", "classes"), [(8, 10), (7, 2), (1, 3)])
-def test_shapes_dtypes_and_sums_are_kept(trick: BatchTrick, dtype: torch.dtype, count: int, classes: int) -> None:
-    x, y = batch(count, classes, dtype)
+@pytest.mark.parametrize(
+    ("count", "classes", "size"), [(8, 10, (5, 4)), (7, 2, (33, 32)), (1, 3, (5, 4)), (1, 3, (1, 1)), (2, 2, (1, 17))]
+)
+def test_shapes_dtypes_and_sums_are_kept(
+    trick: BatchTrick, dtype: torch.dtype, count: int, classes: int, size: tuple[int, int]
+) -> None:
+    x, y = batch(count, classes, dtype, size)
     for place in range(20):
         mixed, soft = trick(x, y, generator(place), AT)
         assert (mixed.shape, mixed.dtype) == (x.shape, dtype)
@@ -51,6 +78,19 @@ def test_shapes_dtypes_and_sums_are_kept(trick: BatchTrick, dtype: torch.dtype, 
         assert mixed.isfinite().all()
         assert (soft >= 0).all()
         torch.testing.assert_close(soft.sum(1), torch.ones(count, dtype=dtype), rtol=0, atol=4 * torch.finfo(dtype).eps)
+
+
+@each
+def test_memory_layout_is_kept(trick: BatchTrick) -> None:
+    x, y = batch(8, 10, torch.float32)
+    channels_last = x.contiguous(memory_format=torch.channels_last)
+    for place in range(5):
+        mixed, soft = trick(channels_last, y, generator(place), AT)
+        assert mixed.is_contiguous(memory_format=torch.channels_last)
+        other, same = trick(x, y, generator(place), AT)
+        assert other.is_contiguous()
+        assert torch.equal(mixed, other)
+        assert torch.equal(soft, same)
 
 
 @each
