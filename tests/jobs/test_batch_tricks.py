@@ -3,7 +3,7 @@
 import pytest
 import torch
 from pydantic import ValidationError
-from scipy.stats import beta
+from scipy.stats import beta, kstest
 from torch.nn.functional import cross_entropy, one_hot
 
 from jobs.batch import At, LabelSmoothing, Mixup
@@ -63,6 +63,9 @@ def test_mixup_by_hand() -> None:
     assert mixup(x, 0.75, torch.tensor([2, 0, 1])).flatten().tolist() == [1.75, 1.75, 3.5]
     y = torch.eye(3)
     assert mixup(y, 0.75, torch.tensor([2, 1, 0])).tolist() == [[0.75, 0, 0.25], [0, 1, 0], [0.25, 0, 0.75]]
+    each = torch.tensor([0.75, 0.5, 0.0])
+    assert mixup(x, each, torch.tensor([2, 0, 1])).flatten().tolist() == [1.75, 1.5, 2.0]
+    assert mixup(y, each, torch.tensor([2, 0, 1])).tolist() == [[0.75, 0, 0.25], [0.5, 0.5, 0], [0, 1, 0]]
 
 
 def test_loss_of_mixed_targets_is_the_authors_two_losses(logits: torch.Tensor) -> None:
@@ -70,6 +73,13 @@ def test_loss_of_mixed_targets_is_the_authors_two_losses(logits: torch.Tensor) -
     mixed = cross_entropy(logits, mixup(targets(LABELS, 5), lam, perm))
     two = lam * cross_entropy(logits, LABELS) + (1 - lam) * cross_entropy(logits, LABELS[perm])
     torch.testing.assert_close(mixed, two)
+
+
+def test_loss_of_targets_mixed_by_sample_is_the_two_losses_of_each(logits: torch.Tensor) -> None:
+    lam, perm = torch.rand(6, generator=generator("lam"), dtype=torch.float64), torch.tensor([3, 0, 1, 5, 4, 2])
+    mixed = cross_entropy(logits, mixup(targets(LABELS, 5), lam, perm), reduction="none")
+    own, other = (cross_entropy(logits, labels, reduction="none") for labels in (LABELS, LABELS[perm]))
+    torch.testing.assert_close(mixed, lam * own + (1 - lam) * other)
 
 
 def test_smoothing_and_mixing_commute() -> None:
@@ -109,6 +119,27 @@ def test_lambda_is_beta_distributed(alpha: float) -> None:
     expected = 1 / (4 * (2 * alpha + 1))
     assert lams.mean().item() == pytest.approx(0.5, abs=4 * (expected / 2000) ** 0.5)
     assert lams.var().item() == pytest.approx(expected, rel=0.1)
+
+
+def by_sample(alpha: float, place: int, count: int = 256) -> tuple[torch.Tensor, torch.Tensor]:
+    """Lambda of every image that has another one as its partner, and the partners of all, read off the output."""
+    y = torch.eye(count, dtype=torch.float64)
+    x, soft = Mixup(alpha=alpha, per="sample")(y.view(count, 1, 1, count), y, generator(place), AT)
+    assert torch.equal(x.view(count, count), soft)
+    perm = torch.randperm(count, generator=generator(place))  # the first draw of the generator
+    lam = soft.diagonal()
+    torch.testing.assert_close(soft, lam[:, None] * y + (1 - lam[:, None]) * y[perm])
+    return lam[perm != torch.arange(count)], perm
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
+def test_every_sample_can_have_a_lambda_of_its_own(alpha: float) -> None:
+    lam = torch.cat([by_sample(alpha, place)[0] for place in range(20)])
+    assert kstest(lam, beta(alpha, alpha).cdf).statistic < 1.95 / len(lam) ** 0.5
+    first, second = by_sample(alpha, 0), by_sample(7.0, 0)
+    assert torch.equal(first[1], second[1])
+    quantiles = (beta.cdf(lams, shape, shape) for (lams, _), shape in ((first, alpha), (second, 7.0)))
+    assert max(abs(one - other) for one, other in zip(*quantiles, strict=True)) < 1e-5
 
 
 def test_last_epochs_train_without_mixing() -> None:
