@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,8 @@ from jobs.place import Place
 
 CONFUSION_CLASSES = 1000
 """Largest number of classes for which the confusion matrix is counted."""
+RECALL_CLASSES = 100
+"""Largest number of classes whose recall is a series of its own."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,12 @@ class Scores:
         """Mean recall over the classes that have images."""
         return float(self.recall.nanmean())
 
+    def recalls(self, split: str, classes: Sequence[str]) -> dict[str, float]:
+        """Recall by class, named ``<split>/recall/<class>``; empty for more than ``RECALL_CLASSES`` classes."""
+        if len(classes) > RECALL_CLASSES:
+            return {}
+        return {f"{split}/recall/{name}": float(r) for name, r in zip(classes, self.recall, strict=True)}
+
     def metrics(self, split: str) -> dict[str, float]:
         """The scalars, named ``<split>/...``; recall by class is apart (:meth:`recalls`)."""
         values = {"loss": self.loss, "top1": self.top1, "balanced_accuracy": self.balanced_accuracy}
@@ -54,6 +62,7 @@ def evaluate(
     classes: int,
     place: Place,
     autocast: Callable[[], torch.autocast],
+    flip: bool = False,
 ) -> Scores:
     """Score this rank's batches and add up over all ranks.
 
@@ -64,6 +73,7 @@ def evaluate(
         classes: K.
         place: where this process stands.
         autocast: makes the forward pass's autocast context.
+        flip: average the logits of every image and its mirror image.
     """
     place.share_buffers(network)
     training = network.training
@@ -77,7 +87,7 @@ def evaluate(
     confusion = torch.zeros(cells, dtype=torch.int64, device=device)
     for x, labels in batches:
         with autocast():
-            logits = network(x)
+            logits = (network(x) + network(x.flip(3))) / 2 if flip else network(x)
         logits = logits.to(torch.float32 if logits.dtype.itemsize < 4 else logits.dtype)
         losses = nn.functional.cross_entropy(logits, labels, reduction="none")
         ranked = logits.topk(top, dim=1).indices

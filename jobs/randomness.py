@@ -1,6 +1,6 @@
 """Every random draw as a function of where the run is, so that a resumed run needs its step and nothing else.
 
-- The order of the samples is a function of (seed, epoch): :func:`order`.
+- The order of the samples is a function of (seed, epoch): :func:`order`, :func:`balanced_order`.
 - A sample's augmentation is a function of (seed, epoch, sample index, trick): :class:`SampleDraws`.
 - A batch trick's draws are a function of (seed, step, part, trick): :func:`generator`.
 - The global generators (dropout, stochastic depth) are seeded from (seed, step, part): :func:`seed_global`.
@@ -54,30 +54,67 @@ def order(seed: int, epoch: int, samples: int) -> torch.Tensor:
     return torch.randperm(samples, generator=generator(seed, "order", epoch))
 
 
+def balanced_order(seed: int, epoch: int, labels: torch.Tensor) -> torch.Tensor:
+    """An epoch in which every class comes equally often on average: as many int64 visits, with replacement, as samples.
+
+    Visit ``v`` shows sample ``v % samples`` for the time ``v // samples``, from 0, so that each showing of a sample has
+    augmentation draws of its own.
+
+    Args:
+        seed: ``seed.data`` of the spec.
+        epoch: of the run, from 0.
+        labels: int64 ``(samples,)`` on the CPU.
+    """
+    import torch
+
+    source = generator(seed, "balanced order", epoch)
+    _, inverse, counts = labels.unique(return_inverse=True, return_counts=True)
+    by_class = inverse.argsort(stable=True)
+    chosen = torch.randint(len(counts), (len(labels),), generator=source)
+    within = torch.rand(len(labels), generator=source, dtype=torch.float64) * counts[chosen]
+    visit: torch.Tensor = by_class[(counts.cumsum(0) - counts)[chosen] + within.to(torch.int64)]
+    ordered, places = visit.sort(stable=True)
+    first = torch.searchsorted(ordered, ordered)
+    visit[places] += len(labels) * (torch.arange(len(labels)) - first)
+    return visit
+
+
 class SampleDraws:
     """Uniform draws for the samples of a batch, each a function of (seed, epoch, sample index, trick) alone.
 
-    A counter-based generator (the finaliser of SplitMix64, applied twice) runs on the device over the whole batch, so a
+    A counter-based generator (the finaliser of SplitMix64, applied twice) runs on the CPU over the whole batch, so a
     sample's draws do not depend on its neighbours, its batch, its rank or the process that augments it.
 
     Args:
         seed: ``seed.data`` of the spec.
         epoch: epoch of the run, from 0.
-        index: int64 ``(N,)`` indices of the samples in the training set, on the device of the images.
+        index: int64 ``(N,)`` indices of the samples in the training set, on the CPU.
+        device: where the images are and the draws are wanted.
     """
 
-    def __init__(self, seed: int, epoch: int, index: torch.Tensor) -> None:
-        self.seed, self.epoch, self.index = seed, epoch, index
+    def __init__(self, seed: int, epoch: int, index: torch.Tensor, device: torch.device | None = None) -> None:
+        self.seed, self.epoch, self.index, self.device = seed, epoch, index, device or index.device
+
+    @property
+    def host(self) -> SampleDraws:
+        """The same draws on the CPU, for decisions that Python takes: it never waits for the device."""
+        return SampleDraws(self.seed, self.epoch, self.index)
+
+    def put(self, numbers: torch.Tensor) -> torch.Tensor:
+        """``numbers`` of the CPU on the device of the images; the CPU does not wait for the copy."""
+        if self.device.type == "cuda":
+            numbers = numbers.pin_memory()
+        return numbers.to(self.device, non_blocking=True)
 
     def uniform(self, trick: str, count: int = 1) -> torch.Tensor:
         """Float64 ``(N, count)`` in [0, 1) for the trick of that name."""
         import torch
 
         base = _signed(key(self.seed, "augment", self.epoch, trick))
-        lanes = torch.arange(1, count + 1, device=self.index.device, dtype=torch.int64)
+        lanes = torch.arange(1, count + 1, dtype=torch.int64)
         state = _mix(self.index * _signed(0x9E3779B97F4A7C15) + base)
         bits = _mix(state[:, None] + lanes * _signed(0xD1B54A32D192ED03))
-        return _shift(bits, 11).to(torch.float64) * _UNIT
+        return self.put(_shift(bits, 11).to(torch.float64) * _UNIT)
 
     def integers(self, trick: str, high: int, count: int = 1) -> torch.Tensor:
         """Int64 ``(N, count)`` in 0 .. ``high`` - 1."""

@@ -83,12 +83,18 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(((values + 128) // 257).astype(np.uint8))
 
 
-def fit(image: Pixels, size: int) -> Pixels:
-    """The central square of an image ``(h, w, channels)``, as ``(size, size, channels)`` (bicubic, antialiased)."""
+def fit(image: Pixels, size: int, crop_ratio: float = 1.0) -> Pixels:
+    """The central square of an image ``(h, w, channels)``, as ``(size, size, channels)`` (bicubic, antialiased).
+
+    Args:
+        image: uint8.
+        size: height and width of the result in pixels.
+        crop_ratio: share of the shorter side that the square takes.
+    """
     height, width, channels = image.shape
-    if height == width == size:
+    if height == width == size and crop_ratio == 1:
         return image
-    side = min(height, width)
+    side = min(height, width) * crop_ratio
     left, top = (width - side) / 2, (height - side) / 2
     picture = Image.fromarray(image[..., 0] if channels == 1 else image)
     picture = picture.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))

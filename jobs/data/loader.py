@@ -18,7 +18,7 @@ from jobs.augment import Augmentation
 from jobs.data.decode import fit
 from jobs.data.sets import Arrays, Data, Split, Stored
 from jobs.place import Place
-from jobs.randomness import SampleDraws, order
+from jobs.randomness import SampleDraws, balanced_order, order
 from jobs.spec import JobSpec
 from jobs.steps import Steps
 
@@ -51,13 +51,13 @@ class Loader:
         """
         accumulation, size = self.spec.accumulation, self.spec.batch_size
         parts = range(self.place.rank * accumulation, (self.place.rank + 1) * accumulation)
-        visit = order(self.spec.seed.data, epoch, len(self.data.train))
-        picks = [
-            visit[step * size + part * self.steps.part :][: self.steps.part]
+        order = self._order(epoch)
+        visits = [
+            order[step * size + part * self.steps.part :][: self.steps.part]
             for step in range(done, self.steps.per_epoch)
             for part in parts
         ]
-        batches = self._feed(self.data.train).batches(picks, epoch, augment=self.spec.augment)
+        batches = self._feed(self.data.train).batches(visits, epoch, self.spec.augment, self.data.size)
         for step in range(done, self.steps.per_epoch):
             yield step, ((part, self._input(images), labels) for part, (images, labels) in zip(parts, batches))  # noqa: B905
 
@@ -65,8 +65,16 @@ class Loader:
         """This rank's share of a split, unpadded: inputs ``(n, C, H, W)`` and labels ``(n,)``, on the device."""
         mine = torch.arange(self.place.rank, len(split), self.place.world)
         picks = list(mine.split(self.spec.evaluation.batch_size)) if len(mine) else []
-        for images, labels in self._feed(split).batches(picks, 0, augment=()):
+        size, crop_ratio = self.data.test_size, self.data.crop_ratio
+        for images, labels in self._feed(split).batches(picks, 0, (), size, crop_ratio):
             yield self._input(images), labels
+
+    def _order(self, epoch: int) -> torch.Tensor:
+        """The visits of an epoch: sample indices, see ``balanced_order`` for more."""
+        labels, seed = self.data.train.labels, self.spec.seed.data
+        if self.data.balanced_sampling:
+            return balanced_order(seed, epoch, torch.tensor(labels))
+        return order(seed, epoch, len(labels))
 
     def _input(self, images: torch.Tensor) -> torch.Tensor:
         """Normalised float ``(n, C, H, W)`` of uint8 ``(n, H, W, C)``; that view is channels_last as it stands."""
@@ -91,14 +99,21 @@ class _Memory:
         if device.type == "cuda" and self.images.nbytes < _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
             self.images, self.labels = self.images.to(device), self.labels.to(device)
 
-    def batches(self, picks: Sequence[torch.Tensor], epoch: int, augment: Sequence[Augmentation]) -> Iterator[Batch]:
-        device, size = self.loader.place.device, self.loader.data.size
-        for pick in picks:
-            index = pick.to(self.images.device, non_blocking=True)
+    def batches(
+        self,
+        visits: Sequence[torch.Tensor],
+        epoch: int,
+        augment: Sequence[Augmentation],
+        size: int,
+        crop_ratio: float = 1.0,
+    ) -> Iterator[Batch]:
+        device = self.loader.place.device
+        for visit in visits:
+            index = (visit % len(self.labels)).to(self.images.device, non_blocking=True)
             images, labels = self.images[index], self.labels[index]
             if images.device != device:
                 images, labels = (t.pin_memory().to(device, non_blocking=True) for t in (images, labels))
-            draws = SampleDraws(self.loader.spec.seed.data, epoch, index.to(device, non_blocking=True))
+            draws = SampleDraws(self.loader.spec.seed.data, epoch, visit, device)
             for trick in augment:
                 images = trick(images, draws, size)
             yield images, labels
@@ -110,12 +125,19 @@ class _Stream:
         workers = loader.spec.data.loader_workers
         self.workers = math.ceil(loader.spec.resources.cpus_per_worker) if workers is None else workers
 
-    def batches(self, picks: Sequence[torch.Tensor], epoch: int, augment: Sequence[Augmentation]) -> Iterator[Batch]:
+    def batches(
+        self,
+        visits: Sequence[torch.Tensor],
+        epoch: int,
+        augment: Sequence[Augmentation],
+        size: int,
+        crop_ratio: float = 1.0,
+    ) -> Iterator[Batch]:
         device = self.loader.place.device
         loader: DataLoader[Any] = DataLoader(
-            _Decoded(self.split, epoch, tuple(augment), self.loader.spec.seed.data, self.loader.data.size),
-            batch_sampler=[pick.tolist() for pick in picks],
-            num_workers=min(self.workers, len(picks), os.cpu_count() or 1),
+            _Decoded(self.split, epoch, tuple(augment), self.loader.spec.seed.data, size, crop_ratio),
+            batch_sampler=[visit.tolist() for visit in visits],
+            num_workers=min(self.workers, len(visits), os.cpu_count() or 1),
             pin_memory=device.type == "cuda",
         )
         for images, labels in loader:
@@ -125,15 +147,19 @@ class _Stream:
 class _Decoded(Dataset[tuple[torch.Tensor, int]]):
     """Decoded, sized and augmented images of a split, one at a time."""
 
-    def __init__(self, split: Stored, epoch: int, augment: tuple[Augmentation, ...], seed: int, size: int) -> None:
-        self.split, self.epoch, self.augment, self.seed, self.size = split, epoch, augment, seed, size
+    def __init__(
+        self, split: Stored, epoch: int, augment: tuple[Augmentation, ...], seed: int, size: int, crop_ratio: float
+    ) -> None:
+        self.split, self.epoch, self.augment, self.seed = split, epoch, augment, seed
+        self.size, self.crop_ratio = size, crop_ratio
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+    def __getitem__(self, visit: int) -> tuple[torch.Tensor, int]:
+        index = visit % len(self.split)
         image: np.ndarray[Any, np.dtype[np.uint8]] = self.split.read(index)
         if not (self.augment and self.augment[0].resizes):
-            image = fit(image, self.size)
+            image = fit(image, self.size, self.crop_ratio)
         images = torch.from_numpy(image)[None]
-        draws = SampleDraws(self.seed, self.epoch, torch.tensor([index]))
+        draws = SampleDraws(self.seed, self.epoch, torch.tensor([visit]))
         for trick in self.augment:
             images = trick(images, draws, self.size)
         return images[0], int(self.split.labels[index])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import logging
@@ -51,16 +52,23 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
     picks = {split: (of, good[of][index]) for split, (of, index) in parts.items()}
     notes += [*more, *_leaks({split: found[of].hashes[index] for split, (of, index) in picks.items()})]
     of, index = picks["train"]
+    weights = _class_weights(source, classes, stores[of].labels[index])
     mean, std = _statistics(source, channels, found[of].sums[index], size * size)
+
+    test_size = source.test_size or size
+    scored = found
+    if (test_size, source.crop_ratio) != (size, 1.0) and all(each.pixels is not None for each in found.values()):
+        needed = {picks[name][0] for name in ("val", "test")}
+        scored = {of: scan(stores[of], test_size, channels, True, source.crop_ratio) for of in needed}
 
     def split(name: str) -> Split:
         of, index = picks[name]
-        kept = found[of].pixels
+        kept = (found if name == "train" else scored)[of].pixels
         if kept is None:
             return Streamed(stores[of], index, channels)
         return Arrays(kept if len(index) == len(kept) else kept[index], stores[of].labels[index])
 
-    digest = hashlib.sha256(json.dumps([list(classes), size, channels]).encode())
+    digest = hashlib.sha256(json.dumps([list(classes), size, channels, test_size, source.crop_ratio]).encode())
     for name in ("train", "val", "test"):
         of, index = picks[name]
         digest.update(f"{name} {len(index)}".encode())
@@ -75,6 +83,10 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
         train=split("train"),
         val=split("val"),
         test=split("test"),
+        test_size=test_size,
+        crop_ratio=source.crop_ratio,
+        class_weights=weights,
+        balanced_sampling=source.balanced_sampling,
         notes=tuple(notes),
     )
 
@@ -140,6 +152,22 @@ def _leaks(hashes: Mapping[str, NDArray[np.uint8]]) -> list[str]:
     pairs = [("val", "train"), ("test", "train"), ("test", "val")]
     shared = {(one, other): len(names[one] & names[other]) for one, other in pairs}
     return [f"{n} images of {one} are also in {other}, byte for byte" for (one, other), n in shared.items() if n]
+
+
+def _class_weights(source: Source, classes: Sequence[str], labels: NDArray[np.int64]) -> tuple[float, ...] | None:
+    """How much each class counts in the loss, 1 on average over the training images."""
+    given = source.class_weights
+    if given is None:
+        return None
+    counts = np.bincount(labels, minlength=len(classes))
+    if given == "balanced":
+        weights = 1 / counts
+    else:
+        if unknown := [name for name in given if name not in classes]:
+            near = difflib.get_close_matches(unknown[0], classes, 3) or list(classes[:3])
+            raise ValueError(f"data.class_weights names {unknown[0]!r}, but no class; did you mean {' or '.join(near)}?")
+        weights = np.array([given.get(name, 1.0) for name in classes])
+    return tuple((weights * len(labels) / (weights * counts).sum()).tolist())
 
 
 def _statistics(

@@ -57,7 +57,7 @@ class Scan:
         return np.flatnonzero(good)
 
 
-def scan(store: Store, size: int, channels: int, keep: bool) -> Scan:
+def scan(store: Store, size: int, channels: int, keep: bool, crop_ratio: float = 1.0) -> Scan:
     """Read, decode, convert and size every image once, or take what an earlier pass over the same files found.
 
     Args:
@@ -65,8 +65,9 @@ def scan(store: Store, size: int, channels: int, keep: bool) -> Scan:
         size: height and width in pixels that the model is fed.
         channels: 1 or 3.
         keep: whether the pixels are wanted.
+        crop_ratio: see ``jobs.data.decode.fit``.
     """
-    name = key(_FORMAT, PIL.__version__, type(store).__name__, store.stamp, len(store), size, channels)
+    name = key(_FORMAT, PIL.__version__, type(store).__name__, store.stamp, len(store), size, channels, crop_ratio)
     if store.stamp is not None and (known := _recall(name, keep)) is not None:
         return known
     logger.info("reading each of %d images once", len(store))
@@ -88,7 +89,7 @@ def scan(store: Store, size: int, channels: int, keep: bool) -> Scan:
             try:
                 image, identity = store.load(index)
                 found.shapes[index] = image.height, image.width, native_channels(image)
-                sized[index - start] = fit(pixels(image, channels), size)
+                sized[index - start] = fit(pixels(image, channels), size, crop_ratio)
             except UnreadableError as error:
                 found.errors[index] = str(error)
                 passing.extend([index] if error.passing else [])

@@ -51,10 +51,15 @@ class Data:
     Attributes:
         classes: class names; a label is an index into them.
         channels: 1 or 3.
-        size: height and width in pixels that the model is fed.
+        size: height and width in pixels that the model is fed in training.
+        test_size: the same for the validation and test splits.
+        crop_ratio: share of the shorter side that the central square of those splits takes.
         mean, std: per channel, of pixels scaled to 0 .. 1; measured on the training split unless the spec gives them.
         digest: hex digest of the images, labels and class names, and of how they are split.
         train, val, test: ``val`` is held out of train and may steer; ``test`` is scored once, at the end.
+        class_weights: how much each class counts in the loss, 1 on average over the training images; None counts all
+            alike.
+        balanced_sampling: whether an epoch draws every class equally often, with replacement.
         notes: what a person should know of how the source was read (which folder serves as what, what was skipped).
     """
 
@@ -67,4 +72,8 @@ class Data:
     train: Split
     val: Split
     test: Split
+    test_size: int
+    crop_ratio: float = 1.0
+    class_weights: tuple[float, ...] | None = None
+    balanced_sampling: bool = False
     notes: Sequence[str] = field(default=())

@@ -23,6 +23,16 @@ class Source(Spec):
     """Height and width in pixels that the model is fed; None keeps the images' own size, which must then be one."""
     channels: Literal[1, 3] | None = None
     """1 for grey, 3 for colour; images of another mode are converted. None takes what the images have."""
+    test_size: PositiveInt | None = None
+    """Height and width of the validation and test images in pixels; None is ``size``. A network that looks at random
+    resized crops in training sees things larger there, so a larger test size helps it (FixRes, arXiv 1906.06423)."""
+    crop_ratio: float = Field(1.0, gt=0, le=1)
+    """Share of the shorter side that the central square of validation and test images takes; ImageNet's is 0.875."""
+    class_weights: Literal["balanced"] | dict[str, PositiveFloat] | None = None
+    """How much each class counts in the loss: by name (1 where none is given), or the inverse of its frequency
+    (balanced); scaled so that the average over the training images is 1."""
+    balanced_sampling: bool = False
+    """Draw every class equally often in an epoch, with replacement, however many images it has."""
     val_fraction: float = Field(0.1, gt=0, lt=1)
     """Share of train that is held out, stratified, as the validation split (where the source has none of its own)."""
     test_fraction: float = Field(0.2, gt=0, lt=1)

@@ -1,7 +1,13 @@
 """Losses between logits ``(N, K)`` and soft targets ``(N, K)``."""
 
+from typing import Annotated
+
+from pydantic import Field
+
+from jobs.losses.bce import BCE
 from jobs.losses.cross_entropy import CrossEntropy
+from jobs.losses.loss import Loss
 
-LossSpec = CrossEntropy
+LossSpec = Annotated[BCE | CrossEntropy, Field(discriminator="kind")]
 
-__all__ = ["CrossEntropy", "LossSpec"]
+__all__ = ["BCE", "CrossEntropy", "Loss", "LossSpec"]

@@ -32,10 +32,12 @@ class LoadedModel:
     Attributes:
         network: in eval mode, on the CPU; ``network.to(device)`` moves it, and ``predict`` follows.
         classes: class names, in the order of the logits.
-        size: height and width in pixels of the images it was trained on.
+        size: height and width in pixels of the images it was scored on.
         channels: 1 or 3.
         mean, std: per channel, of pixels scaled to 0 .. 1.
         meta: all of ``model.json``.
+        crop_ratio: share of the shorter side that the central square of an image takes.
+        flip: whether the logits of an image and its mirror image are averaged.
     """
 
     network: nn.Module
@@ -45,6 +47,8 @@ class LoadedModel:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     meta: Mapping[str, Any]
+    crop_ratio: float = 1.0
+    flip: bool = False
 
     def predict(self, images: Sequence[Image] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Class probabilities, float32 ``(N, K)``.
@@ -64,7 +68,8 @@ class LoadedModel:
         with torch.inference_mode():
             for start in range(0, len(images), _BATCH):
                 batch = torch.from_numpy(self._fitted(images[start : start + _BATCH])).to(weight.device)
-                logits = self.network(self._normalised(batch, weight.dtype))
+                x = self._normalised(batch, weight.dtype)
+                logits = (self.network(x) + self.network(x.flip(3))) / 2 if self.flip else self.network(x)
                 probabilities.append(logits.softmax(1).to(torch.float32).cpu().numpy())
         return np.concatenate(probabilities)
 
@@ -79,8 +84,8 @@ class LoadedModel:
                     f"images must be uint8 of shape (N, height, width, {self.channels}), "
                     f"got {images.dtype} of shape {images.shape}"
                 )
-            return np.stack([fit(image, self.size) for image in images])
-        return np.stack([fit(pixels(image, self.channels), self.size) for image in images])
+            return np.stack([fit(image, self.size, self.crop_ratio) for image in images])
+        return np.stack([fit(pixels(image, self.channels), self.size, self.crop_ratio) for image in images])
 
     def _normalised(self, batch: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         mean, std = (batch.new_tensor(each, dtype=dtype).view(1, -1, 1, 1) * 255 for each in (self.mean, self.std))
@@ -176,6 +181,8 @@ def load(path: str | PathLike[str]) -> LoadedModel:
         tuple(told["mean"]),
         tuple(told["std"]),
         meta,
+        told.get("crop_ratio", 1.0),
+        told.get("flip", False),
     )
 
 

@@ -1,0 +1,143 @@
+"""Knowledge distillation (Hinton et al., arXiv 1503.02531): the student also answers to a trained teacher.
+
+``loss = hard_weight * CE(y, z) + weight * T^2 KL(softmax(r / T) || softmax(z / T))`` for student logits z, teacher
+logits r and temperature T. With both weights 1 this is the loss of arXiv 1812.01187, whose cross-entropy form has the
+same gradient but carries the teacher's entropy, ``T^2 H(softmax(r / T))``, along as a constant in the thousands.
+
+The teacher is frozen, in eval mode, and sees the student's very tensor (mixed, erased), brought to its own
+normalisation. Smoothing and mixing touch the hard term only. Its logits are rounded to fp16, so that what a cache gives
+back is what was computed, bit for bit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, NonNegativeFloat
+
+from jobs.base import Spec
+from jobs.distillation.teacher import TeacherSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+
+    from jobs.batch import At
+    from jobs.data.sets import Data
+    from jobs.models import LoadedModel
+
+
+def distillation_loss(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+    """``T^2 KL(softmax(r / T) || softmax(z / T))``, averaged over the batch, in float32 or wider.
+
+    Args:
+        student: logits z, ``(N, K)``.
+        teacher: logits r, ``(N, K)``.
+        temperature: T.
+    """
+    import torch
+
+    from jobs.losses.loss import at_least_fp32
+
+    student = at_least_fp32(student)
+    log_p = (teacher.to(student.dtype) / temperature).log_softmax(1)
+    log_q = (student / temperature).log_softmax(1)
+    return torch.nn.functional.kl_div(log_q, log_p, reduction="batchmean", log_target=True) * temperature**2
+
+
+class Distillation(Spec):
+    """Learn from a teacher as well as from the labels."""
+
+    teacher: TeacherSpec
+    """The trained network that is imitated."""
+    temperature: float = Field(4.0, ge=0.1, le=100)
+    """T: how much the distributions are softened; from about 6 on the loss hardly changes any more."""
+    weight: NonNegativeFloat = 1.0
+    """Weight of the distillation term."""
+    hard_weight: NonNegativeFloat = 1.0
+    """Weight of the loss on the labels."""
+
+    def build(self, teacher: LoadedModel, data: Data, prepare: Callable[[Any], Any]) -> Distiller:
+        """The term, ready to be called.
+
+        Args:
+            teacher: as ``jobs.models.load`` gives it.
+            data: what the student is trained on.
+            prepare: brings a network to the run's device, dtype and layout.
+
+        Raises:
+            ValueError: the teacher tells other classes apart, or takes images of other channels.
+        """
+        return Distiller(self, teacher, data, prepare)
+
+    def check(self, teacher: LoadedModel, data: Data) -> None:
+        """Refuse a teacher that cannot teach this.
+
+        Raises:
+            ValueError: it tells other classes apart, in another order, or takes images of other channels.
+        """
+        if teacher.channels != data.channels:
+            raise ValueError(
+                f"the teacher takes images of {teacher.channels} channels, the student of {data.channels}; "
+                f"set data.channels to {teacher.channels}, or take another teacher"
+            )
+        mine, theirs = tuple(data.classes), tuple(teacher.classes)
+        if len(mine) != len(theirs):
+            raise ValueError(
+                f"the teacher tells {len(theirs)} classes apart, the data has {len(mine)}; take another teacher"
+            )
+        if self.teacher.check_classes and mine != theirs:
+            at = next(k for k, names in enumerate(zip(mine, theirs, strict=True)) if names[0] != names[1])
+            raise ValueError(
+                f"class {at} is {mine[at]!r} in the data, but {theirs[at]!r} to the teacher: its logits would be read "
+                "in the wrong order. If only the names differ, set distillation.teacher.check_classes: false"
+            )
+
+
+class Distiller:
+    """Calls the teacher; ``distiller(logits, x, at)`` is the unweighted term.
+
+    Args:
+        spec, teacher, data, prepare: see :meth:`Distillation.build`.
+    """
+
+    def __init__(self, spec: Distillation, teacher: LoadedModel, data: Data, prepare: Callable[[Any], Any]) -> None:
+        import torch
+
+        from jobs.models.fold import fold
+
+        self.spec = spec
+        spec.check(teacher, data)
+        self.network = prepare(fold(teacher.network.requires_grad_(False).eval()))
+        weight = next(self.network.parameters())
+        ours, theirs = (
+            tuple(torch.tensor(row, dtype=torch.float64).view(1, -1, 1, 1) for row in (of.mean, of.std))
+            for of in (data, teacher)
+        )
+        self._same = (data.mean, data.std) == (tuple(teacher.mean), tuple(teacher.std))
+        self._scale = (ours[1] / theirs[1]).to(weight.device, weight.dtype)
+        self._shift = ((ours[0] - theirs[0]) / theirs[1]).to(weight.device, weight.dtype)
+
+    def logits(self, x: torch.Tensor, at: At) -> torch.Tensor:
+        """The teacher's answer to a batch of the student's: fp16 ``(N, K)``.
+
+        Args:
+            x: the student's input ``(N, C, H, W)``, by the student's normalisation.
+            at: where the run is; what a cache is keyed by.
+        """
+        import torch
+
+        with torch.no_grad():
+            answer: torch.Tensor = self.network(x if self._same else x * self._scale + self._shift)
+            return answer.to(torch.float16)
+
+    def __call__(self, logits: torch.Tensor, x: torch.Tensor, at: At) -> torch.Tensor:
+        """The term, a scalar.
+
+        Args:
+            logits: the student's, ``(N, K)``.
+            x: its input.
+            at: where the run is.
+        """
+        return distillation_loss(logits, self.logits(x, at), self.spec.temperature)

@@ -1,0 +1,47 @@
+"""What a run came to, and its network kept in a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from jobs.data.sets import Data
+from jobs.evaluate import Scores
+from jobs.models import save
+from jobs.spec import JobSpec
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        ended_by: ``epochs``, ``early_stopping``, ``budget``, or ``stopped`` (it was told to, and can be resumed).
+        step: updates done.
+        network: the selected weights; None where the run was stopped.
+        test: scores on the test split; None where the run was stopped.
+        spec: the spec with every ``auto`` of the arithmetic resolved.
+    """
+
+    ended_by: str
+    step: int
+    network: torch.nn.Module | None
+    test: Scores | None
+    spec: JobSpec
+
+
+def keep_model(path: str, outcome: Outcome, data: Data) -> None:
+    """Store the network of ``outcome`` with its spec, class names and preprocessing; ``jobs.models.load`` reads it."""
+    assert outcome.network is not None
+    assert outcome.test is not None
+    preprocessing = {
+        "size": data.test_size,
+        "crop_ratio": data.crop_ratio,
+        "channels": data.channels,
+        "mean": data.mean,
+        "std": data.std,
+        "flip": outcome.spec.evaluation.flip,
+    }
+    model = outcome.spec.model.model_dump(mode="json")
+    save(path, outcome.network, model, data.classes, preprocessing, {"metrics": outcome.test.metrics("test")})

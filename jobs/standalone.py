@@ -1,0 +1,48 @@
+"""A job by itself or under torchrun, without Ray and MLflow; what ``python -m jobs.train`` runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from jobs import specfile
+from jobs.outcome import keep_model
+from jobs.place import Place, process_group
+from jobs.report import Files, Print
+from jobs.spec import JobSpec
+from jobs.train import train
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """``python -m jobs.train SPEC [-s NAME=VALUE ...] [-o FOLDER]``, by itself or under torchrun, without Ray
+    and MLflow."""
+    parser = argparse.ArgumentParser(prog="jobs.train", description="Train a job without Ray and MLflow.")
+    parser.add_argument("spec", help="YAML file of the job")
+    parser.add_argument(
+        "-s", "--set", action="append", default=[], metavar="NAME=VALUE", help="override by dotted name"
+    )
+    parser.add_argument(
+        "-o", "--output", help="folder for checkpoints, to go on from when started again, and the model"
+    )
+    given = parser.parse_args(arguments)
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    try:
+        spec = specfile.read(given.spec, JobSpec, [*given.set, f"resources.workers={world}"])
+    except specfile.SpecError as error:
+        parser.exit(2, f"{error}\n")
+    use_gpu = None if spec.resources.use_gpu == "auto" else spec.resources.use_gpu
+    with process_group(use_gpu):
+        place = Place.current(use_gpu)
+        report = Files(given.output, spec.checkpoint.keep) if given.output else Print()
+        start = place.broadcast(report.store.newest() if isinstance(report, Files) and place.rank == 0 else None)
+        data = spec.data.open()
+        assets: dict[str, Any] = {"data": data}
+        if spec.distillation is not None:
+            assets["teacher"] = place.broadcast(None if place.rank else spec.distillation.teacher.folder(data))
+        outcome = train(spec, place, report, assets, start)
+        if isinstance(report, Files):
+            report.close()
+            if place.rank == 0 and outcome.network is not None:
+                keep_model(f"{given.output}/model", outcome, data)

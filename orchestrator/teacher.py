@@ -1,0 +1,107 @@
+"""The teacher of a distillation, made a folder before any worker starts: a run's model, or a job trained once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from jobs import specfile
+from jobs.data.cache import key
+from jobs.data.sets import Data
+from jobs.distillation import Distillation, JobTeacher, RunTeacher, StoredTeacher
+from jobs.spec import JobSpec
+from orchestrator.home import default_uri, home, run_folder
+from orchestrator.tracking.lock import Lock
+
+
+def resolve(spec: JobSpec, data: Data, train: Callable[[JobSpec], str]) -> JobSpec:
+    """The spec with its teacher, if it has one, as a folder that ``jobs.models.load`` reads.
+
+    Args:
+        spec: the job, with absolute paths.
+        data: what the student is trained on.
+        train: trains a job, and answers with the name of its finished run.
+
+    Raises:
+        ValueError: there is no such teacher, or it cannot teach this student.
+    """
+    if spec.distillation is None:
+        return spec
+    teacher = spec.distillation.teacher
+    if isinstance(teacher, RunTeacher):
+        folder = _of_run(teacher.run)
+    elif isinstance(teacher, JobTeacher):
+        folder = _of_job(teacher, train)
+    else:
+        folder = teacher.folder(data)
+    stored = StoredTeacher(path=folder, check_classes=teacher.check_classes)
+    spec = spec.model_copy(update={"distillation": spec.distillation.model_copy(update={"teacher": stored})})
+    assert spec.distillation is not None
+    _check(spec.distillation, folder, data)
+    return spec
+
+
+def _check(distillation: Distillation, folder: str, data: Data) -> None:
+    from jobs.models import load
+
+    try:
+        teacher = load(folder)
+    except FileNotFoundError as error:
+        raise ValueError(f"distillation.teacher: there is no model in {folder}; give a run's model folder") from error
+    distillation.check(teacher, data)
+
+
+def _of_run(name: str) -> str:
+    """The model of a finished run, by its name here or its id in MLflow."""
+    from orchestrator import runs
+
+    try:
+        folder = runs.find(name) / "model"
+    except ValueError as error:
+        fetched = _from_mlflow(name)
+        if fetched is None:
+            raise ValueError(f"distillation.teacher: {error}") from None
+        return fetched
+    if not (folder / "model.json").exists():
+        raise ValueError(f"distillation.teacher: run {name} has no model; only a finished run can teach")
+    return str(folder)
+
+
+def _from_mlflow(run_id: str) -> str | None:
+    """The model that MLflow keeps for a run of that id; None where there is no such run."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    target = home() / "cache" / "teachers" / key(default_uri(), run_id)
+    if (target / "model" / "model.json").exists():
+        return str(target / "model")
+    try:
+        client = MlflowClient(default_uri())
+        client.get_run(run_id)
+        target.mkdir(parents=True, exist_ok=True)
+        return str(client.download_artifacts(run_id, "model", str(target)))
+    except (MlflowException, OSError):
+        return None
+
+
+def _of_job(teacher: JobTeacher, train: Callable[[JobSpec], str]) -> str:
+    """The model of a job that is trained now, unless the same job was trained for this before."""
+    try:
+        spec = specfile.read(Path(teacher.job), JobSpec, [f"{name}={json.dumps(v)}" for name, v in teacher.set.items()])
+    except specfile.SpecError as error:
+        raise ValueError(f"distillation.teacher.job: {error}") from error
+    if spec.distillation is not None and isinstance(spec.distillation.teacher, JobTeacher):
+        raise ValueError(f"distillation.teacher.job: {teacher.job} has a teacher job of its own; train that one first")
+    spec = spec.absolute()
+    what = {**spec.model_dump(mode="json", exclude={"resources", "tracking", "checkpoint"}), "parts": spec.parts}
+    note = home() / "teachers" / key(json.dumps(what, sort_keys=True))
+    note.parent.mkdir(parents=True, exist_ok=True)
+    with Lock(note.with_suffix(".lock")):
+        if note.exists():
+            folder = run_folder(note.read_text(encoding="utf-8")) / "model"
+            if (folder / "model.json").exists():
+                return str(folder)
+        name = train(spec)
+        note.write_text(name, encoding="utf-8")
+    return str(run_folder(name) / "model")

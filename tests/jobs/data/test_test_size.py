@@ -1,0 +1,80 @@
+"""Validation and test images of another size than training's (FixRes), and of a central part of the image."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jobs.data import ImageFolder
+from jobs.data.decode import fit
+from jobs.data.loader import Loader
+from jobs.models import CNN, load, save
+from jobs.outcome import keep_model
+from jobs.place import Place
+from jobs.report import Keep
+from jobs.steps import Steps
+from jobs.train import train
+from tests.jobs.digits_job import job
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(20):
+            Image.fromarray(rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)).save(
+                tmp_path / "images" / name / f"{number}.png"
+            )
+    return tmp_path / "images"
+
+
+def test_crop_ratio_takes_the_central_square_as_pillow_does():
+    image = np.random.default_rng(1).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    side = 30 * 0.875
+    box = (15 - side / 2, 20 - side / 2, 15 + side / 2, 20 + side / 2)
+    expected = Image.fromarray(image).resize((24, 24), Image.Resampling.BICUBIC, box=box)
+    assert (fit(image, 24, 0.875) == np.asarray(expected)).all()
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_only_val_and_test_have_the_test_size(folder, in_memory):
+    data = ImageFolder(root=str(folder), size=16, test_size=24, crop_ratio=0.875, in_memory=in_memory).open()
+    spec = job(batch_size=8)
+    loader = Loader(spec, data, Place(), Steps.of(spec, len(data.train)))
+    _, parts = next(loader.epoch(0, 0))
+    assert next(parts)[1].shape == (8, 3, 16, 16)
+    x, _ = next(loader.scoring(data.val))
+    assert x.shape[1:] == (3, 24, 24)
+
+
+def test_memory_and_stream_score_the_same_pixels(folder):
+    batches = []
+    for in_memory in (True, False):
+        data = ImageFolder(root=str(folder), size=16, test_size=24, crop_ratio=0.8, in_memory=in_memory).open()
+        spec = job(batch_size=8)
+        x, labels = next(Loader(spec, data, Place(), Steps.of(spec, len(data.train))).scoring(data.test))
+        batches.append((x.numpy(), labels.numpy()))
+    assert (batches[0][0] == batches[1][0]).all() and (batches[0][1] == batches[1][1]).all()
+
+
+def test_the_kept_model_predicts_what_was_scored(tmp_path):
+    spec = job(data__test_size=12, data__crop_ratio=0.9, evaluation__flip=True, epochs=2)
+    data = spec.data.open()
+    outcome = train(spec, Place(), Keep(), {"data": data})
+    keep_model(str(tmp_path), outcome, data)
+    loaded = load(tmp_path)
+    assert (loaded.size, loaded.crop_ratio, loaded.flip) == (12, 0.9, True)
+    plain = job().data.open()  # the same split, in the images' own size
+    right = loaded.predict(plain.test.images).argmax(1) == plain.test.labels
+    assert outcome.test is not None
+    assert right.mean() == pytest.approx(outcome.test.top1, abs=1e-9)
+
+
+def test_flip_averages_the_logits_of_both_views(tmp_path):
+    model = CNN(width=4)
+    network = model.build(3, 1).eval()
+    told = {"size": 8, "channels": 1, "mean": [0.5], "std": [0.5], "flip": True}
+    save(tmp_path, network, model.model_dump(mode="json"), "abc", told)
+    images = np.random.default_rng(2).integers(0, 256, (5, 8, 8, 1), dtype=np.uint8)
+    both = load(tmp_path).predict(images)
+    assert np.allclose(both, load(tmp_path).predict(images[:, :, ::-1]), atol=1e-6)
