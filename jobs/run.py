@@ -30,6 +30,8 @@ class Run:
         step: updates done.
         losses: float64 ``(updates an epoch,)`` on the device: this rank's mean loss of each update of the
         epoch under way.
+        base_lr: learning rate that the schedule multiplies.
+        skipped: int64 on the device: updates left out so far because fp16 gradients overflowed.
         records: what was reported so far (rank 0).
         best: highest validation top-1 so far and the epoch (from 1) it was reached in.
         stale_epochs: epochs since it rose.
@@ -43,8 +45,10 @@ class Run:
         self.average = Average(spec.ema, self.network) if spec.ema else None
         wrapped = place.wrap(self.network)
         self.trained: Any = torch.compile(wrapped) if spec.compile else wrapped
-        self.optimizer = spec.optimizer.build(p for p in self.network.parameters() if p.requires_grad)
+        self.base_lr = spec.optimizer.rate(spec.batch_size)
+        self.optimizer = spec.optimizer.build(self.network, self.base_lr)
         self.scaler = precision.scaler(spec, place.device)
+        self.skipped = torch.zeros((), dtype=torch.int64, device=place.device)
         self.losses = torch.zeros(steps.per_epoch, dtype=torch.float64, device=place.device)
         self.step = 0
         self.records: list[Record] = []
@@ -67,7 +71,7 @@ class Run:
     def lr(self) -> float:
         """Learning rate of the update that comes next."""
         update = min(self.step + 1, self.steps.total)
-        return self.spec.optimizer.lr * self.spec.schedule(update, self.steps.total, self.steps.per_epoch)
+        return self.base_lr * self.spec.schedule(update, self.steps.total, self.steps.per_epoch)
 
     def autocast(self) -> torch.autocast:
         """The autocast context of a forward pass."""
@@ -88,6 +92,9 @@ class Run:
             self.scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.spec.optimizer.clip_norm)
         self.scaler.step(self.optimizer)
+        if self.scaler.is_enabled():  # private, since all that is public makes the host wait for the device
+            for overflowed in self.scaler._found_inf_per_device(self.optimizer).values():
+                self.skipped += overflowed > 0
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
@@ -150,14 +157,15 @@ class Run:
         bad = (~means.isfinite()).nonzero()
         if len(bad):
             first = self.step - done + int(bad[0]) + 1
-            rate = self.spec.optimizer.lr * self.spec.schedule(first, self.steps.total, self.steps.per_epoch)
+            rate = self.base_lr * self.spec.schedule(first, self.steps.total, self.steps.per_epoch)
+            field = "lr" if self.spec.optimizer.lr is not None else "lr_per_256"
             finite = means[: int(bad[0])]
             loss = f"loss {finite[-1]:.4g} one update before" if len(finite) else "no finite loss in this epoch"
             latest = {record.name: record.value for record in self.records}
             seen = ", ".join(f"{name} {latest[name]:.4g}" for name in ("train/loss", "val/top1") if name in latest)
             raise NonFiniteLossError(
                 f"loss is {means[int(bad[0])]} at update {first} of {self.steps.total} (lr {rate:.4g}); {loss}"
-                f"{'; last epoch: ' + seen if seen else ''}. Lower optimizer.lr, lengthen schedule.warmup_epochs, "
+                f"{'; last epoch: ' + seen if seen else ''}. Lower optimizer.{field}, lengthen schedule.warmup_epochs, "
                 f"set optimizer.clip_norm, or use a wider precision than {self.spec.precision}"
             )
         return means
@@ -179,6 +187,7 @@ class Run:
             "average": self.average.network.state_dict() if self.average else None,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "skipped": self.skipped,
             "losses": losses,
             "records": [[record.name, record.step, record.value, record.time] for record in self.records],
             "best": list(self.best),
@@ -201,6 +210,7 @@ class Run:
                 if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
                     values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         self.scaler.load_state_dict(tree["scaler"])
+        self.skipped.copy_(tree["skipped"])
         if self.place.rank == 0:
             self.losses.copy_(tree["losses"])
         self.records = [Record(*record) for record in tree["records"]]

@@ -136,6 +136,8 @@ def _train(run: Run, data: Data, report: Report) -> Outcome:
             scores = score(data.val)
             run.judge(scores.top1, epoch + 1)
             values |= scores.metrics("val") | _recalls("val", scores, data)
+        if spec.precision == "fp16":
+            values["skipped_updates"] = float(run.skipped)
         values |= {"epoch_s": time.monotonic() - began, **system.sample(place)}
         fresh = [Record(name, epoch + 1, value) for name, value in values.items()] if place.rank == 0 else []
         run.records += fresh

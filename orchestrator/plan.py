@@ -42,7 +42,9 @@ def plan(spec: JobSpec) -> tuple[dict[str, str], bool]:
     room = torch.cuda.mem_get_info()[1] if cuda else memory
     asked = worker if cuda else need.workers * worker + held
     curve = [1, *(round(steps.total * share / 4) for share in (1, 2, 3)), steps.total]
-    rates = (f"{spec.optimizer.lr * spec.schedule(max(1, u), steps.total, steps.per_epoch):.4g}" for u in curve)
+    base = spec.optimizer.rate(spec.batch_size)
+    spec.optimizer.build(torch.nn.Conv2d(1, 1, 1), base)  # a wrong name or argument shows here
+    rates = (f"{base * spec.schedule(max(1, u), steps.total, steps.per_epoch):.4g}" for u in curve)
     fits = (wanted <= cpus and asked <= room) or bool(os.environ.get("RAY_ADDRESS"))
     lines = {
         "data": f"{len(data.train)} train, {len(data.val)} val, {len(data.test)} test images; "

@@ -1,19 +1,14 @@
-"""AdamW: Adam with decoupled weight decay (Loshchilov & Hutter, arXiv 1711.05101)."""
+"""AdamW: Adam with decoupled weight decay (Loshchilov & Hutter, arXiv 1711.05101). As in torch, an update shrinks the
+weights by ``lr * weight_decay``, so the decay follows the schedule."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, PositiveFloat
-
-from jobs.optimizers.optimizer import Optimizer
+from jobs.optimizers.optimizer import Beta, Eps, Optimizer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import torch
-
-Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class AdamW(Optimizer):
@@ -22,10 +17,14 @@ class AdamW(Optimizer):
     kind: Literal["adamw"] = "adamw"
     betas: tuple[Beta, Beta] = (0.9, 0.999)
     """Decay rates of the first and second moments."""
-    eps: PositiveFloat = 1e-8
+    eps: Eps = 1e-8
+    """Added to the root of the second moment."""
 
-    def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimizer over these parameters, at ``lr``."""
+    def build(self, network: torch.nn.Module, lr: float) -> torch.optim.Optimizer:
+        """The optimizer over the trainable parameters of ``network``."""
         import torch
 
-        return torch.optim.AdamW(parameters, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)
+        from jobs.optimizers.parameters import fused, groups
+
+        parameters = groups(network, self.weight_decay, self.no_decay)
+        return torch.optim.AdamW(parameters, lr=lr, betas=self.betas, eps=self.eps, fused=fused(network))

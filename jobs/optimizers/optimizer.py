@@ -1,30 +1,70 @@
-"""The fields every optimizer shares."""
+"""What every optimizer shares: the learning rate, alone or by the linear scaling rule, and weight decay.
+
+Linear scaling (Goyal et al., arXiv 1706.02677): ``lr = lr_per_256 * batch_size / 256`` with the global batch, once and
+here alone; a linear warmup ends on it.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from jobs.base import Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import torch
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+"""Decay rate of a running mean."""
+Eps = Annotated[float, Field(ge=1e-30, le=1)]
+"""What keeps a denominator from being zero, in float32 too."""
+Part = Literal["bias", "norm"]
+"""A sort of parameters; see :func:`jobs.optimizers.parameters.groups`."""
 
 
 class Optimizer(Spec):
     """What every optimizer can be told."""
 
-    lr: PositiveFloat
-    """Learning rate at the global batch of the spec; the schedule multiplies it."""
+    lr: PositiveFloat | None = None
+    """Learning rate at the global batch of the spec; the schedule multiplies it. Either this or lr_per_256."""
+    lr_per_256: PositiveFloat | None = None
+    """Learning rate of a global batch of 256, scaled linearly to the spec's batch_size. Either this or lr."""
     weight_decay: NonNegativeFloat = 0.0
-    """Weight decay of all parameters."""
+    """Weight decay of all parameters but those of no_decay."""
+    no_decay: tuple[Part, ...] = ()
+    """What is left out of weight decay: ``bias`` (of every layer but the normalisations), ``norm`` (all that
+    normalisation layers have). The papers' "no bias decay" (arXiv 1807.11205, 1812.01187) is [bias, norm]."""
     clip_norm: PositiveFloat | None = None
     """Largest global L2 norm of the gradient; None does not clip."""
 
+    @model_validator(mode="after")
+    def _one_rate(self) -> Self:
+        if self.lr is not None and self.lr_per_256 is not None:
+            raise ValueError(
+                f"lr_per_256 {self.lr_per_256:g} and lr {self.lr:g} both give the learning rate; "
+                "leave one out, or set it to null (-s optimizer.lr=null) where it comes from a base spec"
+            )
+        if self.lr is None and self.lr_per_256 is None:
+            raise ValueError(
+                "lr is missing, a number > 0; or give lr_per_256, the learning rate of a batch of 256, "
+                "which is scaled to batch_size"
+            )
+        return self
+
+    def rate(self, batch_size: int) -> float:
+        """The base learning rate at a global batch of ``batch_size`` images; the schedule multiplies it."""
+        if self.lr is not None:
+            return self.lr
+        assert self.lr_per_256 is not None
+        return self.lr_per_256 * batch_size / 256
+
     @abstractmethod
-    def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimizer over these parameters, at ``lr``."""
+    def build(self, network: torch.nn.Module, lr: float) -> torch.optim.Optimizer:
+        """The optimizer over the trainable parameters of ``network``.
+
+        Args:
+            network: not wrapped in DDP; on its device, in its final dtype.
+            lr: the base rate, as :meth:`rate` gives it.
+        """

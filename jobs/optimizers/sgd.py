@@ -10,8 +10,6 @@ from pydantic import Field, model_validator
 from jobs.optimizers.optimizer import Optimizer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import torch
 
 
@@ -29,10 +27,21 @@ class SGD(Optimizer):
             raise ValueError("nesterov needs a momentum above 0; set nesterov: false or raise momentum")
         return self
 
-    def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimizer over these parameters, at ``lr``."""
+    def build(self, network: torch.nn.Module, lr: float) -> torch.optim.Optimizer:
+        """The optimizer over the trainable parameters of ``network``.
+
+        Momentum starts at zero, which gives the same first update as torch's empty start. Torch's own would not do:
+        where the first update of all overflows, its fused kernel leaves momentum uninitialised and uses it afterwards.
+        """
         import torch
 
-        return torch.optim.SGD(
-            parameters, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, weight_decay=self.weight_decay
+        from jobs.optimizers.parameters import fused, groups
+
+        parameters = groups(network, self.weight_decay, self.no_decay)
+        optimizer = torch.optim.SGD(
+            parameters, lr=lr, momentum=self.momentum, nesterov=self.nesterov, fused=fused(network)
         )
+        if self.momentum:
+            for parameter in (parameter for group in parameters for parameter in group["params"]):
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return optimizer

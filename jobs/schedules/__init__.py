@@ -7,9 +7,10 @@ from pydantic import Field, NonNegativeFloat
 from jobs.base import Spec
 from jobs.schedules.constant import Constant
 from jobs.schedules.cosine import Cosine
+from jobs.schedules.polynomial import Polynomial
 from jobs.schedules.step import Step
 
-DecaySpec = Annotated[Constant | Cosine | Step, Field(discriminator="kind")]
+DecaySpec = Annotated[Constant | Cosine | Polynomial | Step, Field(discriminator="kind")]
 
 
 class ScheduleSpec(Spec):
@@ -42,4 +43,4 @@ class ScheduleSpec(Spec):
         return round(self.warmup_epochs * updates_per_epoch)
 
 
-__all__ = ["Constant", "Cosine", "DecaySpec", "ScheduleSpec", "Step"]
+__all__ = ["Constant", "Cosine", "DecaySpec", "Polynomial", "ScheduleSpec", "Step"]

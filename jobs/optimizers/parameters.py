@@ -1,0 +1,69 @@
+"""Which parameters an optimizer moves, and which of them decay.
+
+No bias decay (Jia et al., arXiv 1807.11205, as in arXiv 1812.01187, section 3.1): weight decay on the weights of
+convolutions and linear layers alone, none on biases, gamma and beta.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import nn
+
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+"""BatchNorm and InstanceNorm of every dimension, and the others of torch."""
+
+
+def groups(network: nn.Module, weight_decay: float, no_decay: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Parameter groups for a torch optimizer: what decays, then what does not; both in the network's order.
+
+    ``bias`` in ``no_decay`` exempts what is called ``bias`` or ``*_bias`` (attention's ``in_proj_bias``) in any layer
+    but a normalisation, the classifier's included; ``norm`` exempts all that normalisation layers have, gamma and beta.
+    Everything else decays: class tokens, position embeddings, LayerScale, PReLU. (timm exempts by shape instead: all
+    that has at most one dimension.)
+
+    Every trainable parameter is in exactly one group, once, however many modules share it (it is exempt if any of them
+    exempts it); frozen ones are in none. A group without parameters is left out.
+    """
+    exempt = {
+        id(parameter)
+        for module in network.modules()
+        for name, parameter in module.named_parameters(recurse=False)
+        if _part(module, name) in no_decay
+    }
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    made = [
+        {"params": [p for p in trainable if id(p) not in exempt], "weight_decay": weight_decay},
+        {"params": [p for p in trainable if id(p) in exempt], "weight_decay": 0.0},
+    ]
+    return [group for group in made if group["params"]]
+
+
+def _part(module: nn.Module, name: str) -> str | None:
+    if _is_norm(module):
+        return "norm"
+    return "bias" if name == "bias" or name.endswith("_bias") else None
+
+
+def _is_norm(module: nn.Module) -> bool:
+    """Most normalisations of timm are subclasses of torch's; the others are told by module and name."""
+    return isinstance(module, _NORMS) or any(
+        cls.__module__.startswith("timm.layers.") and re.search("Norm|Abn", cls.__name__) for cls in type(module).mro()
+    )
+
+
+def fused(network: nn.Module) -> bool:
+    """Whether torch's fused SGD, Adam and AdamW take all of the trainable parameters.
+
+    They are one pass over memory, and under loss scaling they leave an overflowed update out on the device, where the
+    others make the host wait for the answer. On a CPU they read gradients in the order of memory: a gradient must have
+    its parameter's strides, which autograd sees to.
+    """
+    return all(
+        parameter.device.type in ("cpu", "cuda") and parameter.dtype in (torch.float32, torch.float64)
+        for parameter in network.parameters()
+        if parameter.requires_grad
+    )

@@ -1,0 +1,144 @@
+"""Which parameters decay: every trainable one in exactly one group, frozen ones in none."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import timm.optim
+import torch
+from torch import nn
+from torchvision import models
+
+from jobs.models import ResNet
+from jobs.optimizers import SGD, AdamW
+from jobs.optimizers.parameters import fused, groups
+from tests.jobs.optimizers.nets import backward, small
+
+BOTH = ("bias", "norm")
+
+
+def split(network: nn.Module, no_decay: tuple[str, ...]) -> tuple[set[str], set[str]]:
+    """Names that decay and names that do not; checks that each trainable parameter is in one group, in order."""
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    order = list(names.values())
+    made = groups(network, 0.5, no_decay)
+    listed = [[names[id(parameter)] for parameter in group["params"]] for group in made]
+    assert all(group == sorted(group, key=order.index) for group in listed)
+    flat = [name for group in listed for name in group]
+    assert sorted(flat) == sorted(name for name, parameter in network.named_parameters() if parameter.requires_grad)
+    decays = {group["weight_decay"]: set(found) for group, found in zip(made, listed, strict=True)}
+    assert set(decays) <= {0.5, 0.0}
+    return decays.get(0.5, set()), decays.get(0.0, set())
+
+
+def test_each_choice_on_a_small_network() -> None:
+    weights, biases = {"0.weight", "3.weight", "4.weight", "8.weight"}, {"3.bias", "4.bias", "8.bias"}
+    norm = {"1.weight", "1.bias"}
+    assert split(small(), ()) == (weights | biases | norm, set())
+    assert split(small(), ("bias",)) == (weights | norm, biases)
+    assert split(small(), ("norm",)) == (weights | biases, norm)
+    assert split(small(), BOTH) == (weights, biases | norm)
+
+
+def test_frozen_parameters_are_in_no_group_and_empty_groups_are_left_out() -> None:
+    network = small()
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name == "8.bias")
+    assert split(network, BOTH) == (set(), {"8.bias"})
+    assert len(groups(network, 0.1, BOTH)) == 1
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    with pytest.raises(ValueError, match="empty parameter list"):
+        SGD(lr=0.1).build(network, 0.1)
+
+
+def test_tied_parameters_stand_once() -> None:
+    network = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), nn.LayerNorm(3))
+    network[1].weight = network[0].weight
+    network[1].bias = network[2].bias  # one owner is a normalisation: exempt for any of them
+    assert split(network, BOTH) == ({"0.weight"}, {"0.bias", "1.bias", "2.weight"})
+    assert split(network, ("norm",)) == ({"0.weight", "0.bias"}, {"1.bias", "2.weight"})
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        *(nn.BatchNorm1d(3), nn.BatchNorm2d(3), nn.SyncBatchNorm(3), nn.InstanceNorm2d(3, affine=True)),
+        *(nn.LayerNorm(3), nn.GroupNorm(1, 3), nn.RMSNorm(3), models.convnext.LayerNorm2d(3)),
+        *(timm.layers.BatchNormAct2d(3), timm.layers.LayerNorm2d(3), timm.layers.GroupNormAct(3, num_groups=1)),
+        *(timm.layers.RmsNorm(3), timm.layers.SimpleNorm(3), timm.layers.EvoNorm2dS0(8, group_size=4)),
+        *(timm.layers.FilterResponseNormTlu2d(3), timm.layers.grn.GlobalResponseNorm(3)),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_every_sort_of_normalisation(network: nn.Module) -> None:
+    everything = {name for name, _ in network.named_parameters()}
+    assert everything
+    assert split(network, ("norm",)) == (set(), everything)
+    assert split(network, ("bias",)) == (everything, set())
+
+
+def test_torchvisions_resnet_is_split_as_timm_splits_it() -> None:
+    network = models.resnet18(num_classes=10)
+    decayed, exempt = split(network, BOTH)
+    assert decayed == {name for name, parameter in network.named_parameters() if parameter.ndim > 1}
+    assert "fc.bias" in exempt and "fc.weight" in decayed
+    theirs = timm.optim.param_groups_weight_decay(network, 0.5)
+    ours = groups(network, 0.5, BOTH)
+    for group in theirs:
+        mine = next(own for own in ours if own["weight_decay"] == group["weight_decay"])
+        assert [id(p) for p in mine["params"]] == [id(p) for p in group["params"]]
+
+
+def test_our_resnet() -> None:
+    network = ResNet(depth=20).build(10, 3)
+    decayed, exempt = split(network, BOTH)
+    assert decayed == {name for name, parameter in network.named_parameters() if parameter.ndim > 1}
+    assert all(name.endswith((".bias", ".weight")) for name in exempt)
+
+
+def test_a_vision_transformers_tokens_and_positions_decay() -> None:
+    network = timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=8, depth=1, num_classes=5)
+    decayed, exempt = split(network, BOTH)
+    assert {"cls_token", "pos_embed", "head.weight", "blocks.0.attn.qkv.weight"} <= decayed
+    assert {
+        "head.bias",
+        "blocks.0.attn.qkv.bias",
+        "blocks.0.norm1.weight",
+        "norm.bias",
+        "patch_embed.proj.bias",
+    } <= exempt
+
+
+def test_biases_of_attention_are_biases_and_tables_and_gains_are_not() -> None:
+    assert split(nn.MultiheadAttention(4, 2), ("bias",))[1] == {"in_proj_bias", "out_proj.bias"}
+    swin = timm.create_model("swinv2_cr_tiny_ns_224", img_size=32, depths=(1, 1), num_heads=(1, 1), embed_dim=8)
+    assert all(name.endswith("bias") for name in split(swin, ("bias",))[1])
+    with torch.device("meta"):
+        nfnet = timm.create_model(
+            "dm_nfnet_f0", num_classes=5
+        )  # free of normalisation, whatever its classes are called
+    assert any("skipinit_gain" in name for name, _ in nfnet.named_parameters())
+    assert split(nfnet, ("norm",))[1] == set()
+
+
+def test_exempt_parameters_do_not_decay_and_the_others_do() -> None:
+    network = small()
+    before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    optimizer = AdamW(lr=0.1, weight_decay=0.5, no_decay=BOTH).build(network, 0.1)
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for name, parameter in network.named_parameters():
+        shrink = 1.0 if parameter.ndim == 1 else 0.95
+        torch.testing.assert_close(parameter.detach(), before[name] * shrink, rtol=1e-6, atol=0)
+
+
+def test_fused_where_torch_can() -> None:
+    assert fused(small()) and fused(small(torch.float64))
+    assert not fused(small(torch.bfloat16)) and not fused(small().to("meta"))
+    half = small(torch.bfloat16)  # a half-precision network still trains, without the fused kernel
+    optimizer = SGD(lr=0.1).build(half, 0.1)
+    backward(half, 1)
+    optimizer.step()
+    assert optimizer.param_groups[0]["fused"] is False
