@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from jobs import precision
+from jobs import precision, system
 from jobs.checkpoint import State, snapshot
 from jobs.data.sets import Data
 from jobs.ema import Average
+from jobs.objective import Objective
 from jobs.place import Place
 from jobs.randomness import seed_global
 from jobs.report import Record
@@ -28,8 +30,8 @@ class Run:
 
     Attributes:
         step: updates done.
-        losses: float64 ``(updates an epoch,)`` on the device: this rank's mean loss of each update of the
-        epoch under way.
+        losses: float64 ``(updates an epoch, terms)`` on the device: this rank's mean loss of each update of the epoch
+            under way, the total in column 0 and the other terms of the objective beside it.
         base_lr: learning rate that the schedule multiplies.
         skipped: int64 on the device: updates left out so far because fp16 gradients overflowed.
         records: what was reported so far (rank 0).
@@ -37,11 +39,11 @@ class Run:
         stale_epochs: epochs since it rose.
     """
 
-    def __init__(self, spec: JobSpec, data: Data, place: Place, steps: Steps) -> None:
+    def __init__(self, spec: JobSpec, data: Data, place: Place, steps: Steps, assets: Mapping[str, Any]) -> None:
         self.spec, self.place, self.steps = spec, place, steps
+        self.objective = Objective(spec, data, assets, place.device, self._prepare)
         seed_global(spec.seed.init, "init", device=place.device)
-        network = spec.model.build(len(data.classes), data.channels).to(place.device, precision.dtype(spec))
-        self.network = network.to(memory_format=torch.channels_last) if spec.channels_last else network
+        self.network = self._prepare(spec.model.build(len(data.classes), data.channels))
         self.average = Average(spec.ema, self.network) if spec.ema else None
         wrapped = place.wrap(self.network)
         self.trained: Any = torch.compile(wrapped) if spec.compile else wrapped
@@ -49,13 +51,19 @@ class Run:
         self.optimizer = spec.optimizer.build(self.network, self.base_lr)
         self.scaler = precision.scaler(spec, place.device)
         self.skipped = torch.zeros((), dtype=torch.int64, device=place.device)
-        self.losses = torch.zeros(steps.per_epoch, dtype=torch.float64, device=place.device)
+        terms = len(self.objective.names)
+        self.losses = torch.zeros(steps.per_epoch, terms, dtype=torch.float64, device=place.device)
         self.step = 0
         self.records: list[Record] = []
         self.best: tuple[float, int] = (-1.0, 0)
         self.best_weights: dict[str, torch.Tensor] | None = None
         self.stale_epochs = 0
         self._spent_s, self._began = 0.0, time.monotonic()
+
+    def _prepare(self, network: torch.nn.Module) -> torch.nn.Module:
+        """A network on the run's device, in its dtype and layout."""
+        network = network.to(self.place.device, precision.dtype(self.spec))
+        return network.to(memory_format=torch.channels_last) if self.spec.channels_last else network
 
     @property
     def evaluated(self) -> torch.nn.Module:
@@ -119,6 +127,15 @@ class Run:
         for buffer, value in zip(self.network.buffers(), kept, strict=True):
             buffer.copy_(value)
 
+    def facts(self) -> dict[str, str]:
+        """What was decided for this run, and where it runs."""
+        return {
+            "precision": self.spec.precision,
+            "channels_last": str(self.spec.channels_last),
+            "device": system.device(self.place),
+            "updates": f"{self.steps.total} ({self.steps.per_epoch} an epoch)",
+        }
+
     def judge(self, top1: float, epoch: int) -> None:
         """Take in the validation top-1 of an epoch (from 1), keeping the weights where ``select`` asks for the best."""
         delta = self.spec.early_stopping.min_delta if self.spec.early_stopping else 0.0
@@ -145,7 +162,8 @@ class Run:
         return self.evaluated
 
     def epoch_losses(self) -> torch.Tensor:
-        """Mean loss over all ranks at each update of the epoch under way, float64 on the CPU.
+        """Mean over all ranks of the terms at each update of the epoch under way: float64 ``(updates done, terms)`` on
+        the CPU.
 
         Raises:
             NonFiniteLossError: one of them is not finite; all ranks raise alike.
@@ -154,17 +172,17 @@ class Run:
         losses = self.losses.clone()
         self.place.sum(losses)
         means = (losses[:done] / self.place.world).cpu()
-        bad = (~means.isfinite()).nonzero()
+        bad = (~means[:, 0].isfinite()).nonzero()
         if len(bad):
             first = self.step - done + int(bad[0]) + 1
             rate = self.base_lr * self.spec.schedule(first, self.steps.total, self.steps.per_epoch)
             field = "lr" if self.spec.optimizer.lr is not None else "lr_per_256"
-            finite = means[: int(bad[0])]
+            finite = means[: int(bad[0]), 0]
             loss = f"loss {finite[-1]:.4g} one update before" if len(finite) else "no finite loss in this epoch"
             latest = {record.name: record.value for record in self.records}
             seen = ", ".join(f"{name} {latest[name]:.4g}" for name in ("train/loss", "val/top1") if name in latest)
             raise NonFiniteLossError(
-                f"loss is {means[int(bad[0])]} at update {first} of {self.steps.total} (lr {rate:.4g}); {loss}"
+                f"loss is {means[int(bad[0]), 0]} at update {first} of {self.steps.total} (lr {rate:.4g}); {loss}"
                 f"{'; last epoch: ' + seen if seen else ''}. Lower optimizer.{field}, lengthen schedule.warmup_epochs, "
                 f"set optimizer.clip_norm, or use a wider precision than {self.spec.precision}"
             )

@@ -16,9 +16,10 @@ from pydantic import (
 
 from jobs.augment import AugmentSpec
 from jobs.base import Spec
-from jobs.batch import BatchSpec
+from jobs.batch import BatchSpec, LabelSmoothing, Mixing, fit_shares
 from jobs.data import DataSpec
-from jobs.losses import CrossEntropy, LossSpec
+from jobs.distillation import Distillation
+from jobs.losses import BCE, CrossEntropy, LossSpec
 from jobs.models import ModelSpec
 from jobs.optimizers import OptimizerSpec
 from jobs.schedules import ScheduleSpec
@@ -85,6 +86,8 @@ class Evaluation(Spec):
     """Epochs between evaluations; the last epoch is always evaluated."""
     batch_size: PositiveInt = 500
     """Images a forward pass of one worker."""
+    flip: bool = False
+    """Average the logits of every image and its mirror image; twice the work, and to be said beside the result."""
 
 
 class Resources(Spec):
@@ -124,10 +127,12 @@ class JobSpec(Spec):
     """The network."""
     augment: Annotated[tuple[AugmentSpec, ...], AfterValidator(_each_kind_once)] = ()
     """Augmentations of single images, in order."""
-    batch: Annotated[tuple[BatchSpec, ...], AfterValidator(_each_kind_once)] = ()
+    batch: Annotated[tuple[BatchSpec, ...], AfterValidator(_each_kind_once), AfterValidator(fit_shares)] = ()
     """Tricks on whole batches, in order."""
     loss: LossSpec = CrossEntropy()
     """Loss between logits and soft targets."""
+    distillation: Distillation | None = None
+    """Learning from a teacher beside the labels; null trains without one."""
     optimizer: OptimizerSpec
     """How the weights move."""
     schedule: ScheduleSpec = ScheduleSpec()
@@ -171,6 +176,14 @@ class JobSpec(Spec):
         """Pieces that a global batch is cut into: workers x accumulation."""
         return self.resources.workers * self.accumulation
 
+    def absolute(self) -> Self:
+        """The spec with absolute paths, so that it means the same in another directory."""
+        changes: dict[str, Any] = {"data": self.data.absolute()}
+        if self.distillation is not None:
+            teacher = self.distillation.teacher.absolute()
+            changes["distillation"] = self.distillation.model_copy(update={"teacher": teacher})
+        return self.model_copy(update=changes)
+
     @model_validator(mode="after")
     def _batch_divides(self) -> Self:
         if self.batch_size % self.parts:
@@ -186,6 +199,16 @@ class JobSpec(Spec):
         if self.schedule.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"schedule.warmup_epochs {self.schedule.warmup_epochs:g} must be less than epochs {self.epochs}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _targets_of_bce(self) -> Self:
+        soft = [trick.kind for trick in self.batch if isinstance(trick, Mixing | LabelSmoothing)]
+        if isinstance(self.loss, BCE) and soft and not self.loss.says_targets:
+            raise ValueError(
+                f"batch.{soft[0]} makes targets between 0 and 1, which binary cross-entropy can take in two ways: set "
+                "loss.soft_targets: true to take them as they are, or loss.target_threshold to round them"
             )
         return self
 

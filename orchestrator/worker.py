@@ -62,21 +62,25 @@ def ray_train_worker(config: dict[str, Any]) -> dict[str, Any]:
     """
     import ray
 
+    from jobs.outcome import keep_model
     from jobs.place import Place
     from jobs.run import NonFiniteLossError
-    from jobs.train import keep_model, train
+    from jobs.train import train
 
     spec = JobSpec.model_validate_json(config["spec"])
     os.environ.setdefault("LOCAL_RANK", str(ray.train.get_context().get_local_rank()))
     place = Place.current(bool(spec.resources.use_gpu))
     data = ray.get(config["data"][0])
+    assets = {"data": data}
+    if spec.distillation is not None:  # the driver has made it a folder
+        assets["teacher"] = spec.distillation.teacher.folder(data)
     report = ToRecorder(config["recorder"], f"{config['folder']}/checkpoints", spec.checkpoint.keep)
     start = place.broadcast(report.store.newest() if place.rank == 0 else None)
     if start is not None and place.rank == 0:
         records = [Record(*record) for record in start.tree["records"]]
         ray.get(config["recorder"].record.remote(records))
     try:
-        outcome = train(spec, place, report, {"data": data}, start)
+        outcome = train(spec, place, report, assets, start)
     except (NonFiniteLossError, ValueError) as error:  # the same again however often it is tried, so not raised
         return {"failure": f"{type(error).__name__}: {error}"}
     report.close()
