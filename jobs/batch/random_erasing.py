@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from annotated_types import Len
 from pydantic import AfterValidator, Field
 
 from jobs.batch.holes import inside, rectangles
@@ -38,7 +39,7 @@ def _between(low: float, high: float, uniforms: torch.Tensor) -> torch.Tensor:
     return low + uniforms * (high - low)
 
 
-def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
+def _ascending(ends: tuple[float, ...]) -> tuple[float, ...]:
     if ends[0] > ends[1]:
         raise ValueError(f"the smaller end stands first: write [{ends[1]:g}, {ends[0]:g}]")
     return ends
@@ -54,9 +55,9 @@ class RandomErasing(BatchTrick):
     kind: Literal["random_erasing"] = "random_erasing"
     probability: float = Field(0.5, ge=0, le=1)
     """Share of images that are erased."""
-    scale: Annotated[tuple[Share, Share], AfterValidator(_ascending)] = (0.02, 0.4)
+    scale: Annotated[tuple[Share, ...], Len(2, 2), AfterValidator(_ascending)] = (0.02, 0.4)
     """Smallest and largest share of the image's area."""
-    ratio: Annotated[tuple[Aspect, Aspect], AfterValidator(_ascending)] = (0.3, 1 / 0.3)
+    ratio: Annotated[tuple[Aspect, ...], Len(2, 2), AfterValidator(_ascending)] = (0.3, 1 / 0.3)
     """Smallest and largest height / width."""
     aspect: Literal["uniform", "log_uniform"] = "uniform"
     """Whether height / width is uniform in ``ratio`` (the paper) or its logarithm is (torchvision, timm)."""
@@ -81,8 +82,8 @@ class RandomErasing(BatchTrick):
 
         chosen, row, column = torch.rand(3, count, generator=generator, dtype=torch.float64)
         share, aspect = torch.rand(2, TRIES, count, generator=generator, dtype=torch.float64)
-        share = _between(*self.scale, share)
-        low, high = self.ratio
+        (least, most), (low, high) = self.scale, self.ratio
+        share = _between(least, most, share)
         if self.aspect == "uniform":
             aspect = _between(low, high, aspect)
         else:
