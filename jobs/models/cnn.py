@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import PositiveInt
+from pydantic import PositiveInt, field_validator
 
 from jobs.models.model import Model
 
@@ -21,6 +21,16 @@ class CNN(Model):
     """Channels of the first convolution; they double at each of the next two."""
     norm: bool = True
     """BatchNorm after each convolution; without it the convolutions have biases."""
+
+    @field_validator("zero_gamma")
+    @classmethod
+    def _no_branches(cls, zero_gamma: bool) -> bool:
+        if zero_gamma:
+            raise ValueError(
+                "zero_gamma true is for networks of residual blocks: kind cnn has no shortcuts, so a gamma of 0 would "
+                "zero the signal itself; leave it out or take kind resnet"
+            )
+        return zero_gamma
 
     def build(self, classes: int, channels: int) -> nn.Module:
         """A freshly initialised network."""

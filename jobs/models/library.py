@@ -23,7 +23,8 @@ class Library(Model):
     name: str
     """What the library calls the network."""
     kwargs: dict[str, JsonValue] = {}  # noqa: RUF012 (pydantic copies defaults)
-    """Further keyword arguments of the network (image_size, drop_path_rate, ...)."""
+    """Further keyword arguments of the network (image_size; stochastic depth is drop_path_rate in timm and
+    stochastic_depth_prob in torchvision; ...)."""
 
     @field_validator("kwargs")
     @classmethod
@@ -39,14 +40,23 @@ class Library(Model):
         return ValueError(f"{self.kind} has no model {self.name!r}; {cure}")  # type: ignore[attr-defined]
 
     def _make(self, create: Callable[..., nn.Module], **given: object) -> nn.Module:
+        from jobs.models.gamma import set_last_gammas
+
         try:
-            return create(self.name, **given, **self.kwargs)
+            network = create(self.name, **given, **self.kwargs)
         except (TypeError, AssertionError) as error:
             told = ", ".join(f"{name}={value!r}" for name, value in self.kwargs.items()) or "none"
             message = f"{self.kind} {self.name} refuses model.kwargs ({told}): {error}"  # type: ignore[attr-defined]
             raise ValueError(message) from error
+        if not set_last_gammas(network, 0.0 if self.zero_gamma else 1.0) and self.zero_gamma:
+            raise ValueError(
+                f"{self.kind} {self.name} has no blocks that are known to end a residual branch in a "  # type: ignore[attr-defined]
+                "normalisation, and elsewhere a gamma of 0 would zero the signal itself; leave zero_gamma out"
+            )
+        return network
 
 
 WEIGHTS = "networks start from fresh weights here; pretrained ones are not supported yet, so leave it out"
+GAMMA = "model.zero_gamma says whether the last gamma of a residual branch starts at 0, so leave it out"
 DATA = "it follows from the data, so leave it out"
 ONE_OUTPUT = "a classifier must put out one tensor of logits, so leave it out"

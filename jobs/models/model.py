@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 class Model(Spec):
     """A classifier: images ``(N, channels, size, size)`` to logits ``(N, classes)``."""
 
+    zero_gamma: bool = False
+    """Start the last normalisation of every residual branch with gamma 0, so that each block begins as its shortcut;
+    for networks of residual blocks only."""
+
     @abstractmethod
     def build(self, classes: int, channels: int) -> nn.Module:
         """A freshly initialised network; the caller has seeded the global generator.

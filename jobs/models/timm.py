@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from jobs.models.library import DATA, ONE_OUTPUT, WEIGHTS, Library
+from jobs.models.library import DATA, GAMMA, ONE_OUTPUT, WEIGHTS, Library
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 class Timm(Library):
-    """A network of timm."""
+    """A network of timm; without ``zero_gamma`` its last gammas start at 1 too, where timm's own default is often 0."""
 
     reserved: ClassVar[dict[str, str]] = {
         **dict.fromkeys(
@@ -20,6 +20,7 @@ class Timm(Library):
         ),
         **dict.fromkeys(("num_classes", "in_chans"), DATA),
         **dict.fromkeys(("features_only", "out_indices"), ONE_OUTPUT),
+        "zero_init_last": GAMMA,
     }
 
     kind: Literal["timm"] = "timm"

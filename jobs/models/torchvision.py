@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from jobs.models.library import DATA, ONE_OUTPUT, WEIGHTS, Library
+from jobs.models.library import DATA, GAMMA, ONE_OUTPUT, WEIGHTS, Library
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,6 +18,7 @@ class Torchvision(Library):
     reserved: ClassVar[dict[str, str]] = {
         **dict.fromkeys(("weights", "pretrained", "weights_backbone", "progress"), WEIGHTS),
         "num_classes": DATA,
+        "zero_init_residual": GAMMA,
         "aux_logits": ONE_OUTPUT,
     }
 

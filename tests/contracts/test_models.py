@@ -17,9 +17,15 @@ EXAMPLES: list[Model] = [
     ResNet(depth=8, width=4),
     ResNet(depth=18, width=8),
     ResNet(depth=50, width=8),
+    ResNet(depth=50, width=8, variant="A"),
+    ResNet(depth=50, width=8, variant="C", zero_gamma=True),
+    ResNet(depth=50, width=1, variant="D", drop_path=0.999),
+    ResNet(depth=8, width=4, variant="D", zero_gamma=True, drop_path=0.1),
     Timm(name="resnet10t"),
     Timm(name="vit_tiny_patch16_224", kwargs={"img_size": 32, "patch_size": 8, "depth": 2}),
+    Timm(name="resnet10t", zero_gamma=True, kwargs={"drop_path_rate": 0.1}),
     Torchvision(name="mobilenet_v3_small"),
+    Torchvision(name="resnet18", zero_gamma=True),
 ]
 CASES = [(model, channels) for model in EXAMPLES for channels in (1, 3) if channels == 3 or model.kind != "torchvision"]
 SIZE, CLASSES = 32, 7

@@ -23,7 +23,16 @@ def kept_on_cpu(model: Model, batch: int, channels: int, size: int, dtype: torch
     return sum({s.data_ptr(): s.nbytes() for s in saved if s.data_ptr() not in own}.values())
 
 
-@pytest.mark.parametrize("model", [CNN(width=8), CNN(norm=False), ResNet(depth=8), ResNet(depth=50, width=8)])
+MODELS = [
+    CNN(width=8),
+    CNN(norm=False),
+    ResNet(depth=8),
+    ResNet(depth=50, width=8),
+    ResNet(depth=50, width=8, variant="D", zero_gamma=True, drop_path=0.2),
+]
+
+
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(("dtype", "dtype_bytes"), [(torch.float32, 4), (torch.float64, 8)])
 def test_activation_bytes_are_what_autograd_keeps(model: Model, dtype: torch.dtype, dtype_bytes: int) -> None:
     size = measure(model, 5, 3, 33, 4, dtype_bytes)
@@ -43,6 +52,21 @@ def test_resnet50_is_25_6_million_parameters_and_4_1_giga_multiply_accumulates()
     assert size.flops_per_image / 2e9 == pytest.approx(listed, abs=0.0006)
     assert size.buffers == 2 * 26_560 + 53  # mean and variance of every BatchNorm channel, a counter a BatchNorm
     assert size == measure(Torchvision(name="resnet50"), 1000, 3, 224, 2, 4)
+
+
+@pytest.mark.parametrize(("variant", "published"), [("A", 3.8), ("B", 4.1), ("C", 4.3), ("D", 4.3)])
+def test_flops_of_the_variants_are_those_of_the_paper(variant: str, published: float) -> None:
+    size = measure(ResNet(depth=50, variant=variant), 1000, 3, 224, 1, 4)
+    assert size.flops_per_image / 2e9 == pytest.approx(published, abs=0.07)  # arXiv 1812.01187, table 5
+
+
+@pytest.mark.parametrize("model", [Timm(name="resnet18"), Torchvision(name="resnet18"), ResNet(depth=18)])
+def test_zero_gamma_and_stochastic_depth_cost_no_parameters(model: Model) -> None:
+    changes = {"zero_gamma": True, **({"drop_path": 0.1} if model.kind == "resnet" else {})}
+    changed = measure(model.override(changes), 10, 3, 64, 2, 4)
+    plain = measure(model, 10, 3, 64, 2, 4)
+    assert (changed.parameters, changed.buffers) == (plain.parameters, plain.buffers)
+    assert changed.flops_per_image == plain.flops_per_image
 
 
 def test_flops_are_those_of_a_real_forward_pass() -> None:

@@ -39,7 +39,14 @@ def rewrite(path: Path, **changes) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(
-    "model", [CNN(width=4), ResNet(depth=8, width=4), Timm(name="resnet18", kwargs={"drop_rate": 0.5})]
+    "model",
+    [
+        CNN(width=4),
+        ResNet(depth=8, width=4),
+        ResNet(depth=18, width=4, variant="D", zero_gamma=True, drop_path=0.5),
+        Timm(name="resnet18", kwargs={"drop_rate": 0.5}),
+        Timm(name="resnet18", zero_gamma=True),
+    ],
 )
 def test_round_trip_is_exact(tmp_path: Path, model: Model, dtype: torch.dtype) -> None:
     network = stored(tmp_path / "new" / "model", model, COLOUR, dtype, metrics={"val/top1": 0.75})
