@@ -121,7 +121,9 @@ def test_the_loop_gives_a_trick_only_its_share() -> None:
 def everything(**changes: Any) -> JobSpec:
     mixing = [{"kind": kind, "share": 0.3} for kind in ("mixup", "cutmix", "ricap")]
     tricks = [{"kind": "cutout", "size": 3}, {"kind": "random_erasing", "fill": "noise"}, *mixing]
-    fields = {**BASE, "batch": [*tricks, {"kind": "label_smoothing"}], "epochs": 2, "precision": "fp64"}
+    data = {"kind": "synthetic", "samples": 600, "classes": 3, "size": 9}
+    batch = [*tricks, {"kind": "label_smoothing"}]
+    fields = {**BASE, "data": data, "batch": batch, "epochs": 2, "precision": "fp64"}
     return JobSpec.model_validate(fields).override({"model.norm": False, **changes})
 
 
