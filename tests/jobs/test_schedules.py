@@ -1,21 +1,27 @@
 """The learning-rate curve at every update, by hand and against torch's schedulers."""
 
+from collections.abc import Callable
 from itertools import product
 from math import cos, pi
+from typing import Any
 
 import pytest
 import torch
 from pydantic import ValidationError
 
-from jobs.schedules import Constant, Cosine, ScheduleSpec, Step
+from jobs.schedules import Constant, Cosine, Polynomial, ScheduleSpec, Step
 from jobs.spec import JobSpec
 from jobs.steps import Steps
 
+Decay = Constant | Cosine | Polynomial | Step
 WARMUPS = {"linear": [1 / 3, 2 / 3, 3 / 3], "constant": [0.25, 0.25, 0.25]}
 """1.5 epochs of 2 updates."""
 DECAYS = {
     Constant(): [1, 1, 1, 1, 1],
     Cosine(): [0.5 * (1 + cos(pi * done / 5)) for done in (0, 1, 2, 3, 4)],
+    Cosine(final_factor=0.2): [0.2 + 0.4 * (1 + cos(pi * done / 5)) for done in (0, 1, 2, 3, 4)],
+    Polynomial(): [1, 0.8, 0.6, 0.4, 0.2],
+    Polynomial(power=2, final_factor=0.5): [1, 0.82, 0.68, 0.58, 0.52],
     Step(at_epochs=(2, 3)): [1, 0.1, 0.1, 0.01, 0.01],  # updates 4 | 5, 6 | 7, 8: milestones count the warmup
 }
 
@@ -25,15 +31,17 @@ def curve(schedule: ScheduleSpec, updates: int, per_epoch: int) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("warmup", "decay"), list(product(WARMUPS, DECAYS)), ids=lambda part: getattr(part, "kind", part)
+    ("warmup", "decay"),
+    list(product(WARMUPS, DECAYS)),
+    ids=lambda part: part if isinstance(part, str) else part.model_dump_json(),
 )
-def test_every_update_by_hand(warmup: str, decay: Constant | Cosine | Step) -> None:
+def test_every_update_by_hand(warmup: str, decay: Decay) -> None:
     schedule = ScheduleSpec(warmup_epochs=1.5, warmup=warmup, warmup_factor=0.25, decay=decay)
     assert curve(schedule, 8, 2) == pytest.approx(WARMUPS[warmup] + DECAYS[decay], abs=1e-15)
 
 
-@pytest.mark.parametrize("decay", list(DECAYS), ids=lambda decay: decay.kind)
-def test_without_warmup_the_first_update_is_at_full_rate(decay: Constant | Cosine | Step) -> None:
+@pytest.mark.parametrize("decay", list(DECAYS), ids=lambda decay: decay.model_dump_json())
+def test_without_warmup_the_first_update_is_at_full_rate(decay: Decay) -> None:
     assert ScheduleSpec(decay=decay)(1, 8, 2) == 1.0
 
 
@@ -45,7 +53,30 @@ def test_endpoints() -> None:
     assert ScheduleSpec()(1, 1, 1) == 1.0
 
 
-def torchs(updates: int, scheduler: type, **options) -> list[float]:
+@pytest.mark.parametrize(
+    ("decay", "middle", "floor"),
+    [
+        (Cosine(), 0.5, 0.0),
+        (Cosine(final_factor=0.1), 0.55, 0.1),
+        (Polynomial(), 0.5, 0.0),
+        (Polynomial(power=2), 0.25, 0.0),
+        (Polynomial(power=0.5, final_factor=0.5), 0.5 + 0.5 * 0.5**0.5, 0.5),
+        (Step(at_epochs=(2.5, 7)), 0.1, 0.01),
+        (Constant(), 1.0, 1.0),
+    ],
+    ids=lambda value: value.model_dump_json() if isinstance(value, Decay) else "",
+)
+@pytest.mark.parametrize("warmup_epochs", [0, 2])
+def test_endpoints_midpoint_and_floor(decay: Decay, middle: float, floor: float, warmup_epochs: int) -> None:
+    """Of 8 epochs after the warmup: t = 0 is the top, T / 2 the middle, and T, which is never trained at, the floor."""
+    schedule, per_epoch = ScheduleSpec(warmup_epochs=warmup_epochs, decay=decay), 50
+    start, total = warmup_epochs * per_epoch, (warmup_epochs + 8) * per_epoch
+    points = [schedule(start + done + 1, total, per_epoch) for done in (0, 200, 400)]
+    assert points == pytest.approx([1.0, middle, floor], abs=1e-12)
+    assert schedule(total, total, per_epoch) >= points[2]
+
+
+def torchs(updates: int, scheduler: Callable[..., Any], **options) -> list[float]:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     clock = scheduler(optimizer, **options)
     factors = []
@@ -59,6 +90,35 @@ def torchs(updates: int, scheduler: type, **options) -> list[float]:
 def test_cosine_is_torchs() -> None:
     ours = curve(ScheduleSpec(), 30, 10)
     assert ours == pytest.approx(torchs(30, torch.optim.lr_scheduler.CosineAnnealingLR, T_max=30), abs=1e-12)
+
+
+def test_the_floor_of_cosine_is_torchs() -> None:
+    ours = curve(ScheduleSpec(decay=Cosine(final_factor=0.05)), 30, 10)
+    theirs = torchs(30, torch.optim.lr_scheduler.CosineAnnealingLR, T_max=30, eta_min=0.05)
+    assert ours == pytest.approx(theirs, abs=1e-12)
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 3.0])
+def test_polynomial_is_torchs(power: float) -> None:
+    ours = curve(ScheduleSpec(decay=Polynomial(power=power)), 30, 10)
+    theirs = torchs(30, torch.optim.lr_scheduler.PolynomialLR, total_iters=30, power=power)
+    assert ours == pytest.approx(theirs, abs=1e-12)
+
+
+def test_a_straight_line_to_a_floor_is_torchs() -> None:
+    ours = curve(ScheduleSpec(decay=Polynomial(final_factor=0.2)), 30, 10)
+    theirs = torchs(30, torch.optim.lr_scheduler.LinearLR, start_factor=1.0, end_factor=0.2, total_iters=30)
+    assert ours == pytest.approx(theirs, abs=1e-12)
+
+
+def test_linear_warmup_then_cosine_is_torchs() -> None:
+    def both(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.SequentialLR:
+        warm = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=1 / 10, end_factor=1.0, total_iters=9)
+        decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=20)
+        return torch.optim.lr_scheduler.SequentialLR(optimizer, [warm, decay], milestones=[10])
+
+    ours = curve(ScheduleSpec(warmup_epochs=1), 30, 10)
+    assert ours == pytest.approx(torchs(30, both), abs=1e-9)
 
 
 def test_step_is_torchs() -> None:
