@@ -18,7 +18,10 @@ from jobs.batch.ricap import RICAP
 from jobs.batch.trick import At, BatchTrick, Mixing
 from jobs.batch.turns import acting, fit_shares
 
-BatchSpec = Annotated[Cutout | RandomErasing | Mixup | CutMix | RICAP | LabelSmoothing, Field(discriminator="kind")]
+BatchSpec = Annotated[
+    Cutout | RandomErasing | Mixup | CutMix | RICAP | LabelSmoothing,
+    Field(discriminator="kind"),
+]
 
 __all__ = [
     "RICAP",

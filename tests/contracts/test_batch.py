@@ -10,32 +10,27 @@ from jobs.batch import RICAP, At, BatchSpec, BatchTrick, CutMix, Cutout, LabelSm
 from jobs.randomness import generator
 
 EXAMPLES: list[BatchTrick] = [
-    Cutout(),
+    *(kind() for kind in get_args(get_args(BatchSpec)[0])),  # every kind as it is by default
     Cutout(size=1),
     Cutout(size=3),
     Cutout(size=100_000),
-    RandomErasing(),
     RandomErasing(probability=1.0, fill="noise"),
     RandomErasing(probability=0.0, aspect="log_uniform", fill="noise"),
     RandomErasing(probability=1.0, scale=(0.0, 0.0), ratio=(1e-3, 1e-3)),
     RandomErasing(probability=1.0, scale=(1.0, 1.0), ratio=(1e3, 1e3), aspect="log_uniform"),
     RandomErasing(probability=1.0, scale=(0.0, 1.0), ratio=(1e-3, 1e3), aspect="log_uniform"),
-    LabelSmoothing(),
     LabelSmoothing(epsilon=0.0),
     LabelSmoothing(epsilon=0.999),
     LabelSmoothing(epsilon=0.999, form="others"),
-    Mixup(),
     Mixup(alpha=1e-4),
     Mixup(alpha=1e4),
     Mixup(off_epochs=1_000_000, share=0.0),
     Mixup(per="sample"),
     Mixup(per="sample", alpha=1e-4),
     Mixup(per="sample", alpha=1e4),
-    CutMix(),
     CutMix(alpha=1e-4),
     CutMix(alpha=1e4),
     CutMix(off_epochs=1_000_000),
-    RICAP(),
     RICAP(beta=1e-4),
     RICAP(beta=1e4),
     RICAP(off_epochs=1_000_000),
@@ -51,10 +46,6 @@ def batch(
     source = generator("batch", count)
     x = torch.randn(count, 3, *size, generator=source, dtype=dtype)
     return x, torch.eye(classes, dtype=dtype)[torch.randint(classes, (count,), generator=source)]
-
-
-def test_every_kind_has_an_example() -> None:
-    assert {type(trick) for trick in EXAMPLES} == set(get_args(get_args(BatchSpec)[0]))
 
 
 @each
