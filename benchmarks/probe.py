@@ -1,0 +1,62 @@
+"""The ``orchestrator`` command with marks on its way to the first optimizer step; ``benchmarks.startup`` reads them."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+MARKS = "BENCHMARK_MARKS"
+"""Environment variable with the file to which every mark is appended: ``["name", seconds since 1970]``."""
+
+
+def mark(name: str) -> None:
+    """Note the time; only the first of a name counts."""
+    with open(os.environ[MARKS], "a", encoding="utf-8") as file:
+        file.write(json.dumps([name, time.time()]) + "\n")
+
+
+def marked(function: Callable[..., Any], before: str | None = None, after: str | None = None) -> Callable[..., Any]:
+    """The function with marks before or after it."""
+
+    def call(*given: Any, **named: Any) -> Any:
+        if before:
+            mark(before)
+        result = function(*given, **named)
+        if after:
+            mark(after)
+        return result
+
+    return call
+
+
+def worker(config: dict[str, Any]) -> dict[str, Any]:
+    """Body of a Ray Train worker, with marks."""
+    mark("worker")
+    import jobs.train
+    from jobs.run import Run
+    from orchestrator.worker import ray_train_worker
+
+    jobs.train.train = marked(jobs.train.train, before="loop")
+    Run.settle = marked(Run.settle, after="model")  # type: ignore[method-assign]
+    Run.update = marked(Run.update, after="step")  # type: ignore[method-assign]
+    return ray_train_worker(config)
+
+
+def main() -> None:
+    import orchestrator.worker
+    from benchmarks import probe
+    from jobs.data.digits import Digits
+    from orchestrator import __main__, launch
+
+    orchestrator.worker.ray_train_worker = probe.worker  # by its name in the module, so that workers can import it
+    launch.train = marked(launch.train, before="train")
+    launch._trainer = marked(launch._trainer, before="ray")
+    Digits.open = marked(Digits.open, after="data opened")  # type: ignore[method-assign]
+    __main__.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Seconds from the command to the first optimizer step of ``orchestrator train jobs/recipes/digits.yaml``, in parts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.measure import ROOT, SPREAD, Spread, header, number, options, out, table, workplace
+from benchmarks.probe import MARKS
+
+PARTS = {
+    "train": "imports, command line, spec",
+    "data opened": "data: open, check, decode",
+    "ray": "Ray: start, share the data, open the run",
+    "worker": "workers: controller, processes, process group",
+    "loop": "workers: imports, data",
+    "model": "model: build, wrap in DDP, settle",
+    "step": "first step",
+}
+"""What has passed when a mark of ``benchmarks.probe`` is made, in order."""
+
+
+def sample(folder: Path, number: int) -> dict[str, float]:
+    """Seconds of each part, by the mark that ends it."""
+    path = folder / f"marks{number}"
+    environment = os.environ | {MARKS: str(path), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "benchmarks.probe", "train", "jobs/recipes/digits.yaml", "-s", "epochs=2"]
+    began = time.time()
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+    marks: dict[str, float] = {}
+    for line in path.read_text().splitlines():
+        marks.setdefault(*json.loads(line))
+    ends = [began, *(marks[name] for name in PARTS)]
+    return {name: ends[i + 1] - ends[i] for i, name in enumerate(PARTS)}
+
+
+def main() -> None:
+    given = options(__doc__, pairs=7).parse_args()
+    if given.quick:
+        given.pairs = 1
+    header(given)
+    samples = []
+    with workplace() as folder:
+        for turn in range(given.pairs + 1):
+            seconds = sample(folder, turn)
+            out.print(f"{'first, in an empty home' if turn == 0 else f'turn {turn}'}: {sum(seconds.values()):.2f} s")
+            samples.append(seconds)
+    first, *later = samples
+    rows = [
+        [text, *Spread.of([s[name] for s in later]).cells(number(2)), number(2)(first[name])]
+        for name, text in PARTS.items()
+    ]
+    whole = Spread.of([sum(s.values()) for s in later])
+    rows.append(["in all", *whole.cells(number(2)), number(2)(sum(first.values()))])
+    table("s from the command to the first optimizer step, digits, 2 workers", "part", [*SPREAD, "first ever"], rows)
+
+
+if __name__ == "__main__":
+    main()
