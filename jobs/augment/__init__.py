@@ -4,10 +4,30 @@ from typing import Annotated
 
 from pydantic import Field
 
+from jobs.augment.auto_augment import AutoAugment
+from jobs.augment.color_jitter import ColorJitter
 from jobs.augment.crop import Crop
 from jobs.augment.flip import Flip
+from jobs.augment.pca_noise import PCANoise
+from jobs.augment.rand_augment import RandAugment
+from jobs.augment.random_resized_crop import RandomResizedCrop
 from jobs.augment.trick import Augmentation
+from jobs.augment.trivial_augment import TrivialAugment
 
-AugmentSpec = Annotated[Crop | Flip, Field(discriminator="kind")]
+AugmentSpec = Annotated[
+    AutoAugment | ColorJitter | Crop | Flip | PCANoise | RandAugment | RandomResizedCrop | TrivialAugment,
+    Field(discriminator="kind"),
+]
 
-__all__ = ["AugmentSpec", "Augmentation", "Crop", "Flip"]
+__all__ = [
+    "AugmentSpec",
+    "Augmentation",
+    "AutoAugment",
+    "ColorJitter",
+    "Crop",
+    "Flip",
+    "PCANoise",
+    "RandAugment",
+    "RandomResizedCrop",
+    "TrivialAugment",
+]

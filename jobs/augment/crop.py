@@ -25,12 +25,13 @@ def crop(images: torch.Tensor, top: torch.Tensor, left: torch.Tensor, padding: i
     """
     import torch
 
-    count, height, width, _ = images.shape
+    count, height, width, channels = images.shape
     padded = torch.nn.functional.pad(images, (0, 0, padding, padding, padding, padding))
-    rows = top[:, None] + torch.arange(height, device=images.device)
+    samples = torch.arange(count, device=images.device)[:, None]
+    rows = samples * padded.shape[1] + top[:, None] + torch.arange(height, device=images.device)
     columns = left[:, None] + torch.arange(width, device=images.device)
-    samples = torch.arange(count, device=images.device)
-    return padded[samples[:, None, None], rows[:, :, None], columns[:, None, :]]
+    pixels = rows[:, :, None] * padded.shape[2] + columns[:, None, :]
+    return padded.view(-1, channels).index_select(0, pixels.flatten()).view_as(images)
 
 
 class Crop(Augmentation):

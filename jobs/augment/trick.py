@@ -25,10 +25,10 @@ class Augmentation(Spec):
 
     @abstractmethod
     def __call__(self, images: torch.Tensor, draws: SampleDraws, size: int) -> torch.Tensor:
-        """The images after the trick; the input is left alone.
+        """The images after the trick; the input is left alone, and nothing waits for the device.
 
         Args:
             images: uint8 ``(N, H, W, C)``.
-            draws: the random numbers of these samples.
+            draws: the random numbers of these samples; ``draws.host`` for what Python decides by them.
             size: height and width in pixels that the model is fed.
         """

@@ -104,6 +104,15 @@ def test_draws_do_not_depend_on_the_batch() -> None:
     assert torch.equal(SampleDraws(4, 7, pick[:1]).uniform("crop", 1), whole[pick[:1], :1])
 
 
+def test_draws_are_made_on_the_cpu_and_handed_out_on_the_device() -> None:
+    there = SampleDraws(4, 7, torch.arange(100), torch.device("meta"))  # a device that would forget the numbers
+    here = SampleDraws(4, 7, torch.arange(100))
+    assert there.uniform("crop", 2).is_meta and there.integers("crop", 9).is_meta and there.put(torch.ones(1)).is_meta
+    assert torch.equal(there.host.uniform("crop", 2), here.uniform("crop", 2))
+    assert torch.equal(there.host.integers("crop", 9), here.integers("crop", 9))
+    assert here.uniform("crop").device == here.host.uniform("crop").device == torch.device("cpu")
+
+
 def test_order_is_a_permutation_of_its_own_every_epoch() -> None:
     orders = [order(0, epoch, 500) for epoch in range(4)] + [order(1, 0, 500)]
     for one in orders:
