@@ -1,12 +1,8 @@
 """Random resized crop (Szegedy et al., arXiv 1409.4842, section 6), with torchvision's draws of the box.
 
 A box of a share U[scale] of the image's area and of an aspect ratio exp(U[log ratio]) at a random place, resized to the
-model's size by the antialiased bilinear (triangle) filter of Pillow: first along the lines, rounded, then across them.
-Ten boxes are drawn and the first that lies inside is taken; if none does, the largest central one of a legal ratio.
-
-Departure: the filter's weights are multiples of 2**-11 that sum to 1 exactly. So all products and sums are whole
-numbers that float32 holds (and all factors ones that TF32 holds): an image comes out the same in whatever order and
-place it is computed.
+model's size (``jobs.augment.resample``). Ten boxes are drawn and the first that lies inside is taken; if none does, the
+largest central one of a legal ratio.
 """
 
 from __future__ import annotations
@@ -24,7 +20,6 @@ if TYPE_CHECKING:
     from jobs.randomness import SampleDraws
 
 TRIES = 10
-_ONE = 2**11
 
 
 def boxes(
@@ -51,45 +46,6 @@ def boxes(
     return torch.cat((corner, side), 1).to(torch.int64)
 
 
-def weights(start: torch.Tensor, length: torch.Tensor, extent: int, size: int) -> torch.Tensor:
-    """The triangle filter along one axis: float32 ``(N, size, extent)``, whole numbers that sum to 2**11.
-
-    Args:
-        start: int64 ``(N,)``, where the box begins.
-        length: int64 ``(N,)``, how long it is.
-        extent: pixels of the image along the axis.
-        size: pixels wanted.
-    """
-    import torch
-
-    device = start.device
-    place = torch.arange(extent, device=device) - start[:, None]  # in the box
-    inside = ((place >= 0) & (place < length[:, None]))[:, None, :]
-    step = (length / torch.full((), float(size), device=device))[:, None, None]  # CUDA multiplies by a number's inverse
-    centre = (torch.arange(size, device=device) + 0.5)[:, None] * step
-    distance = (place[:, None, :] + 0.5 - centre).abs() / step.clamp(min=1)
-    triangle = (1 - distance).clamp_(min=0).mul_(2**15).round_().mul_(inside).to(torch.int64)
-    sums = triangle.cumsum(2)
-    share = (sums.to(torch.float64) / sums[:, :, -1:].to(torch.float64)).mul_(_ONE).round_().to(torch.float32)
-    return torch.cat((share[:, :, :1], share.diff(dim=2)), 2)
-
-
-def resample(images: torch.Tensor, box: torch.Tensor, size: int) -> torch.Tensor:
-    """Cut each image's box (int64 ``(N, 4)``: top, left, height, width) and resize it to ``size`` x ``size``."""
-    import torch
-
-    count, height, width, channels = images.shape
-    top, left, tall, wide = box.unbind(1)
-    columns = images.permute(0, 2, 1, 3).to(torch.float32, memory_format=torch.contiguous_format)
-    columns = _weighted(weights(left, wide, width, size), columns.view(count, width, -1))
-    lines = columns.view(count, size, height, channels).transpose(1, 2).reshape(count, height, -1)
-    return _weighted(weights(top, tall, height, size), lines).to(torch.uint8).view(count, size, size, channels)
-
-
-def _weighted(weight: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    return weight.bmm(values).add_(_ONE // 2).mul_(1 / _ONE).floor_()
-
-
 def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
     if bounds[0] > bounds[1]:
         raise ValueError(f"the smaller bound comes first, got {list(bounds)}")
@@ -113,6 +69,8 @@ class RandomResizedCrop(Augmentation):
 
     def __call__(self, images: torch.Tensor, draws: SampleDraws, size: int) -> torch.Tensor:
         """Crop and resize each image by its own draws."""
+        from jobs.augment.resample import resample
+
         height, width = images.shape[1:3]
         box = boxes(draws.host.uniform("random_resized_crop", 2 * TRIES + 2), height, width, self.scale, self.ratio)
         if len(images) == 1:  # a streamed image: nothing outside the box counts, so cut it off first

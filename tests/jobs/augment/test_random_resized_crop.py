@@ -12,7 +12,8 @@ from torchvision.transforms import InterpolationMode, functional
 from torchvision.transforms import RandomResizedCrop as Theirs
 
 from jobs.augment import RandomResizedCrop
-from jobs.augment.random_resized_crop import boxes, resample, weights
+from jobs.augment.random_resized_crop import boxes
+from jobs.augment.resample import resample, weights
 from jobs.randomness import SampleDraws
 from tests.jobs.augment.pictures import PHOTOS, pictures
 
