@@ -22,8 +22,8 @@ class Comparison:
         low, high: ends of the interval, corrected where several comparisons were made together.
         p: two-sided p-value, corrected likewise.
         different: whether the interval leaves out 0.
-        needed: pairs that would be needed to see a difference of this size with 80 % power at the level used; None
-            where the differences do not vary.
+        spread: standard deviation of the differences.
+        level: at which this comparison was tested.
     """
 
     pairs: int
@@ -32,7 +32,13 @@ class Comparison:
     high: float
     p: float
     different: bool
-    needed: int | None
+    spread: float
+    level: float
+
+    @property
+    def needed(self) -> int | None:
+        """Pairs that would be needed to see a difference of this size with 80 % power; None where nothing varies."""
+        return _needed(self.mean, self.spread, self.level) if self.spread and self.mean else None
 
 
 def compare(differences: Mapping[str, Sequence[float]], level: float = 0.05) -> dict[str, Comparison]:
@@ -67,8 +73,8 @@ def compare(differences: Mapping[str, Sequence[float]], level: float = 0.05) -> 
         half = error * float(stats.t.isf(level / left / 2, pairs - 1)) if error else 0.0
         if not rejecting and error:  # a step before this one failed, so this one is not called different either
             half = max(half, abs(mean))
-        needed = _needed(mean, error * math.sqrt(pairs), level / left) if error and mean else None
-        results[name] = Comparison(pairs, mean, mean - half, mean + half, corrected, rejecting and p < 1, needed)
+        different, spread = rejecting and p < 1, error * math.sqrt(pairs)
+        results[name] = Comparison(pairs, mean, mean - half, mean + half, corrected, different, spread, level / left)
     return {name: results[name] for name in differences}
 
 
