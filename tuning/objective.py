@@ -1,0 +1,53 @@
+"""What a search optimises: a metric and which way is better."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from jobs.base import Spec
+
+Mode = Literal["max", "min"]
+
+METRICS: dict[str, Mode] = {
+    **dict.fromkeys(("val/top1", "val/top5", "val/balanced_accuracy", "images_per_s"), "max"),
+    **dict.fromkeys(("val/loss", "train/loss", "train/loss_hard", "train/loss_distillation", "epoch_s"), "min"),
+    **dict.fromkeys(("seconds", "parameters"), "min"),
+}
+"""Metrics that every trial has, and which way each is better; ``seconds`` (of the trial) and ``parameters`` (of the
+network) are the search's own. Recall by class comes on top: ``val/recall/<class>``."""
+
+
+def check_metric(metric: str, mode: Mode) -> None:
+    """Refuse what cannot be optimised.
+
+    Raises:
+        ValueError: test steers nothing, there is no such metric, or the mode would look for the worst.
+    """
+    if metric.startswith("test/"):
+        raise ValueError(
+            f"{metric} cannot steer a search: the test split is scored once, at the end; take val/{metric[5:]}"
+        )
+    better = "max" if metric.startswith("val/recall/") else METRICS.get(metric)
+    if better is None:
+        near = get_close_matches(metric, METRICS, 1)
+        cure = f"did you mean {near[0]}?" if near else f"there is {', '.join(METRICS)} and val/recall/<class>"
+        raise ValueError(f"there is no metric {metric}; {cure}")
+    if better != mode:
+        raise ValueError(f"{metric} is better when it is {'larger' if better == 'max' else 'smaller'}: mode {better}")
+
+
+class Objective(Spec):
+    """A metric to optimise."""
+
+    metric: str
+    """Its name."""
+    mode: Mode
+    """Whether more is better, or less."""
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        check_metric(self.metric, self.mode)
+        return self

@@ -1,0 +1,25 @@
+"""No early end."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tuning.objective import Mode
+from tuning.schedulers.scheduler import Policy, Scheduler
+
+
+class Patient(Scheduler):
+    """Never stops a trial."""
+
+    def _judge(self, ordinal: int, epoch: int, value: float) -> bool:
+        return False
+
+
+class NoScheduler(Policy):
+    """Let every trial have its epochs."""
+
+    kind: Literal["none"] = "none"
+
+    def build(self, mode: Mode, epochs: int | None = None) -> Scheduler:
+        """The scheduler."""
+        return Patient(mode, epochs)

@@ -1,0 +1,111 @@
+"""PBT, population based training (Jaderberg et al., arXiv 1711.09846): now and then, the worst of the running trials go
+on from the weights of one of the best (``exploit``, by truncation selection) with its parameters a little changed
+(``explore``).
+
+Both are pure here: who copies whom and what changes follow from the scores and from numbers that were drawn before.
+Copying weights is for whoever runs the trials.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, PositiveInt
+
+from tuning.objective import Mode
+from tuning.schedulers.none import Patient
+from tuning.schedulers.scheduler import Policy, Scheduler
+from tuning.space import Choice, Distribution, Fixed, Integers, Space, draw, same
+
+
+def exploit(population: Mapping[int, float], quantile: float, mode: Mode, draws: Mapping[int, float]) -> dict[int, int]:
+    """Trial -> the trial whose weights and parameters it takes, for those that take any.
+
+    Args:
+        population: ordinal -> value of the metric; NaN is the worst.
+        quantile: share of the trials that copy, and of those that are copied; at least one each.
+        mode: whether more is better, or less.
+        draws: ordinal -> number in [0, 1) that picks whom it copies.
+    """
+    sign = 1.0 if mode == "max" else -1.0
+    scores = {ordinal: -math.inf if math.isnan(value) else sign * value for ordinal, value in population.items()}
+    ranked = sorted(scores, key=lambda ordinal: (-scores[ordinal], ordinal))
+    count = min(max(1, int(len(ranked) * quantile)), len(ranked) // 2)
+    best, worst = ranked[:count], ranked[len(ranked) - count :]
+    chosen = {ordinal: best[int(draws[ordinal] * count)] for ordinal in worst}
+    return {ordinal: donor for ordinal, donor in chosen.items() if scores[donor] > scores[ordinal]}
+
+
+def explore(
+    space: Space, base: Mapping[str, Any], params: Mapping[str, Any], perturb: float, draws: Mapping[str, float]
+) -> dict[str, Any]:
+    """``params`` a little changed; a name whose branch opens by that is drawn.
+
+    Args:
+        space: name -> distribution.
+        base: data of the base job.
+        params: of the trial that was copied.
+        perturb: p.
+        draws: name -> number in [0, 1): below a half a number becomes 1 - p of itself and a choice the value before
+            it in the list, else 1 + p and the value after it. An integer moves by 1 at least, and 0 by p of its range.
+    """
+    return draw(
+        space,
+        base,
+        lambda name, distribution: (
+            _moved(distribution, params[name], perturb, draws[name]) if name in params else distribution.at(draws[name])
+        ),
+    )
+
+
+def _moved(distribution: Distribution, value: Any, perturb: float, u: float) -> Any:
+    if isinstance(distribution, Fixed):
+        return value
+    direction = -1 if u < 0.5 else 1
+    ends = distribution.ends()
+    if isinstance(distribution, Choice):
+        index = next(index for index, other in enumerate(ends) if same(other, value))
+        return ends[min(len(ends) - 1, max(0, index + direction))]
+    low, high = ends
+    step = perturb * abs(value) or perturb * (high - low)
+    if isinstance(distribution, Integers):
+        step = max(1, round(step))
+    return min(high, max(low, value + direction * step))
+
+
+class PBT(Policy):
+    """Let the worst trials take over weights and parameters of the best."""
+
+    kind: Literal["pbt"] = "pbt"
+    every_epochs: PositiveInt = 5
+    """Epochs between two takeovers."""
+    quantile: float = Field(0.25, gt=0, le=0.5)
+    """Share of the trials that take over, and of those that are taken over."""
+    perturb: float = Field(0.2, gt=0, lt=1)
+    """By which share of itself a number changes, up or down."""
+
+    def build(self, mode: Mode, epochs: int | None = None) -> Scheduler:
+        """The scheduler, which stops nothing; see :meth:`exploit`."""
+        return Patient(mode, epochs)
+
+    def due(self, epoch: int) -> bool:
+        """Whether there is a takeover after that epoch, from 1."""
+        return epoch % self.every_epochs == 0
+
+    def exploit(self, population: Mapping[int, float], mode: Mode, draws: Mapping[int, float]) -> dict[int, int]:
+        """Who takes over whom; see :func:`exploit`."""
+        return exploit(population, self.quantile, mode, draws)
+
+    def explore(
+        self, space: Space, base: Mapping[str, Any], params: Mapping[str, Any], draws: Mapping[str, float]
+    ) -> dict[str, Any]:
+        """The parameters after a takeover; see :func:`explore`."""
+        return explore(space, base, params, self.perturb, draws)
+
+    def flaw(self, epochs: int) -> str:
+        """Whether there would be no takeover."""
+        if self.every_epochs < epochs:
+            return ""
+        return f"every_epochs {self.every_epochs} must be less than the {epochs} epochs of a trial, or nothing happens"

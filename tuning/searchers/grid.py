@@ -1,0 +1,85 @@
+"""Grid search: every combination, the last name of the space changing fastest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+
+from jobs.base import assign
+from jobs.spec import JobSpec
+from tuning.objective import Objective
+from tuning.searchers.searcher import Method, Searcher
+from tuning.space import Space, holds
+
+LARGEST = 10_000
+"""Combinations of the largest grid that is accepted."""
+
+
+def combinations(space: Space, base: Mapping[str, Any], points: int) -> Iterator[dict[str, Any]]:
+    """Every combination of the names whose conditions hold, so none comes twice for the sake of a closed branch."""
+    names = list(space)
+
+    def below(place: int, drawn: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        if place == len(names):
+            yield drawn
+            return
+        name, distribution = names[place], space[names[place]]
+        if distribution.when and not holds(distribution.when, assign(base, drawn, JobSpec)):
+            yield from below(place + 1, drawn)
+            return
+        for value in distribution.grid(points):
+            yield from below(place + 1, {**drawn, name: value})
+
+    return below(0, {})
+
+
+class GridSearcher(Searcher):
+    """Ordinal after ordinal through the list; start points come before it.
+
+    Args:
+        grid: the combinations.
+        arguments: see :class:`Searcher`.
+    """
+
+    def __init__(self, grid: Sequence[dict[str, Any]], *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.grid = grid
+
+    def _choose(self, ordinal: int) -> dict[str, Any] | None:
+        place = ordinal - len(self.points)
+        return dict(self.grid[place]) if place < len(self.grid) else None
+
+
+class Grid(Method):
+    """Try every combination."""
+
+    kind: Literal["grid"] = "grid"
+    points: int = Field(3, ge=2)
+    """Values taken from every range, both ends among them; a choice has all of its own."""
+
+    def build(
+        self,
+        space: Space,
+        base: JobSpec,
+        seed: int,
+        objectives: Sequence[Objective],
+        points: Sequence[Mapping[str, Any]] = (),
+    ) -> Searcher:
+        """The searcher.
+
+        Raises:
+            ValueError: there are more than ``LARGEST`` combinations.
+        """
+        grid: list[dict[str, Any]] = []
+        for combination in combinations(space, base.model_dump(mode="json"), self.points):
+            if len(grid) == LARGEST:
+                counts = {name: len(distribution.grid(self.points)) for name, distribution in space.items()}
+                terms = " x ".join(f"{name} {count}" for name, count in counts.items() if count > 1)
+                raise ValueError(
+                    f"the grid has more than {LARGEST:,} combinations ({terms}): lower searcher.points, leave names "
+                    "out, or take kind sobol"
+                )
+            grid.append(combination)
+        return GridSearcher(grid, space, base, seed, objectives, points)
