@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,7 +64,7 @@ def read(path: Path, overrides: list[str]) -> JobSpec:
 
 
 def train(
-    spec: SpecPath,
+    spec: Annotated[Path | None, typer.Argument(help="YAML file of the job; with --resume, the run's own.")] = None,
     set_: Overrides = [],  # noqa: B006
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Go on from a run's newest sound checkpoint.")
@@ -73,16 +72,23 @@ def train(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Let Ray talk.")] = False,
 ) -> None:
     """Train a job, here or on the cluster of RAY_ADDRESS."""
-    job = read(spec, set_)
-    from orchestrator import launch, runs
-    from orchestrator.progress import Display
+    from orchestrator.resume import stored
 
+    if spec is None and resume is None:
+        fail("which job? Give its file, or --resume RUN to go on with a run (orchestrator runs list)", 2)
     try:
-        name = runs.find(resume).name if resume else None
+        path = stored(resume) if resume else None
+        job = read(spec or path, set_)  # type: ignore[arg-type]  # one of them is there
+        from orchestrator import launch
+        from orchestrator.progress import Display
+
         with Display(out, job) as display:
-            result = launch.train(job, name, display, verbose)
+            result = launch.train(job, resume, display, display.tell, verbose)
     except ValueError as error:
         fail(error, 2)
+        return
+    except KeyboardInterrupt:  # the workers had not begun, or were done
+        fail("interrupted", 130)
         return
     table = Table(title=f"{result.run}: {result.status}", title_justify="left")
     table.add_column("metric")
@@ -95,8 +101,10 @@ def train(
     if result.behind:
         out.print(f"tracking {result.behind} events are not in MLflow yet; ship them with: orchestrator sync")
     if result.status == "KILLED":
-        changes = "".join(f" -s {shlex.quote(change)}" for change in set_)
-        out.print(f"resume   orchestrator train {spec}{changes} --resume {result.run}", markup=False, soft_wrap=True)
+        out.print(f"resume   orchestrator train --resume {result.run}", markup=False, soft_wrap=True)
+        if result.ended_by == launch.INTERRUPTED_TWICE:
+            sys.stdout.flush()
+            os._exit(130)  # fit() is still waiting for workers, and would make Ray's orderly way out one with code 1
         raise typer.Exit(130)
     if result.status == "FAILED":
         raise typer.Exit(1)

@@ -16,6 +16,8 @@ from typing import Any
 
 from jobs import specfile
 from jobs.spec import JobSpec
+from orchestrator import resume as resuming
+from orchestrator import teacher
 from orchestrator.home import default_uri, home, run_folder
 from orchestrator.tracking.recorder import Recorder, State, Status
 from orchestrator.tracking.uri import check_uri, redact
@@ -30,6 +32,8 @@ ENVIRONMENT = {
 }
 """What the driver sets before Ray starts: quick polls of the workers, and an allocator that keeps large blocks."""
 POLL_S = 0.25
+INTERRUPTED_TWICE = "interrupted twice"
+"""``ended_by`` of a run whose workers were not waited for: they may still be running."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,9 @@ def start_ray(verbose: bool = False) -> None:
     if ray.is_initialized():
         return
     level = "info" if verbose else "error"
-    local = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": os.cpu_count(), "include_dashboard": True}
+    local: dict[str, Any] = {"address": "local", "num_cpus": os.cpu_count(), "include_dashboard": True}
+    if os.environ.get("RAY_ADDRESS"):
+        local = {}
     ray.init(log_to_driver=verbose, logging_level=level, **local)
 
 
@@ -89,36 +95,70 @@ def fit(spec: JobSpec) -> JobSpec:
     return spec.model_copy(update={"resources": need.model_copy(update={"use_gpu": use_gpu})})
 
 
+class RunRecorder(Recorder):
+    """The recorder as an actor: it also remembers what the workers of the run occupy, for when their controller dies.
+
+    Ray means to free that itself, but cannot where two clusters run on one machine: it cannot tell in which one it is.
+    """
+
+    _group: Any = None
+
+    def occupy(self, group: Any) -> None:
+        """Remember the placement group of the workers that run now."""
+        self._group = group
+
+    def occupied(self) -> Any:
+        """The placement group of the newest workers; None before the first."""
+        return self._group
+
+
 def train(
-    spec: JobSpec, resume: str | None = None, show: Callable[[State], None] = lambda state: None, verbose: bool = False
+    spec: JobSpec,
+    resume: str | None = None,
+    show: Callable[[State], None] = lambda state: None,
+    tell: Callable[[str, bool], None] = lambda text, lasting: None,
+    verbose: bool = False,
 ) -> Result:
     """Run a job to its end and track it.
 
     Args:
         spec: the job.
-        resume: name of the run to go on with, from its newest sound checkpoint.
+        resume: name of the run to go on with, from its newest sound checkpoint; see :mod:`orchestrator.resume`.
         show: called several times a second with what a display needs.
+        tell: called with what is being done before and after the training, and whether it is worth keeping.
         verbose: let Ray talk.
 
     Raises:
-        ValueError: the data or the cluster do not fit the spec; nothing was started.
+        ValueError: the data or the cluster do not fit the spec, or the spec not the run; nothing was started.
     """
     check_uri(spec.tracking.uri or redact(default_uri()))
-    spec = spec.model_copy(update={"data": spec.data.absolute()})
+    spec = spec.absolute()
+    changed = resuming.changes(resume, spec) if resume else {}
+    tell("opening the data", False)
     data = spec.data.open()
+    tell("starting Ray", False)
     start_ray(verbose)
     import ray
 
-    resolved = fit(spec)
+    resolved = teacher.resolve(fit(spec), data, lambda job: _teacher(job, show, tell))
     name = resume or f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     folder = run_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "spec.yaml").write_text(specfile.dump(spec), encoding="utf-8")
-    recorder = ray.remote(num_cpus=0, max_concurrency=1)(Recorder).remote(folder)
+    recorder = ray.remote(num_cpus=0, max_concurrency=1)(RunRecorder).remote(folder)
     tags = {"dataset.digest": data.digest, **_revision(), **_environment()}
     ray.get(recorder.begin.remote(name, spec.tracking.experiment, spec.tracking.uri, spec.flatten(), tags))
-    ray.get(recorder.artifact.remote(folder / "spec.yaml"))
-    answer, interrupted = _fit(resolved, name, folder, ray.put(data), recorder, show)
+    (folder / resuming.SPEC).write_text(specfile.dump(spec), encoding="utf-8")
+    ray.get(recorder.artifact.remote(folder / resuming.SPEC))
+    earlier = ray.get(recorder.state.remote())
+    epochs = max((record.step for record in earlier.records if record.name == "train/loss"), default=0)
+    tell(f"run {name}" + (f" goes on; {epochs} of {spec.epochs} epochs are recorded" if resume else ""), True)
+    if changed:
+        text = ", ".join(f"{field}: {was!r} -> {now!r}" for field, (was, now) in changed.items())
+        ray.get(recorder.tag.remote("resumed_with", text))
+        tell(f"changed {text}", True)
+    tell(f"starting {spec.resources.workers} workers", False)
+    answer, interrupted = _fit(resolved, name, folder, ray.put(data), recorder, show, earlier.seen)
+    tell("closing the run", False)
     status: Status = "FAILED"
     if answer.get("ended_by") == "stopped" or interrupted:
         status = "KILLED"
@@ -133,14 +173,28 @@ def train(
         figures.write(folder, records, answer["confusion"], data.classes)
         ray.get([recorder.artifact.remote(folder / part, part) for part in ("figures", "model")])
     ray.get(recorder.end.remote(status))
-    behind = ray.get(recorder.close.remote(30.0))
+    behind = ray.get(recorder.close.remote(3.0 if interrupted else 30.0))
     return Result(name, status, cause, answer.get("metrics", {}), behind)
 
 
+def _teacher(spec: JobSpec, show: Callable[[State], None], tell: Callable[[str, bool], None]) -> str:
+    """Train the teacher; the name of its run."""
+    tell(f"training the teacher first: {spec.name}", True)
+    result = train(spec, None, show, tell)
+    if result.status != "FINISHED":
+        raise ValueError(
+            f"the teacher's run {result.run} ended {result.status} ({result.ended_by}), so nothing can learn of it"
+        )
+    return result.run
+
+
 def _fit(
-    spec: JobSpec, name: str, folder: Path, data: Any, recorder: Any, show: Callable[[State], None]
+    spec: JobSpec, name: str, folder: Path, data: Any, recorder: Any, show: Callable[[State], None], seen: int
 ) -> tuple[dict[str, Any], bool]:
-    """Ray Train in a thread of its own, while this one shows progress and owns the signals."""
+    """Ray Train in a thread of its own, while this one shows progress and owns the signals.
+
+    Returns rank 0's answer, and whether a second interrupt left the workers no time to give one.
+    """
     import ray
 
     box: dict[str, Any] = {}
@@ -151,14 +205,14 @@ def _fit(
     }
     try:
         thread.start()
-        seen, told = 0, False
+        told = False
         while thread.is_alive():
             thread.join(POLL_S)
             if signals and not told:
                 ray.get(recorder.stop.remote())
                 told = True
             if len(signals) > 1:
-                return {"ended_by": "interrupted twice"}, True
+                return {"ended_by": INTERRUPTED_TWICE}, True
             state = ray.get(recorder.state.remote(seen))
             seen = state.seen
             show(state)
@@ -204,6 +258,9 @@ def _trainer(spec: JobSpec, name: str, folder: Path, data: Any, recorder: Any) -
             failures += 1
             if failures > need.max_failures:
                 return {"failure": f"the Ray Train controller died {failures} times: {error}"}
+            group = ray.get(recorder.occupied.remote())
+            if group is not None:
+                ray.util.remove_placement_group(group)
         except Exception as error:
             return {"failure": _first_cause(error)}
 
@@ -214,6 +271,7 @@ def _first_cause(error: BaseException) -> str:
     for rank, failure in sorted(failures.items()):
         inner = getattr(failure, "cause", None) or failure
         return f"rank {rank}: {str(inner).strip().splitlines()[-1]}"
+    error = getattr(error, "controller_failure", error)
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
 
 

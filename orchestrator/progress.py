@@ -1,60 +1,150 @@
-"""What a person sees while a run goes on: a live line on a terminal, a plain line an epoch everywhere."""
+"""What a person sees while a run goes on: a table and a live line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
+import math
+import statistics
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-from rich.status import Status
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
 
 from jobs.report import Progress
 from jobs.spec import JobSpec
 from orchestrator.tracking.recorder import State
 
-_SHOWN = ("train/loss", "val/loss", "val/top1", "lr", "images_per_s", "epoch_s")
+_PLAIN = ("train/loss", "val/loss", "val/top1", "lr", "images_per_s", "epoch_s")
+_COLUMNS = (
+    ("epoch", 9, "", ""),
+    ("loss", 8, "train/loss", ".4f"),
+    ("val loss", 9, "val/loss", ".4f"),
+    ("val top-1", 10, "val/top1", ".2%"),
+    ("lr", 10, "lr", ".3g"),
+    ("images/s", 9, "images_per_s", ",.0f"),
+    ("s", 8, "epoch_s", ",.1f"),
+)
+"""Of the table on a terminal: title, width, metric, format; 70 characters in all."""
+_RECENT = 5
+"""Epochs whose median time says how long the rest takes."""
+_BAR = 30
 
 
 class Display:
-    """Call it with every state of the recorder."""
+    """Call it with every state of the recorder, and :meth:`tell` it what goes on before and after."""
 
     def __init__(self, console: Console, spec: JobSpec) -> None:
         self.console, self.spec = console, spec
-        self._status = Status("opening the data, starting the workers", console=console)
+        self._spinner = Spinner("dots")
+        self._doing = ""
+        self._progress: Progress | None = None
+        self._epochs_s: list[float] = []
+        self._titled = self._trained = False
         self._trouble: str | None = None
         self._stopping = False
+        self._live = Live(console=console, transient=True, refresh_per_second=8, get_renderable=self._render)
 
     def __enter__(self) -> Self:
-        self._status.start()
+        if self.console.is_terminal:
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._status.stop()
+        self._live.stop()
+
+    def tell(self, text: str, lasting: bool = False) -> None:
+        """Say what is being done; on a terminal it goes away again unless it is ``lasting``."""
+        self._progress = None
+        if lasting or not self.console.is_terminal:
+            self._print(text)
+        if lasting:  # it may be another run that begins, such as a teacher's
+            self._trained, self._epochs_s = False, []
+        else:
+            self._doing = text
 
     def __call__(self, state: State) -> None:
         """Show what is new."""
+        in_all = state.progress.epochs if state.progress else self.spec.epochs
         epochs: dict[int, dict[str, float]] = {}
         for record in state.records:
             if not record.name.startswith("test/"):
                 epochs.setdefault(record.step, {})[record.name] = record.value
         for epoch, values in sorted(epochs.items()):
-            shown = "  ".join(f"{name} {values[name]:.4g}" for name in _SHOWN if name in values)
-            if shown:
-                self.console.print(f"epoch {epoch:>3}/{self.spec.epochs}  {shown}", markup=False, soft_wrap=True)
+            self._epoch(f"{epoch}/{in_all}", values)
+            self._epochs_s += [values["epoch_s"]] if "epoch_s" in values else []
         if state.trouble and state.trouble != self._trouble:
             self._trouble = state.trouble
-            self.console.print(f"tracking: {state.trouble}", markup=False, soft_wrap=True)
+            self._print(f"tracking: {state.trouble}")
         if state.stopping and not self._stopping:
             self._stopping = True
-            self.console.print("stopping: a checkpoint is written; interrupt again to leave at once", soft_wrap=True)
-        if state.progress:
-            self._status.update(_line(state.progress))
+            self._print("stopping: a checkpoint is written; interrupt again to leave at once")
+        if in_all in epochs:
+            self._trained = True
+            self.tell("scoring the test split, keeping the model")
+        if not self._trained:
+            self._progress = state.progress
+
+    def _epoch(self, epoch: str, values: dict[str, float]) -> None:
+        if not self.console.is_terminal:
+            shown = "  ".join(f"{name} {values[name]:.4g}" for name in _PLAIN if name in values)
+            self._print(f"epoch {epoch:>7}  {shown}")
+            return
+        if not self._titled:
+            self._titled = True
+            self.console.print("".join(f"{title:>{width}}" for title, width, *_ in _COLUMNS), style="bold")
+        cells = (f"{values[name]:{form}}" if name in values else "" for _, _, name, form in _COLUMNS[1:])
+        widths = (width for _, width, *_ in _COLUMNS)
+        self._print("".join(f"{cell:>{width}}" for cell, width in zip([epoch, *cells], widths, strict=True)))
+
+    def _print(self, text: str) -> None:
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def _render(self) -> RenderableType:
+        row = Table.grid(padding=(0, 1))
+        at = self._progress
+        if at is None:
+            row.add_row(self._spinner, self._doing)
+            return row
+        epoch, facts = f"epoch {at.epoch}/{at.epochs}", [f"{at.step / at.steps:.0%}"]
+        if not math.isnan(at.loss):
+            left = seconds_left(at, self._epochs_s[-_RECENT:])
+            facts += [] if left is None else [f"{duration(left)} left"]
+            facts += [f"loss {at.loss:.4f}", f"{at.images_per_s:,.0f} images/s"]
+        room = self.console.width - len(epoch) - 4  # the spinner, and a space between any two
+        while len(facts) > 1 and len("  ".join(facts)) > room:
+            facts.pop()
+        text = "  ".join(facts)
+        bar = min(_BAR, room - len(text) - 1)
+        row.add_row(self._spinner, epoch, *([ProgressBar(at.steps, at.step, width=bar)] if bar >= 5 else []), text)
+        return row
 
 
-def _line(at: Progress) -> str:
-    per_update = at.images_per_s and (at.steps - at.step) / at.images_per_s
-    left = f"  {per_update * at.batch_size / 60:.1f} min left" if per_update else ""
-    place = f"epoch {at.epoch}/{at.epochs}  update {at.step}/{at.steps}"
-    return f"{place}  loss {at.loss:.4f}  {at.images_per_s:.0f} images/s{left}"
+def seconds_left(at: Progress, epochs_s: list[float]) -> float | None:
+    """Seconds until the last epoch is done: by the time that whole epochs took, evaluation and all, once there are any.
+
+    Args:
+        at: where the run is.
+        epochs_s: seconds of the epochs to go by; where there are none, the pace of training alone is gone by.
+    """
+    if epochs_s:
+        return (1 - at.step / at.steps) * at.epochs * statistics.median(epochs_s)
+    return (at.steps - at.step) * at.batch_size / at.images_per_s if at.images_per_s else None
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: ``8 s``, ``12 min``, ``3 h 05 min``, ``2 d 4 h``."""
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    hours = round(seconds / 3600)
+    return f"{hours // 24} d {hours % 24} h"

@@ -70,6 +70,8 @@ def ray_train_worker(config: dict[str, Any]) -> dict[str, Any]:
     spec = JobSpec.model_validate_json(config["spec"])
     os.environ.setdefault("LOCAL_RANK", str(ray.train.get_context().get_local_rank()))
     place = Place.current(bool(spec.resources.use_gpu))
+    if place.rank == 0:
+        ray.get(config["recorder"].occupy.remote(ray.util.get_current_placement_group()))
     data = ray.get(config["data"][0])
     assets = {"data": data}
     if spec.distillation is not None:  # the driver has made it a folder

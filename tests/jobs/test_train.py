@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,11 +13,12 @@ import torch
 
 from jobs import models
 from jobs.checkpoint import State, Store
+from jobs.outcome import keep_model
 from jobs.place import Place
 from jobs.report import CONTINUE, STOP, Keep, Progress, Record, Verdict
 from jobs.run import NonFiniteLossError
 from jobs.spec import JobSpec
-from jobs.train import keep_model, train
+from jobs.train import train
 from tests import world
 
 BASE: dict[str, Any] = {
@@ -75,6 +77,12 @@ def final_weights(spec_json: str, store: str | None = None, stop_at: int | None 
     return {"weights": weights, "step": outcome.step, "ended_by": outcome.ended_by, "losses": losses}
 
 
+@functools.cache
+def undisturbed(spec_json: str, ranks: int) -> dict[str, Any]:
+    """Rank 0's run from beginning to end, which several tests compare with."""
+    return world.run(ranks, final_weights, spec_json)[0]
+
+
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
@@ -103,7 +111,7 @@ def test_learns_digits_and_what_is_kept_can_be_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stop_at", [7, None], ids=["inside-an-epoch", "at-epoch-ends"])
 def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path: Path, ranks: int, stop_at: int | None) -> None:
     spec = job(resources__workers=ranks, ema={"decay": 0.9}, checkpoint__every_steps=5)
-    whole = world.run(ranks, final_weights, spec.model_dump_json())[0]
+    whole = undisturbed(spec.model_dump_json(), ranks)
     store = str(tmp_path / "checkpoints")
     if stop_at:
         part = world.run(ranks, final_weights, spec.model_dump_json(), store, stop_at)[0]

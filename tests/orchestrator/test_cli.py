@@ -9,12 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-DIGITS = "jobs/recipes/digits.yaml"
-
-
-def orchestrator(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "orchestrator", *words], cwd=ROOT, capture_output=True, text=True)
+from tests.orchestrator.real import DIGITS, ROOT, orchestrator
 
 
 def test_a_wrong_spec_exits_2_with_every_mistake_at_once(tmp_path: Path) -> None:
@@ -49,6 +44,18 @@ def test_an_unknown_run_exits_2_with_the_nearest_names(home: Path) -> None:
     done = orchestrator("runs", "rm", "digits-2")
     assert done.returncode == 2
     assert "digits-2" in done.stderr
+
+
+def test_train_without_a_job_exits_2_and_says_what_to_give() -> None:
+    done = orchestrator("train")
+    assert done.returncode == 2
+    assert "--resume RUN" in done.stderr
+
+
+def test_resuming_an_unknown_run_exits_2(home: Path) -> None:
+    done = orchestrator("train", "--resume", "digits-2")
+    assert done.returncode == 2
+    assert "there is no run 'digits-2'" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["list", "gc"])

@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from pathlib import Path
-from typing import Any
-
-import psutil
 import pytest
 
-from jobs import models, specfile
-from jobs.spec import JobSpec
+from jobs import models
 from orchestrator import launch
-from orchestrator.home import default_uri, run_folder
-from orchestrator.tracking.recorder import State
+from orchestrator.home import run_folder
+from tests.orchestrator.real import job, mlflow_run, points
 
 pytestmark = pytest.mark.usefixtures("cluster")
-RECIPE = Path(__file__).parents[2] / "jobs" / "recipes" / "digits.yaml"
-
-
-def job(*overrides: str) -> JobSpec:
-    return specfile.read(RECIPE, JobSpec, overrides)
-
-
-def mlflow_run(name: str) -> Any:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(default_uri())
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    runs = client.search_runs(experiments, f"tags.`orchestrator.run` = '{name}'")
-    assert len(runs) == 1
-    return client, runs[0]
-
-
-def points(client: Any, run: Any, metric: str) -> list[tuple[int, float]]:
-    return sorted((point.step, point.value) for point in client.get_metric_history(run.info.run_id, metric))
 
 
 def test_the_demo_recipe_is_trained_tracked_and_kept() -> None:
@@ -55,24 +29,6 @@ def test_the_demo_recipe_is_trained_tracked_and_kept() -> None:
     data = job().data.open()
     right = loaded.predict(data.test.images).argmax(1) == data.test.labels
     assert right.mean() == pytest.approx(result.metrics["test/top1"], abs=0.01)
-
-
-def test_a_killed_worker_is_replaced_and_no_point_is_lost_or_repeated() -> None:
-    killed: list[int] = []
-
-    def kill_one(state: State) -> None:
-        if not killed and any(record.step >= 3 for record in state.records):
-            workers = [
-                p for p in psutil.process_iter(["cmdline"]) if "RayTrainWorker" in " ".join(p.info["cmdline"] or [])
-            ]
-            killed.append(workers[0].pid)
-            os.kill(workers[0].pid, signal.SIGKILL)
-
-    spec = job("epochs=60", "name=killed")
-    result = launch.train(spec, show=kill_one)
-    assert killed and result.status == "FINISHED"
-    client, run = mlflow_run(result.run)
-    assert [step for step, _ in points(client, run, "train/loss")] == list(range(1, 61))
 
 
 def test_what_cannot_fit_is_refused_with_the_arithmetic() -> None:

@@ -1,0 +1,143 @@
+"""The command line and its runs as a user meets them: real processes, real journals, real MLflow."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+import torch
+from safetensors.torch import load_file
+
+from jobs import specfile
+from jobs.spec import JobSpec
+from orchestrator.home import default_uri, run_folder
+
+ROOT = Path(__file__).parents[2]
+DIGITS = "jobs/recipes/digits.yaml"
+_PATIENCE_S = 300
+
+
+def job(*overrides: str) -> JobSpec:
+    """The demo's job."""
+    return specfile.read(ROOT / DIGITS, JobSpec, overrides)
+
+
+def mlflow_run(name: str) -> Any:
+    """A client, and MLflow's one run of that name."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(default_uri())
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = client.search_runs(experiments, f"tags.`orchestrator.run` = '{name}'")
+    assert len(runs) == 1
+    return client, runs[0]
+
+
+def points(client: Any, run: Any, metric: str) -> list[tuple[int, float]]:
+    """Every point of a metric in MLflow."""
+    return sorted((point.step, point.value) for point in client.get_metric_history(run.info.run_id, metric))
+
+
+def weights(name: str) -> dict[str, torch.Tensor]:
+    """The tensors of a finished run's model."""
+    return load_file(run_folder(name) / "model" / "model.safetensors")
+
+
+def wait_until(true: Callable[[], Any], what: str) -> Any:
+    """The first value of ``true()`` that is."""
+    until = time.monotonic() + _PATIENCE_S
+    while not (value := true()):
+        assert time.monotonic() < until, f"in vain waited for {what}"
+        time.sleep(0.1)
+    return value
+
+
+def actors(title: str, root: int | None = None) -> list[psutil.Process]:
+    """The processes of Ray actors whose title holds that text, below a driver (this process by default)."""
+    found = []
+    for process in psutil.Process(root).children(recursive=True):
+        try:
+            if title in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def orchestrator(*words: str) -> subprocess.CompletedProcess[str]:
+    """The command line, run to its end."""
+    command = [sys.executable, "-m", "orchestrator", *words]
+    return subprocess.run(command, cwd=ROOT, env=_environment(), capture_output=True, text=True)
+
+
+class Command:
+    """The command line as a process of its own, in a group of its own as a shell would start it."""
+
+    def __init__(self, *words: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", *words],
+            cwd=ROOT,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.output = ""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Wait until the output has a match, which must come before the command ends."""
+
+        def seen() -> Any:
+            ended = self.process.poll() is not None
+            found = re.search(pattern, self.output)
+            assert found or not ended, f"ended without {pattern!r}:\n{self.output}"
+            return found
+
+        return wait_until(seen, f"{pattern!r} in:\n{self.output}")
+
+    def interrupt(self) -> None:
+        """What Ctrl-C on a terminal does: the whole group gets the signal."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def end(self) -> int:
+        """The exit code."""
+        code = self.process.wait(_PATIENCE_S)
+        self._reader.join(_PATIENCE_S)
+        return code
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave nothing of it behind."""
+        left = [self.process.pid] if self.process.poll() is None else []
+        if left:
+            for child in psutil.Process(self.process.pid).children(recursive=True):
+                child.kill()
+            self.process.kill()
+        self.process.wait()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output += line
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {"COLUMNS": "200"}

@@ -1,0 +1,137 @@
+"""Whatever is killed, the run goes on to the weights it would have had, and every point is in MLflow once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from orchestrator import launch
+from orchestrator.home import home as home_folder
+from orchestrator.home import run_folder
+from orchestrator.tracking.journal import FILE, lock_path, read
+from orchestrator.tracking.lock import holder
+from orchestrator.tracking.recorder import State, records_of
+from tests.orchestrator.real import (
+    DIGITS,
+    Command,
+    actors,
+    job,
+    mlflow_run,
+    orchestrator,
+    points,
+    wait_until,
+    weights,
+)
+
+EPOCHS = 60
+Weights = Mapping[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster: None) -> Weights:
+    """The weights of a run that nothing happens to."""
+    result = launch.train(job(f"epochs={EPOCHS}", "name=undisturbed"))
+    assert result.status == "FINISHED"
+    return weights(result.run)
+
+
+def check_finished(name: str, expected: Weights) -> None:
+    client, run = mlflow_run(name)
+    assert run.info.status == "FINISHED"
+    for metric in ("train/loss", "val/top1", "lr", "epoch_s"):
+        assert [step for step, _ in points(client, run, metric)] == list(range(1, EPOCHS + 1)), metric
+    assert [step for step, _ in points(client, run, "test/top1")] == [EPOCHS]
+    final = weights(name)
+    assert final.keys() == expected.keys()
+    assert all(torch.equal(final[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize(("actor", "fits"), [("RayTrainWorker", 1), ("TrainController", 2)])
+def test_what_is_killed_in_mid_run_is_replaced(undisturbed: Weights, actor: str, fits: int) -> None:
+    killed: list[psutil.Process] = []
+
+    def kill_one(state: State) -> None:
+        if not killed and any(record.step >= 3 for record in state.records):
+            killed.append(actors(actor)[0])
+            killed[0].kill()
+
+    result = launch.train(job(f"epochs={EPOCHS}", f"name=killed-{actor}"), show=kill_one)
+    assert killed and not killed[0].is_running()
+    assert (result.status, result.ended_by, result.behind) == ("FINISHED", "epochs", 0)
+    assert len(list((home_folder() / "ray").glob(f"{result.run}-*"))) == fits, "a dead controller alone is fitted anew"
+    check_finished(result.run, undisturbed)
+
+
+def test_an_interrupted_run_goes_on_with_the_command_it_prints(undisturbed: Weights, home: Path) -> None:
+    with Command("train", DIGITS, "-s", f"epochs={EPOCHS}", "-s", "name=interrupted") as first:
+        first.wait_for(r"epoch +3/")
+        first.interrupt()
+        assert first.end() == 130, first.output
+    name = first.wait_for(r"run +(interrupted-\S+) \(KILLED")[1]
+    printed = first.wait_for(r"resume +orchestrator (train --resume \S+)")[1]
+    _, run = mlflow_run(name)
+    assert run.info.status == "KILLED"
+    steps = records_of([entry.event for entry in read(run_folder(name) / FILE)])[-1].step
+    assert 3 <= steps < EPOCHS
+    rest = orchestrator(*printed.split())
+    assert rest.returncode == 0, rest.stdout + rest.stderr
+    assert f"{name} goes on; {steps} of {EPOCHS} epochs are recorded" in rest.stdout
+    check_finished(name, undisturbed)
+    again = orchestrator(*printed.split())
+    assert again.returncode == 2
+    assert "is FINISHED" in again.stderr
+
+
+def test_a_second_interrupt_leaves_at_once(home: Path) -> None:
+    with Command("train", DIGITS, "-s", "epochs=100000", "-s", "name=hung") as command:
+        command.wait_for(r"epoch +1/")
+        workers = actors("RayTrainWorker", command.process.pid)
+        assert len(workers) == 2
+        for worker in workers:  # as if they hung: they will never answer the first interrupt
+            worker.suspend()
+        try:
+            command.interrupt()
+            command.wait_for("interrupt again to leave at once")
+            command.interrupt()
+            assert command.end() == 130, command.output
+        finally:
+            gone, left = psutil.wait_procs(workers, 60)
+            for worker in left:
+                worker.kill()
+        assert len(gone) == 2, "the workers outlived their run"
+    name = command.wait_for(r"run +(hung-\S+) \(KILLED: interrupted twice\)")[1]
+    _, run = mlflow_run(name)
+    assert run.info.status == "KILLED"
+    assert "Traceback" not in command.output
+
+
+def test_a_run_whose_driver_was_killed_is_told_synced_and_resumed(undisturbed: Weights, home: Path) -> None:
+    with Command("train", DIGITS, "-s", f"epochs={EPOCHS}", "-s", "name=orphan") as first:
+        name = first.wait_for(r"run (orphan-\S+)")[1]
+        first.wait_for(r"epoch +3/")
+        os.kill(first.process.pid, signal.SIGKILL)
+        assert first.process.wait() == -signal.SIGKILL
+    wait_until(lambda: holder(lock_path(run_folder(name) / FILE)) is None, "the recorder to go with its driver")
+    listed = orchestrator("runs", "list")
+    assert name in listed.stdout and "KILLED" in listed.stdout and "RUNNING" not in listed.stdout
+
+    synced = orchestrator("sync")
+    assert synced.returncode == 0, synced.stdout + synced.stderr
+    assert f"{name}: " in synced.stdout and " 0 left" in synced.stdout
+    client, run = mlflow_run(name)
+    assert (run.info.status, run.data.tags["cause"]) == ("KILLED", "driver died")
+    kept = records_of([entry.event for entry in read(run_folder(name) / FILE)])
+    steps = [record.step for record in kept if record.name == "train/loss"]
+    assert steps == list(range(1, len(steps) + 1)) and 3 <= len(steps) < EPOCHS
+    assert [step for step, _ in points(client, run, "train/loss")] == steps
+
+    rest = orchestrator("train", "--resume", name)
+    assert rest.returncode == 0, rest.stdout + rest.stderr
+    check_finished(name, undisturbed)
+    assert orchestrator("sync").stdout == ""

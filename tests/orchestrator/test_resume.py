@@ -1,0 +1,88 @@
+"""With what a run may go on: its own spec, and changes that leave what it computes as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs import specfile
+from jobs.spec import JobSpec
+from orchestrator import resume
+from orchestrator.home import run_folder
+from orchestrator.tracking.recorder import Recorder, Status
+from tests.orchestrator.real import job
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+def begun(name: str, spec: JobSpec, status: Status | None = "KILLED") -> Recorder:
+    recorder = Recorder(run_folder(name), ship=False)
+    recorder.begin(name, "default", params=spec.flatten())
+    (run_folder(name) / resume.SPEC).write_text(specfile.dump(spec))
+    if status:
+        recorder.end(status)
+        recorder.close()
+    return recorder
+
+
+def test_a_runs_own_spec_changes_nothing() -> None:
+    spec = job("budget.hours=1.5", "tracking.experiment=mine")
+    begun("a", spec)
+    assert resume.changes("a", spec) == {}
+    assert specfile.read(resume.stored("a"), JobSpec) == spec
+
+
+def test_what_computes_the_same_may_change() -> None:
+    begun("a", job())
+    free = ("resources.workers=1", "accumulation=2", "budget.hours=3", "evaluation.batch_size=100")
+    assert resume.changes("a", job(*free)) == {
+        "accumulation": (1, 2),
+        "budget.hours": (None, 3.0),
+        "evaluation.batch_size": (500, 100),
+        "resources.workers": (2, 1),
+    }
+    stopping = resume.changes("a", job("early_stopping.patience_epochs=4"))
+    assert stopping["early_stopping.patience_epochs"] == (None, 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ("optimizer.lr=0.2", "optimizer.lr: 0.1 in the run, 0.2 here"),
+        ("epochs=30", "epochs: 15 in the run, 30 here"),
+        ("batch.mixup=true", "batch.mixup.alpha: None in the run, "),
+        ("ema={}", "ema.decay: None in the run, 0.999 here"),
+        ("tracking.experiment=other", "tracking.experiment: 'default' in the run, 'other' here"),
+        ("evaluation.every_epochs=3", "evaluation.every_epochs: 1 in the run, 3 here"),
+    ],
+)
+def test_what_would_be_another_run_is_refused_field_by_field(change: str, line: str) -> None:
+    begun("a", job())
+    with pytest.raises(ValueError, match="cannot go on with another spec") as caught:
+        resume.changes("a", job(change, "resources.workers=1"))
+    assert line in str(caught.value)
+    assert "resources.workers:" not in str(caught.value)
+    assert "orchestrator train --resume a " in str(caught.value)
+
+
+def test_runs_that_are_over_or_under_way_are_not_resumed() -> None:
+    begun("done", job(), "FINISHED")
+    with pytest.raises(ValueError, match="run done is FINISHED"):
+        resume.changes("done", job())
+    begun("failed", job(), "FAILED")
+    assert resume.changes("failed", job()) == {}
+    live = begun("live", job(), None)
+    with pytest.raises(ValueError, match=r"run live is still running \(pid \d+ on "):
+        resume.changes("live", job())
+    live.close()
+    assert resume.changes("live", job()) == {}, "its driver died"
+
+
+def test_a_run_that_lost_its_spec_cannot_be_resumed() -> None:
+    begun("a", job())
+    Path(run_folder("a") / resume.SPEC).unlink()
+    with pytest.raises(ValueError, match=r"run a has no .*spec\.yaml"):
+        resume.stored("a")
+    with pytest.raises(ValueError, match="did you mean a"):
+        resume.stored("aa")
