@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from jobs.base import assign
 from jobs.distillation import JobTeacher
 from jobs.spec import JobSpec
 from jobs.spec_errors import Problem, SpecError, findings, guess_name
 from jobs.spec_schema import Shape, shown
 from jobs.specfile import read
-from tuning.space import active, holds, look_up
+from tuning.space import active, changed, holds, look_up
 
 if TYPE_CHECKING:
     from tuning.search import SearchSpec
@@ -40,7 +39,7 @@ def check(search: SearchSpec) -> tuple[str, ...]:
     found.points()
     found.plan()
     if found.problems:
-        raise SpecError(dict.fromkeys(found.problems))
+        raise SpecError(found.problems)
     return tuple(found.remarks)
 
 
@@ -55,13 +54,18 @@ class _Check:
         self.inner = {prefix for name in self.known for prefix in _prefixes(name)}
         self.problems: list[Problem] = []
         self.remarks: list[str] = []
+        self.told: set[tuple[str, str]] = set()
         self.sound: list[str] = []
         """Names of the space without a problem of their own."""
         self.teachers: set[str] = set()
         self._teacher(self.data, "job")
 
     def add(self, source: str, what: str, *cures: str) -> None:
-        """Note a problem."""
+        """Note a problem, once for both ends of a range."""
+        place = (source.partition(" at ")[0], what)
+        if place in self.told:
+            return
+        self.told.add(place)
         self.problems.append(Problem(what, "", source, cures=tuple(filter(None, cures))))
 
     def names(self) -> None:
@@ -145,14 +149,14 @@ class _Check:
             self.add("searcher", str(error))
 
     def _try(self, source: str, changes: Mapping[str, Any], *cures: str) -> None:
-        """Validate the job with changes."""
+        """Validate the job with changes; the ``cures`` are for what is missing."""
         data: dict[str, Any] = self.data
         try:
-            data = assign(self.data, changes, JobSpec)
+            data = changed(self.data, changes)
             JobSpec.model_validate(data)
         except ValidationError as error:
             for finding in findings(self.shape, data, error.errors(include_url=False)):
-                self.add(source, finding.what, *finding.cures, *cures)
+                self.add(source, finding.what, *finding.cures, *(cures if finding.at == "parent" else ()))
         except ValueError as error:
             self.add(source, str(error), *cures)
         else:
@@ -193,7 +197,7 @@ class _Check:
         return found
 
     def _ways(self, name: str, condition: str, wanted: Any, drawn: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        if holds({condition: wanted}, assign(self.data, drawn, JobSpec)):
+        if holds({condition: wanted}, changed(self.data, drawn)):
             yield drawn
         before = list(self.space)[: list(self.space).index(name)]
         for axis in before:
@@ -202,7 +206,7 @@ class _Check:
             for outer in self._branches(axis):
                 for end in self.space[axis].ends():
                     more = {**drawn, **outer, axis: end}
-                    if holds({condition: wanted}, assign(self.data, more, JobSpec)):
+                    if holds({condition: wanted}, changed(self.data, more)):
                         yield more
 
 

@@ -206,13 +206,17 @@ class Choice(Distribution):
         return any(same(value, other) for other in self.values)
 
     def optuna(self) -> BaseDistribution:
-        """``CategoricalDistribution`` over the values, or over their indices where Optuna could not tell them apart."""
-        from optuna.distributions import CategoricalDistribution
+        """``IntDistribution`` over the indices of numbers that ascend or descend, since neighbours are alike; else
+        ``CategoricalDistribution``."""
+        from optuna.distributions import CategoricalDistribution, IntDistribution
 
+        if self._ordered:
+            return IntDistribution(0, len(self.values) - 1)
         return CategoricalDistribution([self.encode(value) for value in self.values])
 
     def encode(self, value: Any) -> Any:
-        """The value itself, or its index where some are lists or mappings, or equal to Python (1 and true)."""
+        """The value itself, or its index where values are in order, are lists or mappings, or are equal to Python
+        (1 and true)."""
         return value if self._plain else next(i for i, other in enumerate(self.values) if same(value, other))
 
     def decode(self, value: Any) -> Any:
@@ -220,9 +224,14 @@ class Choice(Distribution):
         return value if self._plain else self.values[value]
 
     @property
+    def _ordered(self) -> bool:
+        numbers = [value for value in self.values if isinstance(value, int | float) and not isinstance(value, bool)]
+        return len(numbers) == len(self.values) > 2 and sorted(numbers) in (numbers, numbers[::-1])
+
+    @property
     def _plain(self) -> bool:
         scalars = [value for value in self.values if isinstance(value, Scalar)]
-        return len(scalars) == len(set(scalars)) == len(self.values)
+        return len(scalars) == len(set(scalars)) == len(self.values) and not self._ordered
 
 
 class Fixed(Distribution):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any, Self
 
@@ -101,6 +102,8 @@ class SearchSpec(Spec):
     """When to give up."""
     max_concurrent: PositiveInt | None = None
     """Trials at a time, if fewer than there is room for."""
+    gpus_per_trial: float | None = Field(None, gt=0, le=1)
+    """Share of a GPU that a trial takes, of its memory too; None is a whole one."""
     seed: NonNegativeInt = 0
     """Seed of the searcher. The trials' own seeds are the job's, the same for all."""
 
@@ -134,7 +137,7 @@ class SearchSpec(Spec):
         Raises:
             pydantic.ValidationError: the parameters do not make a job.
         """
-        return (base or self.base()).override(params)
+        return (base or self.base()).override(deepcopy(params))
 
     def check(self) -> tuple[str, ...]:
         """Validate both ends of every range on the job, alone and two together, in all branches, and the rest.
@@ -206,7 +209,7 @@ def _absolute_values(base: JobSpec, name: str, distribution: Distribution) -> Di
 def _absolute(base: JobSpec, name: str, value: Any) -> Any:
     """A value of a name with absolute paths in it; as it is where it does not make a job by itself."""
     try:
-        job = base.override({name: value})
+        job = base.override({name: deepcopy(value)})
     except ValueError:
         return value
     before, after = job.flatten(), job.absolute().flatten()

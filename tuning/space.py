@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any
 
 from jobs.base import assign
@@ -44,6 +45,11 @@ def holds(when: Mapping[str, Scalar], data: Mapping[str, Any]) -> bool:
     return True
 
 
+def changed(base: Mapping[str, Any], drawn: Mapping[str, Any]) -> dict[str, Any]:
+    """The data of a job with names drawn; both are left alone, though a field may go into a mapping that was drawn."""
+    return assign(base, deepcopy(dict(drawn)), JobSpec)
+
+
 def draw(space: Space, base: Mapping[str, Any], pick: Callable[[str, Distribution], Any]) -> dict[str, Any]:
     """Parameters of a trial: every name whose condition holds, in the order of the space.
 
@@ -54,8 +60,8 @@ def draw(space: Space, base: Mapping[str, Any], pick: Callable[[str, Distributio
     """
     drawn: dict[str, Any] = {}
     for name, distribution in space.items():
-        if not distribution.when or holds(distribution.when, assign(base, drawn, JobSpec)):
-            drawn[name] = pick(name, distribution)
+        if not distribution.when or holds(distribution.when, changed(base, drawn)):
+            drawn[name] = deepcopy(pick(name, distribution))
     return drawn
 
 
@@ -65,7 +71,7 @@ def active(space: Space, base: Mapping[str, Any], drawn: Mapping[str, Any]) -> l
     names: list[str] = []
     for name, distribution in space.items():
         before = {other: drawn[other] for other in names if other in drawn}
-        if not distribution.when or holds(distribution.when, assign(base, before, JobSpec)):
+        if not distribution.when or holds(distribution.when, changed(base, before)):
             names.append(name)
     return names
 
@@ -85,6 +91,7 @@ __all__ = [
     "Space",
     "Uniform",
     "active",
+    "changed",
     "draw",
     "free",
     "holds",

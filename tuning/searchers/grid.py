@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from typing import Any, Literal
 
 from pydantic import Field
 
-from jobs.base import assign
 from jobs.spec import JobSpec
 from tuning.objective import Objective
 from tuning.searchers.searcher import Method, Searcher
-from tuning.space import Space, holds
+from tuning.space import Space, changed, holds
 
 LARGEST = 10_000
 """Combinations of the largest grid that is accepted."""
@@ -26,7 +26,7 @@ def combinations(space: Space, base: Mapping[str, Any], points: int) -> Iterator
             yield drawn
             return
         name, distribution = names[place], space[names[place]]
-        if distribution.when and not holds(distribution.when, assign(base, drawn, JobSpec)):
+        if distribution.when and not holds(distribution.when, changed(base, drawn)):
             yield from below(place + 1, drawn)
             return
         for value in distribution.grid(points):
@@ -49,7 +49,7 @@ class GridSearcher(Searcher):
 
     def _choose(self, ordinal: int) -> dict[str, Any] | None:
         place = ordinal - len(self.points)
-        return dict(self.grid[place]) if place < len(self.grid) else None
+        return deepcopy(self.grid[place]) if place < len(self.grid) else None
 
 
 class Grid(Method):

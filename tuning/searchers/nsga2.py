@@ -1,7 +1,8 @@
 """NSGA-II (Deb et al., IEEE Transactions on Evolutionary Computation 6, 2002), by Optuna: generations of configurations
 move towards the front of several objectives and spread along it.
 
-Names of a branch that is not open in all trials are drawn at random instead of inherited. Departure: the first
+It takes many generations; for some dozens of trials kind tpe, which takes several objectives too, finds the better
+front. Names of a branch that is not open in all trials are drawn at random instead of inherited. Departure: the first
 generation is a Sobol sequence instead of random draws.
 """
 

@@ -2,8 +2,8 @@
 
 Optuna's samplers carry a random state from question to question. Here each question gets a sampler of its own, seeded
 by (seed, ordinal), over a study in the order of the ordinals: the answer depends on what was told, not on when, nor on
-which process asks. A configuration that was tried is not tried again (a job gives the same result again): the next
-sampler is asked, a few times.
+which process asks. A configuration that was tried is not tried again, since the job would give the same result; where
+none is found that is new, there is nothing left to try.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from jobs.randomness import key
-from tuning.searchers.searcher import Searcher, State
+from tuning.searchers.searcher import Searcher, State, uniform
 from tuning.searchers.sobol import spread
 from tuning.space import active, draw, same
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
-_TRIES = 10
+_SAMPLES, _TRIES = 5, 50
+"""How often the sampler is asked for a configuration that is new, and how often in all, the rest at random."""
 
 
 @dataclass
@@ -59,14 +61,14 @@ class StudySearcher(Searcher):
 
     def ask(self, ordinal: int) -> dict[str, Any] | None:
         """Parameters of a new trial; those of one that has begun, again."""
-        return dict(self.seen[ordinal].params) if ordinal in self.seen else super().ask(ordinal)
+        return deepcopy(self.seen[ordinal].params) if ordinal in self.seen else super().ask(ordinal)
 
     def begin(self, ordinal: int, params: Mapping[str, Any]) -> None:
         """Note that a trial runs, perhaps again after a failure, so that others keep away from it."""
         if ordinal in self.seen:
             self.seen[ordinal].state = "running"
         elif self._fits(params):
-            self.seen[ordinal] = Seen(dict(params))
+            self.seen[ordinal] = Seen(deepcopy(dict(params)))
 
     def report(self, ordinal: int, epoch: int, value: float) -> None:
         """Note a value on the way; the first for an epoch counts."""
@@ -80,19 +82,31 @@ class StudySearcher(Searcher):
             seen.values = [float((values or {}).get(objective.metric, math.nan)) for objective in self.objectives]
             seen.reports = self._reports.get(ordinal, {})
 
-    def _choose(self, ordinal: int) -> dict[str, Any]:
-        if self._starting(ordinal):
-            return spread(self.space, self.base, self.seed, ordinal - len(self.points))
+    def _choose(self, ordinal: int) -> dict[str, Any] | None:
+        tried = [seen.params for other, seen in self.seen.items() if other >= 0]
+        samples = 0 if self._starting(ordinal) else _SAMPLES
         for attempt in range(_TRIES):
-            trial = self._study(key(self.seed, "search", ordinal, attempt), ordinal).ask()
-            params = draw(
-                self.space,
-                self.base,
-                lambda name, distribution: distribution.decode(_suggest(trial, name, distribution.optuna())),  # noqa: B023
-            )
-            if not any(same(params, seen.params) for seen in self.seen.values()):
-                break
-        return params
+            params = self._sample(ordinal, attempt) if attempt < samples else self._fill(ordinal, attempt)
+            if not any(same(params, other) for other in tried):
+                return params
+        return None
+
+    def _fill(self, ordinal: int, attempt: int) -> dict[str, Any]:
+        if not attempt:
+            return spread(self.space, self.base, self.seed, ordinal - len(self.points))
+        return draw(
+            self.space,
+            self.base,
+            lambda name, distribution: distribution.at(uniform(self.seed, "again", ordinal, attempt, name)),
+        )
+
+    def _sample(self, ordinal: int, attempt: int) -> dict[str, Any]:
+        trial = self._study(key(self.seed, "search", ordinal, attempt), ordinal).ask()
+        return draw(
+            self.space,
+            self.base,
+            lambda name, distribution: distribution.decode(_suggest(trial, name, distribution.optuna())),
+        )
 
     def _study(self, seed: int, without: int) -> Study:
         import optuna

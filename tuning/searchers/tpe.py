@@ -53,7 +53,7 @@ class TPE(Method):
     """Learn from the trials so far where the good ones are."""
 
     kind: Literal["tpe"] = "tpe"
-    startup_trials: PositiveInt = 10
+    startup_trials: PositiveInt = 8
     """Trials that must have ended, finished or stopped, before it goes by them; until then the space is filled
     evenly."""
     candidates: PositiveInt = 24
