@@ -28,15 +28,16 @@ def check_metric(metric: str, mode: Mode) -> None:
     """
     if metric.startswith("test/"):
         raise ValueError(
-            f"{metric} cannot steer a search: the test split is scored once, at the end; take val/{metric[5:]}"
+            f"metric {metric} cannot steer a search: the test split is scored once, at the end; take val/{metric[5:]}"
         )
     better = "max" if metric.startswith("val/recall/") else METRICS.get(metric)
     if better is None:
         near = get_close_matches(metric, METRICS, 1)
         cure = f"did you mean {near[0]}?" if near else f"there is {', '.join(METRICS)} and val/recall/<class>"
-        raise ValueError(f"there is no metric {metric}; {cure}")
+        raise ValueError(f"metric {metric} is unknown; {cure}")
     if better != mode:
-        raise ValueError(f"{metric} is better when it is {'larger' if better == 'max' else 'smaller'}: mode {better}")
+        way = "larger" if better == "max" else "smaller"
+        raise ValueError(f"metric {metric} is better when it is {way}: set mode to {better}, got {mode}")
 
 
 class Objective(Spec):

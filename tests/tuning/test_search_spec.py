@@ -59,8 +59,10 @@ def test_dump_reads_back(tmp_path: Path) -> None:
         space={"distillation": {"kind": "choice", "values": [None, TEACHER]}, "batch.mixup.alpha": ALPHA},
         start_from={"points": [{"distillation": None}]},
     )
-    (tmp_path / "x.yaml").write_text(dump(spec), encoding="utf-8")
-    assert read(tmp_path / "x.yaml", SearchSpec) == spec
+    objectives = [{"metric": "val/top1", "mode": "max"}, {"metric": "val/recall/3", "mode": "max"}]
+    for one in (spec, search(objectives=objectives), search(metric="val/loss", mode="min", space=None)):
+        (tmp_path / "x.yaml").write_text(dump(one), encoding="utf-8")
+        assert read(tmp_path / "x.yaml", SearchSpec) == one == SearchSpec.model_validate_json(one.model_dump_json())
 
 
 def test_the_base_is_the_recipe_with_changes() -> None:
@@ -218,7 +220,7 @@ def test_a_wrong_recipe_is_told_as_such() -> None:
     [
         ({"metric": "test/top1"}, "test split is scored once, at the end; take val/top1"),
         ({"metric": "val/top_1"}, "did you mean val/top1?"),
-        ({"metric": "val/loss"}, "val/loss is better when it is smaller: mode min"),
+        ({"metric": "val/loss"}, "metric val/loss is better when it is smaller: set mode to min, got max"),
         ({"objectives": [{"metric": "test/top1", "mode": "max"}]}, "never|once"),
         ({"objectives": [{"metric": "val/top1", "mode": "max"}]}, "two or more different metrics"),
         ({"searcher": {"kind": "nsga2"}}, "several objectives"),
@@ -252,6 +254,10 @@ def test_absolute_paths_mean_the_same_elsewhere(tmp_path: Path, monkeypatch: pyt
         space={"distillation": {"kind": "choice", "values": [None, stored, TEACHER]}, "batch.mixup.alpha": ALPHA},
         start_from={"points": [{"distillation": TEACHER}]},
     )
+    paths = {"data.train": {"kind": "choice", "values": ["a.parquet", "b.parquet"]}}
+    drawn = search(job="jobs/recipes/cifar10.yaml", space=paths).absolute()
+    assert "data.train" not in drawn.set and "data.test" in drawn.set and drawn.check() == ()
+    assert drawn.axes()["data.train"].ends() == (str(ROOT / "a.parquet"), str(ROOT / "b.parquet"))
     here, plain = spec.absolute(), search(job="jobs/recipes/cifar10.yaml").absolute()
     assert spec.set == {"data.test": "other.parquet"}
     expected = spec.base().absolute()

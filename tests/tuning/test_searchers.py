@@ -187,7 +187,9 @@ def test_an_earlier_search_is_learned_from() -> None:
     first = [searcher.ask(ordinal) for ordinal in range(3)]
     assert min(top1(params) for params in first if params) > np.mean([value for _, value in earlier[:10]])
     fresh = build(TPE(), seed=9)
-    observe(fresh, earlier)
+    for place, (params, value) in reversed(list(enumerate(earlier))):  # the order of telling does not matter
+        fresh.tell(place - len(earlier), params, {"val/top1": value}, "finished")
+    fresh.tell(-200, {"schedule.warmup_epochs": 1.0}, {"val/top1": 7.0}, "finished")  # this lacks axes
     assert [fresh.ask(ordinal) for ordinal in range(3)] == first
 
 
@@ -206,6 +208,21 @@ def test_diverged_trials_repel_and_failed_ones_are_ignored() -> None:
     diverged, failed = ask("finished", float("nan")), ask("failed", 9.0)
     assert np.mean(diverged) < 0.5
     assert np.mean(diverged) < np.mean(failed)
+
+
+def test_a_trial_that_was_stopped_for_nan_ranks_below_all_others() -> None:
+    searcher = build(TPE(startup_trials=1), {"optimizer.lr": Uniform(low=0, high=1)})
+    for ordinal in range(12):
+        params = {"optimizer.lr": (ordinal + 0.5) / 12}
+        if params["optimizer.lr"] > 0.5:
+            for epoch in range(1, 9):
+                searcher.report(ordinal, epoch, 0.9)
+            searcher.report(ordinal, 9, float("nan"))
+        else:
+            searcher.report(ordinal, 1, 0.1)
+        searcher.tell(ordinal, params, {"val/top1": 0.9}, "stopped")
+    asked_ = [searcher.ask(ordinal) for ordinal in range(12, 36)]
+    assert np.mean([params["optimizer.lr"] for params in asked_ if params]) < 0.5
 
 
 def test_a_retried_trial_counts_by_its_last_end() -> None:
