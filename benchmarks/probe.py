@@ -53,7 +53,7 @@ def main() -> None:
 
     orchestrator.worker.ray_train_worker = probe.worker  # by its name in the module, so that workers can import it
     launch.train = marked(launch.train, before="train")
-    launch._trainer = marked(launch._trainer, before="ray")
+    launch.fit_with_train = marked(launch.fit_with_train, before="ray")
     Digits.open = marked(Digits.open, after="data opened")  # type: ignore[method-assign]
     __main__.main()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, get_args, get_origin
@@ -55,7 +56,7 @@ class Spec(BaseModel):
 
 
 def assign(data: Mapping[str, Any], changes: Mapping[str, Any], spec: type[Spec] | None = None) -> dict[str, Any]:
-    """Spec data with ``changes`` (dotted name -> value) applied; ``data`` itself is left alone.
+    """Spec data with ``changes`` (dotted name -> value) applied; both are left alone.
 
     A changed ``kind`` starts that slot afresh, since the old kind's fields mean nothing to the new one. A name inside a
     list of specs finds the entry of that kind, adds it where it is missing, and removes it when the value is None; the
@@ -67,7 +68,7 @@ def assign(data: Mapping[str, Any], changes: Mapping[str, Any], spec: type[Spec]
     """
     result: dict[str, Any] = json.loads(json.dumps(data))
     for name in _in_order(changes):
-        _assign(result, name.split("."), changes[name], [spec] if spec else [])
+        _assign(result, name.split("."), copy.deepcopy(changes[name]), [spec] if spec else [])
     return result
 
 

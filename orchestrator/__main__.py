@@ -2,13 +2,17 @@
 
 from jobs.spec import JobSpec
 from orchestrator.cli import build
+from tuning.cli import search
+from tuning.search import SearchSpec
 
-KINDS = {"job": JobSpec}
+KINDS = {"job": JobSpec, "search": SearchSpec}
 
 
 def main() -> None:
     """Run ``orchestrator``."""
-    build(KINDS)(prog_name="orchestrator")
+    app = build(KINDS)
+    app.add_typer(search, name="search")
+    app(prog_name="orchestrator")
 
 
 if __name__ == "__main__":

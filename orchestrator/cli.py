@@ -5,11 +5,11 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 
 from jobs import specfile
 from jobs.base import Spec
@@ -17,7 +17,7 @@ from jobs.spec import JobSpec
 from orchestrator.home import default_uri, home
 from orchestrator.tracking.uri import redact
 
-out = Console(highlight=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 Overrides = Annotated[list[str], typer.Option("--set", "-s", metavar="NAME=VALUE", help="Override by dotted name.")]
 SpecPath = Annotated[Path, typer.Argument(help="YAML file of the job.")]
@@ -90,7 +90,7 @@ def train(
     except KeyboardInterrupt:  # the workers had not begun, or were done
         fail("interrupted", 130)
         return
-    table = Table(title=f"{result.run}: {result.status}", title_justify="left")
+    table = Table()
     table.add_column("metric")
     table.add_column("value", justify="right")
     for metric, value in sorted(result.metrics.items()):
@@ -165,11 +165,16 @@ def runs_list() -> None:
 
     from orchestrator import runs
 
-    table = Table(Column("run", no_wrap=True), "status", "started", "epochs", "val/top1", "test/top1", "size")
+    wide = not out.is_terminal or out.width >= 100  # a run's name says when it started
+    numbers = ("epochs", *(("val top-1", "test top-1") if wide else ("val", "test")), "size")
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for name in ("run", "status", *(["started"] if wide else []), *numbers):
+        table.add_column(name, no_wrap=True, justify="right" if name in numbers else "left")
     for run in runs.list_runs():
-        values: list[Any] = [run.name, run.status, time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started))]
-        scores = ["" if top is None else f"{top:.4f}" for top in (run.val_top1, run.test_top1)]
-        table.add_row(*values, f"{run.epochs}/{run.epochs_in_all or '?'}", *scores, size_text(run.size.total))
+        started = [time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started))] if wide else []
+        scores = ["" if top is None else f"{top:.2%}" for top in (run.val_top1, run.test_top1)]
+        epochs = f"{run.epochs}/{run.epochs_in_all or '?'}"
+        table.add_row(run.name, run.status, *started, epochs, *scores, size_text(run.size.total))
     out.print(table)
 
 

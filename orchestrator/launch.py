@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import os
-import platform
 import secrets
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from jobs import specfile
 from jobs.spec import JobSpec
 from orchestrator import resume as resuming
 from orchestrator import teacher
-from orchestrator.home import default_uri, home, run_folder
-from orchestrator.tracking.recorder import Recorder, State, Status
+from orchestrator.fitting import fit_with_train
+from orchestrator.home import default_uri, run_folder
+from orchestrator.origin import environment, revision
+from orchestrator.tracking.recorder import State, Status
+from orchestrator.tracking.recorders import Recorders
 from orchestrator.tracking.uri import check_uri, redact
 
 ENVIRONMENT = {
@@ -95,29 +95,13 @@ def fit(spec: JobSpec) -> JobSpec:
     return spec.model_copy(update={"resources": need.model_copy(update={"use_gpu": use_gpu})})
 
 
-class RunRecorder(Recorder):
-    """The recorder as an actor: it also remembers what the workers of the run occupy, for when their controller dies.
-
-    Ray means to free that itself, but cannot where two clusters run on one machine: it cannot tell in which one it is.
-    """
-
-    _group: Any = None
-
-    def occupy(self, group: Any) -> None:
-        """Remember the placement group of the workers that run now."""
-        self._group = group
-
-    def occupied(self) -> Any:
-        """The placement group of the newest workers; None before the first."""
-        return self._group
-
-
 def train(
     spec: JobSpec,
     resume: str | None = None,
     show: Callable[[State], None] = lambda state: None,
     tell: Callable[[str, bool], None] = lambda text, lasting: None,
     verbose: bool = False,
+    parent: str | None = None,
 ) -> Result:
     """Run a job to its end and track it.
 
@@ -127,6 +111,7 @@ def train(
         show: called several times a second with what a display needs.
         tell: called with what is being done before and after the training, and whether it is worth keeping.
         verbose: let Ray talk.
+        parent: name of the search that the run belongs under.
 
     Raises:
         ValueError: the data or the cluster do not fit the spec, or the spec not the run; nothing was started.
@@ -140,47 +125,56 @@ def train(
     start_ray(verbose)
     import ray
 
-    resolved = teacher.resolve(fit(spec), data, lambda job: _teacher(job, show, tell))
+    reference = ray.put(data)
+    data = ray.get(reference)  # the store's copy, so that this process holds none of its own
+    resolved = teacher.resolve(fit(spec), data, lambda job: teach(job, show, tell))
     name = resume or f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     folder = run_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
-    recorder = ray.remote(num_cpus=0, max_concurrency=1)(RunRecorder).remote(folder)
-    tags = {"dataset.digest": data.digest, **_revision(), **_environment()}
-    ray.get(recorder.begin.remote(name, spec.tracking.experiment, spec.tracking.uri, spec.flatten(), tags))
+    recorders = ray.remote(num_cpus=0, max_concurrency=1)(Recorders).remote()
+    tags = {"dataset.digest": data.digest, **revision(), **environment()}
+    tracking = spec.tracking
+    opened = recorders.begin.remote(name, tracking.experiment, tracking.uri, spec.flatten(), tags, parent)
+    earlier = ray.get(opened)
     (folder / resuming.SPEC).write_text(specfile.dump(spec), encoding="utf-8")
-    ray.get(recorder.artifact.remote(folder / resuming.SPEC))
-    earlier = ray.get(recorder.state.remote())
+    ray.get(recorders.artifact.remote(name, folder / resuming.SPEC))
     epochs = max((record.step for record in earlier.records if record.name == "train/loss"), default=0)
     tell(f"run {name}" + (f" goes on; {epochs} of {spec.epochs} epochs are recorded" if resume else ""), True)
     if changed:
         text = ", ".join(f"{field}: {was!r} -> {now!r}" for field, (was, now) in changed.items())
-        ray.get(recorder.tag.remote("resumed_with", text))
+        ray.get(recorders.tag.remote(name, "resumed_with", text))
         tell(f"changed {text}", True)
     tell(f"starting {spec.resources.workers} workers", False)
-    answer, interrupted = _fit(resolved, name, folder, ray.put(data), recorder, show, earlier.seen)
-    tell("closing the run", False)
+    answer, interrupted = _fit(resolved, name, reference, recorders, show, earlier.seen)
+    tell("closing the run, sending the rest to MLflow", False)
     status: Status = "FAILED"
     if answer.get("ended_by") == "stopped" or interrupted:
         status = "KILLED"
     elif "failure" not in answer:
         status = "FINISHED"
     cause = answer.get("failure") or answer.get("ended_by", "interrupted")
-    ray.get(recorder.tag.remote("cause" if status == "FAILED" else "ended_by", cause))
+    ray.get(recorders.tag.remote(name, "cause" if status == "FAILED" else "ended_by", cause))
     if status == "FINISHED":
         from orchestrator import figures
 
-        records = ray.get(recorder.state.remote()).records
+        records = ray.get(recorders.state.remote(name)).records
         figures.write(folder, records, answer["confusion"], data.classes)
-        ray.get([recorder.artifact.remote(folder / part, part) for part in ("figures", "model")])
-    ray.get(recorder.end.remote(status))
-    behind = ray.get(recorder.close.remote(3.0 if interrupted else 30.0))
+        ray.get([recorders.artifact.remote(name, folder / part, part) for part in ("figures", "model")])
+    ray.get(recorders.end.remote(name, status))
+    behind = ray.get(recorders.close.remote(3.0 if interrupted else 30.0))
     return Result(name, status, cause, answer.get("metrics", {}), behind)
 
 
-def _teacher(spec: JobSpec, show: Callable[[State], None], tell: Callable[[str, bool], None]) -> str:
-    """Train the teacher; the name of its run."""
+def teach(
+    spec: JobSpec, show: Callable[[State], None], tell: Callable[[str, bool], None], parent: str | None = None
+) -> str:
+    """Train a teacher; the name of its run.
+
+    Raises:
+        ValueError: it did not come to its end.
+    """
     tell(f"training the teacher first: {spec.name}", True)
-    result = train(spec, None, show, tell)
+    result = train(spec, None, show, tell, parent=parent)
     if result.status != "FINISHED":
         raise ValueError(
             f"the teacher's run {result.run} ended {result.status} ({result.ended_by}), so nothing can learn of it"
@@ -189,7 +183,7 @@ def _teacher(spec: JobSpec, show: Callable[[State], None], tell: Callable[[str, 
 
 
 def _fit(
-    spec: JobSpec, name: str, folder: Path, data: Any, recorder: Any, show: Callable[[State], None], seen: int
+    spec: JobSpec, name: str, data: Any, recorders: Any, show: Callable[[State], None], seen: int
 ) -> tuple[dict[str, Any], bool]:
     """Ray Train in a thread of its own, while this one shows progress and owns the signals.
 
@@ -198,7 +192,7 @@ def _fit(
     import ray
 
     box: dict[str, Any] = {}
-    thread = threading.Thread(target=lambda: box.update(_trainer(spec, name, folder, data, recorder)), daemon=True)
+    thread = threading.Thread(target=lambda: box.update(fit_with_train(spec, name, data, recorders)), daemon=True)
     signals: list[int] = []
     handlers = {
         number: signal.signal(number, lambda n, _: signals.append(n)) for number in (signal.SIGINT, signal.SIGTERM)
@@ -209,83 +203,14 @@ def _fit(
         while thread.is_alive():
             thread.join(POLL_S)
             if signals and not told:
-                ray.get(recorder.stop.remote())
+                ray.get(recorders.stop.remote())
                 told = True
             if len(signals) > 1:
                 return {"ended_by": INTERRUPTED_TWICE}, True
-            state = ray.get(recorder.state.remote(seen))
+            state = ray.get(recorders.state.remote(name, seen))
             seen = state.seen
             show(state)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
     return box, False
-
-
-def _trainer(spec: JobSpec, name: str, folder: Path, data: Any, recorder: Any) -> dict[str, Any]:
-    import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-
-    from orchestrator.worker import ray_train_worker
-
-    need = spec.resources
-    failures = 0
-    while True:
-        trainer = TorchTrainer(
-            ray_train_worker,
-            train_loop_config={
-                "spec": spec.model_dump_json(),
-                "data": [data],
-                "recorder": recorder,
-                "folder": folder.as_uri(),
-            },
-            torch_config=TorchConfig(backend="nccl" if need.use_gpu else "gloo"),
-            scaling_config=ScalingConfig(
-                num_workers=need.workers,
-                use_gpu=bool(need.use_gpu),
-                resources_per_worker={"CPU": need.cpus_per_worker} | ({"GPU": 1} if need.use_gpu else {}),
-            ),
-            run_config=RunConfig(
-                name=f"{name}-{secrets.token_hex(3)}",  # Ray silently continues a name it has seen
-                storage_path=str(home() / "ray"),
-                failure_config=FailureConfig(max_failures=need.max_failures, controller_failure_limit=3),
-            ),
-        )
-        try:
-            return trainer.fit().return_value or {}
-        except ray.exceptions.RayActorError as error:  # the controller died; the checkpoints are ours, so go on
-            failures += 1
-            if failures > need.max_failures:
-                return {"failure": f"the Ray Train controller died {failures} times: {error}"}
-            group = ray.get(recorder.occupied.remote())
-            if group is not None:
-                ray.util.remove_placement_group(group)
-        except Exception as error:
-            return {"failure": _first_cause(error)}
-
-
-def _first_cause(error: BaseException) -> str:
-    """The failure of the lowest rank that tells what happened, in one line."""
-    failures = getattr(error, "worker_failures", None) or {}
-    for rank, failure in sorted(failures.items()):
-        inner = getattr(failure, "cause", None) or failure
-        return f"rank {rank}: {str(inner).strip().splitlines()[-1]}"
-    error = getattr(error, "controller_failure", error)
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
-
-
-def _revision() -> dict[str, str]:
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], capture_output=True, text=True, cwd=Path(__file__).parent)
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    revision = git("rev-parse", "HEAD")
-    return {"revision": revision, "revision.dirty": str(bool(git("status", "--porcelain")))} if revision else {}
-
-
-def _environment() -> dict[str, str]:
-    from importlib.metadata import version
-
-    versions = {f"version.{name}": version(name) for name in ("torch", "torchvision", "timm", "ray")}
-    return {"python": platform.python_version(), "host": platform.node(), **versions}

@@ -3,16 +3,76 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import psutil
 
-from jobs.data.sets import Arrays
+from jobs.data.sets import Arrays, Data
+from jobs.distillation import JobTeacher
 from jobs.spec import JobSpec
 from jobs.steps import Steps
+
+if TYPE_CHECKING:
+    from jobs.models.size import Size
 
 _BYTES = {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}
 _PROCESS_BYTES = 700 * 2**20
 """Resident memory of a worker before it holds anything: Python, torch, Ray."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a job takes.
+
+    Attributes:
+        steps: its updates.
+        size: its network.
+        held: bytes of images in memory, once a node.
+        worker: bytes of a worker: weights, optimizer, activations, and on a CPU the process itself.
+        checkpoint: bytes of one checkpoint.
+        cuda: whether it would run on a GPU here.
+    """
+
+    steps: Steps
+    size: Size
+    held: int
+    worker: int
+    checkpoint: int
+    cuda: bool
+
+    @classmethod
+    def of(cls, spec: JobSpec, data: Data) -> Needs:
+        """Work it out.
+
+        Raises:
+            ValueError: the data or the network do not fit the spec.
+        """
+        import torch
+
+        from jobs.models.size import measure
+        from jobs.precision import resolve
+
+        cuda = torch.cuda.is_available() and spec.resources.use_gpu is not False
+        spec = resolve(spec, torch.device("cuda" if cuda else "cpu"))
+        steps = Steps.of(spec, len(data.train))
+        width = _BYTES[spec.precision]
+        size = measure(spec.model, len(data.classes), data.channels, data.size, steps.part, width)
+        if data.test_size != data.size:
+            measure(spec.model, len(data.classes), data.channels, data.test_size, 1, width)
+        built = spec.optimizer.build(torch.nn.Conv2d(1, 1, 1), spec.optimizer.rate(spec.batch_size))
+        moments = 2 if isinstance(built.defaults.get("betas"), tuple) else 1
+        one = size.parameters * (8 if spec.precision == "fp64" else 4)
+        averaged = spec.ema is not None
+        states = one * (2 + moments + averaged)
+        return cls(
+            steps,
+            size,
+            sum(split.images.nbytes for split in (data.train, data.val, data.test) if isinstance(split, Arrays)),
+            states + size.activation_bytes + (0 if cuda else _PROCESS_BYTES),
+            one * (1 + moments + averaged + (spec.select == "best")),
+            cuda,
+        )
 
 
 def plan(spec: JobSpec) -> tuple[dict[str, str], bool]:
@@ -23,42 +83,37 @@ def plan(spec: JobSpec) -> tuple[dict[str, str], bool]:
     """
     import torch
 
-    from jobs.models.size import measure
     from jobs.precision import resolve
 
-    need = spec.resources
-    cuda = torch.cuda.is_available() and need.use_gpu is not False
-    spec = resolve(spec, torch.device("cuda" if cuda else "cpu"))
-    data = spec.data.open()
-    steps = Steps.of(spec, len(data.train))
-    size = measure(spec.model, len(data.classes), data.channels, data.size, steps.part, _BYTES[spec.precision])
-    width = 8 if spec.precision == "fp64" else 4
-    copies = 3 + (spec.ema is not None)
-    states = size.parameters * width * copies
-    held = sum(s.images.nbytes for s in (data.train, data.val, data.test) if isinstance(s, Arrays))
-    worker = states + size.activation_bytes + (0 if cuda else _PROCESS_BYTES)
+    need, data = spec.resources, spec.data.open()
+    needs = Needs.of(spec, data)
+    steps, size = needs.steps, needs.size
+    spec = resolve(spec, torch.device("cuda" if needs.cuda else "cpu"))
     cpus, memory = os.cpu_count() or 1, psutil.virtual_memory().total
     wanted = need.workers * need.cpus_per_worker
-    room = torch.cuda.mem_get_info()[1] if cuda else memory
-    asked = worker if cuda else need.workers * worker + held
+    room = torch.cuda.mem_get_info()[1] if needs.cuda else memory
+    asked = needs.worker if needs.cuda else need.workers * needs.worker + needs.held
     curve = [1, *(round(steps.total * share / 4) for share in (1, 2, 3)), steps.total]
     base = spec.optimizer.rate(spec.batch_size)
-    spec.optimizer.build(torch.nn.Conv2d(1, 1, 1), base)  # a wrong name or argument shows here
     rates = (f"{base * spec.schedule(max(1, u), steps.total, steps.per_epoch):.4g}" for u in curve)
     fits = (wanted <= cpus and asked <= room) or bool(os.environ.get("RAY_ADDRESS"))
     lines = {
         "data": f"{len(data.train)} train, {len(data.val)} val, {len(data.test)} test images; "
         f"{len(data.classes)} classes; {data.size}x{data.size}x{data.channels}; "
-        f"{held / 2**20:.0f} MB in memory, once a node",
+        f"{needs.held / 2**20:.0f} MB in memory, once a node",
         "model": f"{size.parameters:,} parameters, {size.flops_per_image / 2e6:,.1f} million multiply-adds an image",
         "updates": f"{steps.total} ({steps.per_epoch} an epoch) of {spec.batch_size} images: {need.workers} workers x "
         f"{spec.accumulation} accumulation x {steps.part}",
         "lr": "  ".join(f"update {max(1, u)}: {rate}" for u, rate in zip(curve, rates, strict=True)),
         "arithmetic": f"{spec.precision}, {'NHWC' if spec.channels_last else 'NCHW'}",
         "workers": f"{need.workers} x {need.cpus_per_worker:g} CPUs = {wanted:g} of {cpus} here",
-        "memory": f"{worker / 2**20:,.0f} MB a worker, {asked / 2**20:,.0f} of {room / 2**20:,.0f} MB in all",
+        "memory": f"{needs.worker / 2**20:,.0f} MB a worker, {asked / 2**20:,.0f} of {room / 2**20:,.0f} MB in all",
+        "disk": f"{needs.checkpoint / 2**20:,.1f} MB a checkpoint, {spec.checkpoint.keep} of them kept",
         "verdict": "fits" if fits else "does not fit: lower resources.workers, cpus_per_worker or batch_size",
     }
+    if spec.distillation is not None:
+        teacher = spec.distillation.teacher
+        lines["teacher"] = "trained first, once: " + teacher.job if isinstance(teacher, JobTeacher) else teacher.kind
     for number, note in enumerate(data.notes):
         lines[f"note {number + 1}"] = note
     return lines, fits

@@ -111,9 +111,11 @@ class Display:
             row.add_row(self._spinner, self._doing)
             return row
         epoch, facts = f"epoch {at.epoch}/{at.epochs}", [f"{at.step / at.steps:.0%}"]
-        if not math.isnan(at.loss):
-            left = seconds_left(at, self._epochs_s[-_RECENT:])
-            facts += [] if left is None else [f"{duration(left)} left"]
+        left = seconds_left(at, self._epochs_s[-_RECENT:])
+        begun = not math.isnan(at.loss)  # before, the pace is that of a single first update
+        if left is not None and (begun or self._epochs_s):
+            facts.append(f"{duration(left)} left")
+        if begun:
             facts += [f"loss {at.loss:.4f}", f"{at.images_per_s:,.0f} images/s"]
         room = self.console.width - len(epoch) - 4  # the spinner, and a space between any two
         while len(facts) > 1 and len("  ".join(facts)) > room:

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jobs.report import CONTINUE, STOP, Progress, Record, Verdict
+from jobs.report import CONTINUE, STOP, Progress, Record, Report, Verdict
 from jobs.spec import JobSpec
+from orchestrator.home import run_folder
+
+if TYPE_CHECKING:
+    from jobs.data.sets import Data
+    from jobs.place import Place
 
 
 class ToRecorder:
     """Sends to the Recorder actor without ever waiting for it, and saves checkpoints.
 
     Args:
-        recorder: handle of the actor.
+        recorders: handle of the actor.
+        run: name of the run.
         url: fsspec URL of the run's checkpoints.
         keep: how many of the newest stay.
     """
 
-    def __init__(self, recorder: Any, url: str, keep: int) -> None:
+    def __init__(self, recorders: Any, run: str, url: str, keep: int) -> None:
         from jobs.checkpoint import Store
 
-        self.recorder, self.store = recorder, Store(url, keep)
+        self.recorders, self.run, self.store = recorders, run, Store(url, keep)
         self._answer: Any = None
         self._verdict = CONTINUE
 
@@ -39,11 +45,11 @@ class ToRecorder:
         if checkpoint is not None:
             self.store.save(checkpoint)
         for key, value in (facts or {}).items():
-            self.recorder.tag.remote(key, value)
+            self.recorders.tag.remote(self.run, key, value)
         if records:
-            self.recorder.record.remote(list(records))
+            self.recorders.record.remote(self.run, list(records))
         if progress is not None and self._answer is None:
-            self._answer = self.recorder.progress.remote(progress)
+            self._answer = self.recorders.progress.remote(self.run, progress)
         if self._answer is not None and ray.wait([self._answer], timeout=0)[0]:
             self._verdict = ray.get(self._answer)
             self._answer = None
@@ -58,38 +64,61 @@ def ray_train_worker(config: dict[str, Any]) -> dict[str, Any]:
     """What every Ray Train worker runs; rank 0's answer is the run's.
 
     Args:
-        config: ``spec`` (JSON), ``data`` (a reference to the opened data), ``recorder``, ``folder`` (URL of the run's).
+        config: ``spec`` (JSON), ``data`` (a reference to the opened data), ``recorders``, ``run`` (its name).
     """
     import ray
 
-    from jobs.outcome import keep_model
     from jobs.place import Place
-    from jobs.run import NonFiniteLossError
-    from jobs.train import train
 
     spec = JobSpec.model_validate_json(config["spec"])
     os.environ.setdefault("LOCAL_RANK", str(ray.train.get_context().get_local_rank()))
     place = Place.current(bool(spec.resources.use_gpu))
+    recorders, run = config["recorders"], config["run"]
     if place.rank == 0:
-        ray.get(config["recorder"].occupy.remote(ray.util.get_current_placement_group()))
+        ray.get(recorders.occupy.remote(run, ray.util.get_current_placement_group()))
     data = ray.get(config["data"][0])
-    assets = {"data": data}
+    report = ToRecorder(recorders, run, f"{run_folder(run).as_uri()}/checkpoints", spec.checkpoint.keep)
+    answer = work(spec, place, report, report, data)
+    report.close()
+    return answer
+
+
+def work(spec: JobSpec, place: Place, recorder: ToRecorder, report: Report, data: Data) -> dict[str, Any]:
+    """The body of a worker, under Ray Train or in a trial of a search; every rank calls it alike.
+
+    Args:
+        spec: the job; its teacher, if any, is a folder.
+        place: where this process stands.
+        recorder: of the run; the newest sound checkpoint is taken from its store.
+        report: what the loop reports to: the recorder, or what stands around it.
+        data: what is trained on.
+
+    Returns:
+        ``ended_by`` and ``step``, with ``metrics`` and ``confusion`` on rank 0 where the run came to its end; or the
+        ``failure``, where it would be the same again however often it is tried.
+    """
+    import ray
+
+    from jobs.outcome import keep_model
+    from jobs.run import NonFiniteLossError
+    from jobs.train import train
+
+    assets: dict[str, Any] = {"data": data}
     if spec.distillation is not None:  # the driver has made it a folder
         assets["teacher"] = spec.distillation.teacher.folder(data)
-    report = ToRecorder(config["recorder"], f"{config['folder']}/checkpoints", spec.checkpoint.keep)
-    start = place.broadcast(report.store.newest() if place.rank == 0 else None)
+    start = place.broadcast(recorder.store.newest() if place.rank == 0 else None)
     if start is not None and place.rank == 0:
         records = [Record(*record) for record in start.tree["records"]]
-        ray.get(config["recorder"].record.remote(records))
+        ray.get(recorder.recorders.record.remote(recorder.run, records))
     try:
         outcome = train(spec, place, report, assets, start)
-    except (NonFiniteLossError, ValueError) as error:  # the same again however often it is tried, so not raised
+    except (NonFiniteLossError, ValueError) as error:
         return {"failure": f"{type(error).__name__}: {error}"}
-    report.close()
+    recorder.close()
     answer: dict[str, Any] = {"ended_by": outcome.ended_by, "step": outcome.step}
     if place.rank == 0 and outcome.network is not None and outcome.test is not None:
-        keep_model(f"{config['folder']}/model", outcome, data)
+        keep_model(f"{run_folder(recorder.run).as_uri()}/model", outcome, data)
         answer["metrics"] = outcome.test.metrics("test")
         answer["confusion"] = None if outcome.test.confusion is None else outcome.test.confusion.numpy()
-        ray.get(config["recorder"].state.remote())  # all records sent before have been taken in
+        ray.get(recorder.recorders.state.remote(recorder.run))  # all records sent before have been taken in
     return answer

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jobs.data.sets import Data
     from jobs.models.model import Model
 
-Three = Annotated[tuple[float, float, float], Len(3, 3)]
+Three = Annotated[tuple[float, ...], Len(3, 3)]
 
 
 class Teacher(Spec):
@@ -102,7 +102,7 @@ class LibraryTeacher(Teacher):
     mean: Three | None = None
     """Per-channel mean of pixels in 0 .. 1 that the network was trained with; None takes the library's, else
     ImageNet's."""
-    std: Annotated[tuple[PositiveFloat, PositiveFloat, PositiveFloat], Len(3, 3)] | None = None
+    std: Annotated[tuple[PositiveFloat, ...], Len(3, 3)] | None = None
     """The same for the standard deviation."""
 
     def absolute(self) -> Self:

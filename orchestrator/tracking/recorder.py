@@ -201,10 +201,19 @@ class Recorder:
         self._append([{"event": "end", "time": time.time(), "status": status}])
         self._status = status
 
-    def close(self, wait_s: float = 30.0) -> int:
-        """Ship what is left, for at most ``wait_s``, then let go of the journal; returns the events MLflow lacks."""
+    def finish(self) -> None:
+        """Nothing more will come: the shipping thread ends once MLflow has everything. ``close`` comes later."""
         self._closing.set()
         self._wake.set()
+
+    @property
+    def shipped(self) -> bool:
+        """Whether the shipping thread has ended, or never began."""
+        return self._thread is None or not self._thread.is_alive()
+
+    def close(self, wait_s: float = 30.0) -> int:
+        """Ship what is left, for at most ``wait_s``, then let go of the journal; returns the events MLflow lacks."""
+        self.finish()
         if self._thread and self._thread.ident:
             self._thread.join(wait_s)
         self._over.set()

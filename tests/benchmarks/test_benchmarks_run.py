@@ -47,7 +47,7 @@ def test_every_kind_has_a_row(union: object, slot: str) -> None:
     [
         "orchestrator.worker:ray_train_worker",
         "orchestrator.worker:ToRecorder",
-        "orchestrator.launch:_trainer",
+        "orchestrator.launch:fit_with_train",
         "jobs.run:Run.settle",
         "jobs.run:Run.state",
         "jobs.run:Run.update",

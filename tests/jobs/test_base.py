@@ -228,3 +228,10 @@ def test_axes_of_a_job_by_their_names() -> None:
     assert (leaves["model.kind"], leaves["model.depth"], leaves["model.width"]) == ("resnet", 20, None)
     assert leaves["ema.decay"] == 0.9
     assert job.override(leaves) == changed
+
+
+def test_changes_are_left_alone_though_one_goes_into_another() -> None:
+    teacher = {"teacher": {"kind": "model", "path": "x"}}
+    changes = {"distillation": teacher, "distillation.temperature": 4.0}
+    assert assign({}, changes)["distillation"]["temperature"] == 4.0
+    assert teacher == {"teacher": {"kind": "model", "path": "x"}}

@@ -1,0 +1,106 @@
+"""The one writer of every run of a driver: a job's only run, or the trials of a search. A zero-CPU Ray actor.
+
+A run is addressed by its name. What is asked of a single run is asked of its :class:`Recorder`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jobs.report import STOP, Progress, Record, Verdict
+from orchestrator.home import run_folder
+from orchestrator.tracking.recorder import Recorder, State, Status
+
+
+class Recorders:
+    """Records runs, each in its folder under ORCHESTRATOR_HOME."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, Recorder] = {}
+        self._ended: list[str] = []
+        self._groups: dict[str, Any] = {}
+
+    def begin(
+        self,
+        run: str,
+        experiment: str,
+        uri: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        parent: str | None = None,
+    ) -> State:
+        """Open a run, or go on with it; what is known of it so far. See :meth:`Recorder.begin`."""
+        self._sweep()
+        assert run not in self._runs, f"{run} is open"
+        recorder = Recorder(run_folder(run))
+        recorder.begin(run, experiment, uri, params, tags, parent)
+        self._runs[run] = recorder
+        return recorder.state()
+
+    def record(self, run: str, records: Sequence[Record]) -> Verdict:
+        """Keep records; see :meth:`Recorder.record`. A run that was ended takes none, and its loop is told to stop."""
+        if run in self._ended or run not in self._runs:
+            return STOP
+        return self._runs[run].record(records)
+
+    def progress(self, run: str, progress: Progress) -> Verdict:
+        """Show it until the next one comes."""
+        if run in self._ended or run not in self._runs:
+            return STOP
+        return self._runs[run].progress(progress)
+
+    def tag(self, run: str, key: str, value: str) -> None:
+        """Set a tag of a run."""
+        self._runs[run].tag(key, value)
+
+    def artifact(self, run: str, path: str | Path, to: str = "") -> None:
+        """Put a file, or the files of a folder, among a run's artifacts; see :meth:`Recorder.artifact`."""
+        self._runs[run].artifact(path, to)
+
+    def stop(self, run: str | None = None) -> None:
+        """Tell the loop of a run, or every one, to stop with its next report."""
+        for name, recorder in self._runs.items():
+            if run in (None, name):
+                recorder.stop()
+
+    def state(self, run: str, seen: int = 0) -> State:
+        """What to show of a run; see :meth:`Recorder.state`."""
+        return self._runs[run].state(seen)
+
+    def occupy(self, run: str, group: Any) -> None:
+        """Remember the placement group of a run's workers, for when their controller dies.
+
+        Ray means to free that itself, but cannot where two clusters run on one machine: it cannot tell in which one it
+        is.
+        """
+        self._groups[run] = group
+
+    def occupied(self, run: str) -> Any:
+        """The placement group of a run's newest workers; None before the first."""
+        return self._groups.get(run)
+
+    def end(self, run: str, status: Status, last: bool = False) -> None:
+        """Close a run as FINISHED, FAILED or KILLED.
+
+        Args:
+            run: its name.
+            status: how it ended.
+            last: nothing more is asked of it, so it is let go as soon as MLflow has it.
+        """
+        self._runs[run].end(status)
+        if last:
+            self._ended.append(run)
+            self._runs[run].finish()
+
+    def close(self, wait_s: float = 30.0) -> int:
+        """Ship what is left of every run, for at most ``wait_s`` in all; returns the events that MLflow lacks."""
+        for recorder in self._runs.values():
+            recorder.finish()
+        return sum(recorder.close(wait_s) for recorder in self._runs.values())
+
+    def _sweep(self) -> None:
+        for run in [run for run in self._ended if self._runs[run].shipped]:
+            self._runs.pop(run).close(0.0)
+            self._ended.remove(run)

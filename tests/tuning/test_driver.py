@@ -1,0 +1,143 @@
+"""Searches on real Ray Tune with a real SQLite MLflow store and real digits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from orchestrator.home import default_uri, run_folder
+from tests.orchestrator.real import mlflow_run, points
+from tuning.history import History
+from tuning.launch import find, search
+from tuning.search import SearchSpec
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+BASE: dict[str, Any] = {
+    "job": "jobs/recipes/digits.yaml",
+    "set": {"resources.workers": 1, "model.width": 8},
+    "space": {
+        "optimizer.lr": {"kind": "loguniform", "low": 0.001, "high": 0.2},
+        "batch.label_smoothing.epsilon": {"kind": "uniform", "low": 0.0, "high": 0.2},
+    },
+    "searcher": {"kind": "random"},
+    "budget": {"trials": 4, "epochs_per_trial": 4},
+}
+
+
+def spec(name: str, **changes: Any) -> SearchSpec:
+    return SearchSpec.model_validate({**BASE, "name": name, **changes})
+
+
+def children(parent: str) -> tuple[MlflowClient, Any, list[Any]]:
+    client, run = mlflow_run(parent)
+    found = client.search_runs([run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
+    return client, run, sorted(found, key=lambda child: int(child.data.tags.get("ordinal", -1)))
+
+
+@pytest.fixture(scope="module")
+def asha() -> Any:
+    return search(spec("asha", scheduler={"kind": "asha", "grace_epochs": 1, "reduction_factor": 2}))
+
+
+def test_every_trial_is_a_child_run_with_its_parameters_and_its_end(asha: Any) -> None:
+    assert (asha.status, asha.why, asha.behind) == ("FINISHED", "trials", 0)
+    client, parent, runs = children(asha.name)
+    assert parent.info.status == "FINISHED"
+    assert [int(run.data.tags["ordinal"]) for run in runs] == [0, 1, 2, 3]
+    for trial, run in zip(asha.trials, runs, strict=True):
+        assert run.info.status == "FINISHED"
+        assert float(run.data.params["optimizer.lr"]) == trial.params["optimizer.lr"]
+        steps = [step for step, _ in points(client, run, "val/top1")]
+        assert steps == list(range(1, len(steps) + 1))
+        assert run.data.tags.get("stopped_by") == trial.stopped_by
+        if trial.stopped_by:
+            assert len(steps) < 4 and "rung" in run.data.tags
+            assert not run.data.metrics.get("test/top1"), "a trial that was stopped has no test score"
+        else:
+            assert len(steps) == 4 and "test/top1" in run.data.metrics
+    assert any(trial.stopped_by == "asha" for trial in asha.trials)
+
+
+def test_the_parent_has_series_of_its_own(asha: Any) -> None:
+    client, parent, _ = children(asha.name)
+    best = [value for _, value in points(client, parent, "best/val/top1")]
+    assert best == sorted(best) and best[-1] == pytest.approx(asha.ranked[0].values["val/top1"])
+    assert points(client, parent, "trials/ended")[-1][1] == 4
+
+
+def test_trials_leave_no_checkpoints_behind(asha: Any) -> None:
+    assert not list(run_folder(asha.name).parent.glob(f"{asha.name}-*/checkpoints/step_*"))
+
+
+def test_equal_seeds_give_equal_searches() -> None:
+    first, second = (search(spec("equal", budget={"trials": 2, "epochs_per_trial": 2})) for _ in range(2))
+    assert first.name != second.name
+    assert [trial.params for trial in first.trials] == [trial.params for trial in second.trials]
+    scores = [[trial.values["val/loss"] for trial in outcome.trials] for outcome in (first, second)]
+    assert scores[0] == scores[1], "the same configuration trained differently"
+
+
+def test_a_trial_equals_the_job_by_itself() -> None:
+    from orchestrator import launch
+
+    outcome = search(spec("alone", budget={"trials": 1, "epochs_per_trial": 2}))
+    trial = outcome.trials[0]
+    result = launch.train(outcome_spec(outcome.name).trial(trial.params))
+    assert result.metrics["test/loss"] == trial.values["test/loss"]
+
+
+def outcome_spec(name: str) -> SearchSpec:
+    found = History.look(find(name)).spec
+    assert found is not None
+    return found
+
+
+def test_a_failing_trial_fails_alone_and_can_be_retried() -> None:
+    space = {"optimizer.lr": {"kind": "choice", "values": [0.05, 1e30]}}
+    outcome = search(spec("failing", space=space, searcher={"kind": "grid"}, budget={"epochs_per_trial": 2}))
+    assert [trial.status for trial in outcome.trials] == ["FINISHED", "FAILED"]
+    assert outcome.trials[1].kind == "nan" and "loss is" in str(outcome.trials[1].cause)
+    _, parent, runs = children(outcome.name)
+    assert [run.info.status for run in runs] == ["FINISHED", "FAILED"]
+    assert runs[1].data.tags["failure"] == "nan" and parent.info.status == "FINISHED"
+    again = search(None, outcome.name, retry=True)
+    assert [trial.status for trial in again.trials] == ["FINISHED", "FAILED"]
+    assert len(children(outcome.name)[2]) == 2, "a retry makes a run of its own"
+    assert len(History.look(find(outcome.name)).trials) == 2
+
+
+def test_what_does_not_fit_is_refused_with_the_arithmetic() -> None:
+    with pytest.raises(ValueError, match="4 workers x 1 CPUs = 4 CPUs, but the cluster has 2"):
+        search(spec("big", set={"resources.workers": 4}))
+
+
+def test_more_workers_run_nested_with_the_same_numbers() -> None:
+    changes = {"resources.workers": 2, "model.width": 8, "model.norm": False, "precision": "fp64"}
+    outcome = search(spec("nested", set=changes, budget={"trials": 2, "epochs_per_trial": 2}))
+    assert [trial.status for trial in outcome.trials] == ["FINISHED", "FINISHED"]
+    parts = {**changes, "resources.workers": 1, "accumulation": 2}
+    direct = search(spec("direct", set=parts, budget={"trials": 2, "epochs_per_trial": 2}))
+    for one, other in zip(outcome.trials, direct.trials, strict=True):
+        assert one.params == other.params
+        assert one.values["val/loss"] == pytest.approx(other.values["val/loss"], rel=1e-6)
+
+
+def test_an_earlier_search_is_gone_on_from() -> None:
+    first = search(spec("first", budget={"trials": 2, "epochs_per_trial": 2}))
+    second = search(
+        spec(
+            "second",
+            searcher={"kind": "tpe"},
+            start_from={"search": first.name},
+            budget={"trials": 1, "epochs_per_trial": 2},
+        )
+    )
+    assert second.trials[0].params == first.ranked[0].params
+
+
+def test_the_store_is_the_default_one() -> None:
+    assert default_uri().startswith("sqlite:///") and Path(default_uri().removeprefix("sqlite:///")).exists()

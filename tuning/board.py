@@ -1,0 +1,82 @@
+"""The trials of a search as a table, the best first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from tuning.history import Trial, number
+from tuning.search import SearchSpec
+
+
+def board(spec: SearchSpec, trials: Sequence[Trial], title: str, running: bool, most: int) -> Table:
+    """The table.
+
+    Args:
+        spec: the search.
+        trials: in any order.
+        title: above it.
+        running: whether somebody drives the search, so that trials without an end are under way.
+        most: rows to show; those under way and the best come first.
+    """
+    metric, sign = spec.goals[0].metric, 1.0 if spec.goals[0].mode == "max" else -1.0
+    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    table = Table(title=title, title_justify="left", caption=_summary(trials, running), caption_justify="left")
+    table.add_column("trial", justify="right")
+    for name in names:
+        table.add_column(_short(name, names), justify="right", overflow="fold")
+    table.add_column("epoch", justify="right")
+    table.add_column(metric, justify="right")
+    table.add_column("state", overflow="fold")
+
+    def score(trial: Trial) -> float:
+        value = number(trial.values or _last(trial), metric)
+        return -math.inf if math.isnan(value) or trial.status == "FAILED" else sign * value
+
+    order = sorted(trials, key=lambda trial: (trial.status != "RUNNING", -score(trial), trial.ordinal))
+    for trial in order[:most]:
+        value = number(trial.values or _last(trial), metric)
+        state = {"RUNNING": "running" if running else "unfinished", "FINISHED": "finished", "FAILED": "failed"}
+        told = f"stopped by {trial.stopped_by}" if trial.stopped_by else state[trial.status]
+        if trial.status == "FAILED":
+            told = f"failed ({trial.kind}): {trial.cause}"
+        table.add_row(
+            str(trial.ordinal),
+            *(_text(trial.params.get(name)) if name in trial.params else "" for name in names),
+            str(max(trial.results, default=0)),
+            "" if math.isnan(value) else f"{value:.4f}",
+            told,
+        )
+    return table
+
+
+def _summary(trials: Sequence[Trial], running: bool) -> str:
+    ended = sum(trial.status != "RUNNING" for trial in trials)
+    failed = sum(trial.status == "FAILED" for trial in trials)
+    stopped = sum(bool(trial.stopped_by) for trial in trials)
+    under_way = f", {len(trials) - ended} {'under way' if running else 'unfinished'}" if ended < len(trials) else ""
+    return f"{ended} trials ended, {stopped} of them stopped early, {failed} failed{under_way}"
+
+
+def _last(trial: Trial) -> dict[str, float]:
+    return trial.results[max(trial.results)] if trial.results else {}
+
+
+def _short(name: str, names: Sequence[str]) -> str:
+    """The last part of a dotted name, with as many before it as tell it from the others."""
+    parts = name.split(".")
+    for length in range(1, len(parts) + 1):
+        short = ".".join(parts[-length:])
+        if sum(other == short or other.endswith(f".{short}") for other in names) == 1:
+            return short
+    return name
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return str(value.get("kind", value))
+    return "none" if value is None else str(value)

@@ -1,0 +1,148 @@
+"""``orchestrator search``: parse, call, print."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from jobs import specfile
+from orchestrator.cli import Overrides, err, fail, out
+from tuning.search import SearchSpec
+
+search = typer.Typer(no_args_is_help=True, help="Many jobs that differ in some fields of their spec.")
+SearchPath = Annotated[Path, typer.Argument(help="YAML file of the search.")]
+Name = Annotated[str, typer.Argument(help="Name of the search.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Let Ray talk.")]
+_SHOWN = 10
+
+
+def read(path: Path, overrides: list[str]) -> SearchSpec:
+    """The search in a file; a wrong one is shown and exits 2."""
+    try:
+        spec = specfile.read(path, SearchSpec, overrides)
+        spec.check()
+    except specfile.SpecError as error:
+        fail(error, 2)
+        raise
+    return spec
+
+
+@search.command()
+def launch(spec: SearchPath, set_: Overrides = [], verbose: Verbose = False) -> None:  # noqa: B006
+    """Run a search, here or on the cluster of RAY_ADDRESS."""
+    _drive(read(spec, set_), None, False, verbose)
+
+
+@search.command()
+def resume(name: Name, verbose: Verbose = False) -> None:
+    """Go on with a search after any stop, kill or crash: no finished trial is repeated."""
+    _drive(None, name, False, verbose)
+
+
+@search.command()
+def retry(name: Name, verbose: Verbose = False) -> None:
+    """Run the failed trials of a search again."""
+    _drive(None, name, True, verbose)
+
+
+@search.command()
+def plan(spec: SearchPath, set_: Overrides = []) -> None:  # noqa: B006
+    """Dry run: trials, epochs, what the scheduler saves, concurrency, memory and disk; exits 1 if it cannot fit."""
+    from tuning.plan import plan
+
+    try:
+        lines, fits = plan(read(spec, set_))
+    except ValueError as error:
+        fail(error, 2)
+        return
+    for name, text in lines.items():
+        out.print(f"{name:<12} {text}", markup=False, soft_wrap=True)
+    if not fits:
+        raise typer.Exit(1)
+
+
+@search.command()
+def status(name: Name) -> None:
+    """How a search stands, also while it runs in another terminal."""
+    from orchestrator.tracking.journal import lock_path
+    from orchestrator.tracking.lock import holder
+    from tuning.board import board
+    from tuning.history import FILE, History
+    from tuning.launch import find
+
+    try:
+        folder = find(name)
+        history = History.look(folder)
+    except ValueError as error:
+        fail(error, 2)
+        return
+    assert history.spec is not None
+    running = holder(lock_path(folder / FILE))
+    state = f"running ({running})" if running else f"over: {history.closed}" if history.closed else "stopped"
+    out.print(board(history.spec, list(history.trials.values()), f"{name}: {state}", running is not None, 10**6))
+    if not running and not history.closed:
+        out.print(f"resume   orchestrator search resume {name}", markup=False)
+
+
+def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool) -> None:
+    from orchestrator.home import default_uri
+    from tuning.board import board
+    from tuning.launch import search as run
+    from tuning.links import links
+
+    doing = Text("")
+    shown: set[tuple[int, int]] = set()
+    ended: set[int] = set()
+
+    def tell(text: str, lasting: bool) -> None:
+        if lasting or not out.is_terminal:
+            out.print(text, markup=False, soft_wrap=True)
+        doing.plain = "" if lasting else text
+
+    def show(driver: Any) -> None:
+        if out.is_terminal:
+            live.update(Group(board(driver.spec, driver.trials, driver.spec.name, True, _SHOWN), doing))
+            return
+        for trial in driver.trials:
+            for epoch, values in sorted(trial.results.items()):
+                if (trial.ordinal, epoch) not in shown:
+                    shown.add((trial.ordinal, epoch))
+                    value = values.get(driver.goal.metric, float("nan"))
+                    place = f"trial {trial.ordinal:>3}  epoch {epoch:>3}/{driver.base.epochs}"
+                    line = f"{place}  {driver.goal.metric} {value:.4f}"
+                    out.print(line, markup=False, soft_wrap=True)
+            if trial.status != "RUNNING" and trial.ordinal not in ended:
+                ended.add(trial.ordinal)
+                why = trial.cause or (f"stopped by {trial.stopped_by}" if trial.stopped_by else "finished")
+                out.print(f"trial {trial.ordinal:>3}  {trial.status}: {why}", markup=False, soft_wrap=True)
+
+    live = Live(console=out, transient=True, refresh_per_second=4, get_renderable=None)
+    try:
+        if out.is_terminal:
+            live.start()
+        outcome = run(spec, name, again, show, tell, verbose)
+    except ValueError as error:
+        live.stop()
+        fail(error, 2)
+        return
+    finally:
+        live.stop()
+    from tuning.history import History
+    from tuning.launch import find
+
+    history = History.look(find(outcome.name))
+    assert history.spec is not None
+    out.print(board(history.spec, outcome.trials, f"{outcome.name}: {outcome.status} ({outcome.why})", False, _SHOWN))
+    if outcome.behind:
+        out.print(f"tracking {outcome.behind} events are not in MLflow yet; ship them with: orchestrator sync")
+    for label, link in links(outcome, default_uri()).items():
+        out.print(f"{label:<8} {link}", markup=False, soft_wrap=True)
+    if outcome.status == "KILLED":
+        out.print(f"resume   orchestrator search resume {outcome.name}", markup=False)
+        raise typer.Exit(130)
+    if not outcome.ranked:
+        err.print("no trial came to a result", markup=False)
+        raise typer.Exit(1)

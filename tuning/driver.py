@@ -1,0 +1,283 @@
+"""Drives a search: asks for configurations, has Tune run them, hears what they report, and writes it all down first.
+
+The search's own journal (``tuning.history``) is the truth. Tune only places trials: on resumption a new Tune experiment
+begins, with the trials that were under way in front and searcher and scheduler replayed from the journal.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jobs.report import Record
+from jobs.spec import JobSpec
+from orchestrator.home import run_folder
+from tuning.history import History, Trial, jsonable, number
+from tuning.search import SearchSpec
+
+log = logging.getLogger(__name__)
+
+Resolve = Callable[[JobSpec], JobSpec]
+
+
+class Driver:
+    """What Tune's searcher, scheduler, callback and stopper ask and tell.
+
+    Args:
+        spec: the search, absolute.
+        base: its job.
+        history: its journal, opened.
+        recorders: the actor that records runs.
+        resolve: makes the teacher of a job a folder, training it first where that is asked for.
+        tags: of every run.
+        points: parameters to begin with; ``known``: (params, values) of an earlier search.
+    """
+
+    def __init__(
+        self,
+        spec: SearchSpec,
+        base: JobSpec,
+        history: History,
+        recorders: Any,
+        resolve: Resolve,
+        tags: Mapping[str, str],
+        points: tuple[Mapping[str, Any], ...] = (),
+        known: tuple[tuple[Mapping[str, Any], Mapping[str, float]], ...] = (),
+    ) -> None:
+        self.spec, self.base, self.history, self.recorders = spec, base, history, recorders
+        self.resolve, self.tags = resolve, dict(tags)
+        self.goal = spec.goals[0]
+        self.searcher = spec.searcher.build(spec.axes(base), base, spec.seed, spec.goals, points)
+        self.scheduler = spec.scheduler.build(self.goal.mode, base.epochs)
+        for number_, (params, values) in enumerate(known, 1):
+            self.searcher.tell(-number_, params, values, "finished")
+        history.replay(self.searcher, self.scheduler, self.goal.metric)
+        self.closing: str | None = None
+        self.lock = threading.RLock()
+        self.live: dict[int, str] = {}
+        self._ended: list[Trial] = []
+        self._finish_what_was_decided()
+        self._waiting = [trial for trial in self.trials if trial.status == "RUNNING"]
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All so far, by ordinal."""
+        return [self.history.trials[ordinal] for ordinal in sorted(self.history.trials)]
+
+    def next(self) -> dict[str, Any] | None:
+        """What the next trial is to run; None where none may begin any more."""
+        import ray
+
+        with self.lock:
+            self.sweep()
+            while True:
+                self.check_limits()
+                if self.closing:
+                    return None
+                if self._waiting:
+                    trial = self._waiting.pop(0)
+                elif self.spec.budget.trials is not None and len(self.history.trials) >= self.spec.budget.trials:
+                    return None
+                else:
+                    ordinal = len(self.history.trials)
+                    params = self.searcher.ask(ordinal)
+                    if params is None:
+                        return None
+                    run = f"{self.spec.name}-{ordinal:04d}"
+                    self.history.add("trial", ordinal=ordinal, run=run, params=params)
+                    trial = self.history.trials[ordinal]
+                try:
+                    job = self.spec.trial(trial.params, self.base)
+                    job = job.model_copy(update={"name": trial.run})
+                    tags = {**self.tags, "search": self.spec.name, "ordinal": str(trial.ordinal)}
+                    tracking = job.tracking
+                    begin = self.recorders.begin.remote(
+                        trial.run, tracking.experiment, tracking.uri, job.flatten(), tags, self.spec.name
+                    )
+                    ray.get(begin)
+                    resolved = self.resolve(job)
+                except ValueError as error:  # ends that are fine alone need not be together
+                    self._end(trial, "FAILED", cause=str(error), kind="spec")
+                    continue
+                self.live[trial.ordinal] = trial.run
+                return {"ordinal": trial.ordinal, "run": trial.run, "spec": resolved.model_dump_json()}
+
+    def result(self, ordinal: int, epoch: int, values: Mapping[str, float]) -> bool:
+        """Take in an epoch of a trial; whether to stop it now."""
+        with self.lock:
+            trial = self.history.trials[ordinal]
+            if epoch not in trial.results:
+                self.history.add("result", ordinal=ordinal, epoch=epoch, values=values)
+                self._tally()
+            value = number(trial.results[epoch], self.goal.metric)
+            self.searcher.report(ordinal, epoch, value)
+            stop = self.scheduler.report(ordinal, epoch, value)
+            self.check_limits()
+            if stop:
+                self._end(trial, "FINISHED", stopped_by=self.spec.scheduler.kind)
+            return stop
+
+    def answered(self, ordinal: int, answer: Mapping[str, Any]) -> None:
+        """Take in how a trial ended by itself."""
+        with self.lock:
+            trial = self.history.trials[ordinal]
+            if "failure" in answer:
+                self.failed(ordinal, str(answer["failure"]))
+            elif answer["ended_by"] != "stopped":
+                self._end(trial, "FINISHED", more=answer.get("metrics", {}))
+            elif self.closing == "interrupted":  # it goes on when the search does
+                self._close_run(trial, "KILLED")
+            else:
+                self._end(trial, "FINISHED", stopped_by=self.closing or "stopped")
+
+    def failed(self, ordinal: int, cause: str) -> None:
+        """Take in that a trial failed for good."""
+        with self.lock:
+            trial = self.history.trials[ordinal]
+            if trial.status == "RUNNING" and ordinal in self.live:
+                self._end(trial, "FAILED", cause=cause, kind=kind_of(cause))
+                same = sum(other.kind == trial.kind for other in self.trials)
+                if same >= self.spec.stop.failures:
+                    self.over(f"{same} trials failed alike ({trial.kind}: {cause})")
+
+    def over(self, why: str) -> None:
+        """Begin no trial any more, and end those under way at their next report."""
+        with self.lock:
+            if self.closing is None:
+                self.closing = why
+                self.recorders.stop.remote()
+
+    def sweep(self) -> None:
+        """Delete the checkpoints of trials that have ended: nobody goes on from them."""
+        for trial in self._ended:
+            shutil.rmtree(run_folder(trial.run) / "checkpoints", ignore_errors=True)
+        self._ended.clear()
+
+    def check_limits(self) -> None:
+        """End the search where a budget is spent or nothing has improved for long."""
+        budget, stale = self.spec.budget, self.spec.stop.stale_trials
+        if budget.hours is not None and self.history.spent_s >= budget.hours * 3600:
+            self.over("hours")
+        elif budget.total_epochs is not None and self.history.epochs >= budget.total_epochs:
+            self.over("total_epochs")
+        elif stale is not None and self._stale() >= stale:
+            self.over("stale_trials")
+
+    def score(self, trial: Trial) -> float:
+        """The first objective of a trial, so that more is better; -inf where it has none."""
+        source = trial.values or (trial.results[max(trial.results)] if trial.results else {})
+        value = number(source, self.goal.metric)
+        sign = 1.0 if self.goal.mode == "max" else -1.0
+        return -math.inf if math.isnan(value) else sign * value
+
+    def ranked(self) -> list[Trial]:
+        """The trials with a value, the best first; finished ones before stopped ones at equal values."""
+        scored = [trial for trial in self.trials if trial.status != "FAILED" and self.score(trial) > -math.inf]
+        return sorted(scored, key=lambda trial: (-self.score(trial), bool(trial.stopped_by), trial.ordinal))
+
+    def _stale(self) -> int:
+        """Ended trials since the best one."""
+        best, since = -math.inf, 0
+        for trial in self.trials:
+            if trial.status == "RUNNING":
+                continue
+            since += 1
+            if self.score(trial) > best:
+                best, since = self.score(trial), 0
+        return since
+
+    def _finish_what_was_decided(self) -> None:
+        """A trial whose last epoch the scheduler had answered with stop, when the driver died, is stopped."""
+        for trial in self.trials:
+            if trial.status == "RUNNING" and trial.results:
+                epoch = max(trial.results)
+                if self.scheduler.report(trial.ordinal, epoch, number(trial.results[epoch], self.goal.metric)):
+                    self._end(trial, "FINISHED", stopped_by=self.spec.scheduler.kind, reopen=True)
+
+    def _end(
+        self,
+        trial: Trial,
+        status: str,
+        *,
+        stopped_by: str | None = None,
+        cause: str | None = None,
+        kind: str | None = None,
+        more: Mapping[str, float] | None = None,
+        reopen: bool = False,
+    ) -> None:
+        import ray
+
+        values = {**(trial.results[max(trial.results)] if trial.results else {}), **(more or {})}
+        if self.base.select == "best" and trial.results:
+            sign = 1.0 if self.goal.mode == "max" else -1.0
+            best = max(trial.results.values(), key=lambda at: sign * number(at, self.goal.metric))
+            values = {**values, self.goal.metric: number(best, self.goal.metric)}
+        self.history.add(
+            "end",
+            ordinal=trial.ordinal,
+            status=status,
+            values=jsonable(values),
+            stopped_by=stopped_by,
+            cause=cause,
+            kind=kind,
+        )
+        self.searcher.tell(trial.ordinal, trial.params, values or None, trial.state)
+        self._ended.append(trial)
+        if reopen:
+            job = self.spec.trial(trial.params, self.base)
+            tracking = job.tracking
+            ray.get(
+                self.recorders.begin.remote(
+                    trial.run, tracking.experiment, tracking.uri, job.flatten(), self.tags, self.spec.name
+                )
+            )
+            self.live[trial.ordinal] = trial.run
+        tags = {"stopped_by": stopped_by, "cause": cause, "failure": kind}
+        rung = self.scheduler.rung(trial.ordinal)
+        if stopped_by and rung is not None:
+            tags["rung"] = str(rung)
+        for name, value in tags.items():
+            if value is not None and trial.ordinal in self.live:
+                self.recorders.tag.remote(trial.run, name, value)
+        self._close_run(trial, status)
+        self._tally()
+
+    def _close_run(self, trial: Trial, status: str) -> None:
+        if self.live.pop(trial.ordinal, None) is not None:
+            self.recorders.end.remote(trial.run, status, True)
+
+    def _tally(self) -> None:
+        """The parent run's own series, by the number of events of the search."""
+        ended = [trial for trial in self.trials if trial.status != "RUNNING"]
+        values: dict[str, float] = {"epochs": self.history.epochs}
+        values |= {"trials/ended": len(ended), "trials/failed": sum(trial.status == "FAILED" for trial in ended)}
+        if ranked := self.ranked():
+            best = ranked[0]
+            values[f"best/{self.goal.metric}"] = abs(self.score(best)) if self.score(best) else 0.0
+        records = [Record(name, len(self.history.events), float(value)) for name, value in values.items()]
+        self.recorders.record.remote(self.spec.name, records)
+
+
+def kind_of(cause: str) -> str:
+    """The class of a failure: ``memory``, ``nan``, ``data``, ``lost node``, ``timeout`` or ``bug``."""
+    text = cause.lower()
+    for kind, marks in {
+        "memory": ("out of memory", "outofmemory", "oom"),
+        "nan": ("nonfiniteloss", "loss is nan", "loss is inf"),
+        "data": ("can no longer be read", "unreadable", "cannot be read", "no such file"),
+        "lost node": ("node", "actor died", "actordied", "worker died", "unavailable"),
+        "timeout": ("timeout", "timed out"),
+    }.items():
+        if any(mark in text for mark in marks):
+            return kind
+    return "bug"
+
+
+def decode(text: str) -> dict[str, Any]:
+    """What a trial said through Tune, which takes no mappings."""
+    return dict(json.loads(text))

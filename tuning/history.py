@@ -1,0 +1,168 @@
+"""What happened in a search, by its journal: searcher and scheduler are rebuilt from it after any stop or crash.
+
+Events, each with its ``time`` (s, Unix): ``search`` (spec, as JSON), ``open`` (a driver began to work), ``trial``
+(ordinal, run, params), ``result`` (ordinal, epoch, values), ``end`` (ordinal, status, values, stopped_by, cause, kind),
+``retry`` (ordinal: its failure is forgotten), ``close`` (why the search is over).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.tracking.journal import Event, Journal, read
+from tuning.schedulers import Scheduler
+from tuning.search import SearchSpec
+from tuning.searchers import Searcher
+
+FILE = "search.jsonl"
+"""Name of the journal in the folder of the search."""
+
+
+@dataclass
+class Trial:
+    """One configuration and what came of it.
+
+    Attributes:
+        ordinal: its number, from 0.
+        run: name of its run.
+        params: by dotted name.
+        results: epoch -> metric -> value.
+        status: RUNNING, FINISHED or FAILED.
+        stopped_by: the scheduler's kind, where it was ended early.
+        cause, kind: why it failed, and the kind of that failure.
+        values: metric -> value at the end.
+    """
+
+    ordinal: int
+    run: str
+    params: dict[str, Any]
+    results: dict[int, dict[str, float]] = field(default_factory=dict)
+    status: str = "RUNNING"
+    stopped_by: str | None = None
+    cause: str | None = None
+    kind: str | None = None
+    values: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def state(self) -> Any:
+        """As searchers call it: ``finished``, ``stopped``, ``failed``."""
+        if self.status == "FAILED":
+            return "failed"
+        return "stopped" if self.stopped_by else "finished"
+
+
+class History:
+    """The trials of a search so far; what is added is on the disk before anybody acts on it.
+
+    Args:
+        folder: of the search.
+
+    Raises:
+        orchestrator.tracking.lock.Locked: another process drives this search.
+        ValueError: its journal is corrupt.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._journal = Journal(folder / FILE)
+        self.trials: dict[int, Trial] = {}
+        self.spec: SearchSpec | None = None
+        self.closed: str | None = None
+        for event in self._journal.events:
+            self._apply(event)
+
+    @classmethod
+    def look(cls, folder: Path) -> History:
+        """The history as it stands, read only: for another terminal while the search runs."""
+        history = cls.__new__(cls)
+        history.trials, history.spec, history.closed = {}, None, None
+        for entry in read(folder / FILE):
+            history._apply(entry.event)
+        return history
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """All of them, in order."""
+        return self._journal.events
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds that drivers have worked so far: from each ``open`` to the last event before the next."""
+        total, began, last = 0.0, None, 0.0
+        for event in self._journal.events:
+            if event["event"] == "open":
+                total += last - began if began is not None else 0.0
+                began = event["time"]
+            last = event["time"]
+        return total + (time.time() - began if began is not None else 0.0)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all trials together."""
+        return sum(max(trial.results, default=0) for trial in self.trials.values())
+
+    def add(self, event: str, **fields: Any) -> None:
+        """Append an event and take it in."""
+        entry = {"event": event, "time": time.time(), **fields}
+        self._journal.append([entry])
+        self._apply(entry)
+
+    def close(self) -> None:
+        """Let go of the journal."""
+        self._journal.close()
+
+    def replay(self, searcher: Searcher, scheduler: Scheduler, metric: str) -> None:
+        """Bring a fresh searcher and scheduler to where the old ones were."""
+        for event in self._journal.events:
+            ordinal = event.get("ordinal", -1)
+            match event["event"]:
+                case "trial":
+                    searcher.begin(ordinal, event["params"])
+                case "result":
+                    value = number(event["values"], metric)
+                    searcher.report(ordinal, event["epoch"], value)
+                    scheduler.report(ordinal, event["epoch"], value)
+                case "end":
+                    state = (
+                        "failed" if event["status"] == "FAILED" else "stopped" if event["stopped_by"] else "finished"
+                    )
+                    params = self.trials[ordinal].params
+                    searcher.tell(ordinal, params, _numbers(event["values"]) or None, state)  # type: ignore[arg-type]
+
+    def _apply(self, event: Event) -> None:
+        match event["event"]:
+            case "search":
+                self.spec = SearchSpec.model_validate(event["spec"])
+            case "open":
+                self.closed = None
+            case "close":
+                self.closed = event["why"]
+            case "trial":
+                self.trials[event["ordinal"]] = Trial(event["ordinal"], event["run"], event["params"])
+            case "result":
+                self.trials[event["ordinal"]].results.setdefault(event["epoch"], _numbers(event["values"]))
+            case "end":
+                trial = self.trials[event["ordinal"]]
+                trial.status, trial.stopped_by = event["status"], event["stopped_by"]
+                trial.cause, trial.kind, trial.values = event["cause"], event["kind"], _numbers(event["values"])
+            case "retry":
+                trial = self.trials[event["ordinal"]]
+                trial.status, trial.cause, trial.kind = "RUNNING", None, None
+
+
+def number(values: Mapping[str, Any], name: str) -> float:
+    """A value of an event; NaN where there is none."""
+    return float(values.get(name, math.nan))
+
+
+def jsonable(values: Mapping[str, float]) -> dict[str, float | str]:
+    """Values as a journal takes them: what is not finite is text."""
+    return {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items()}

@@ -1,0 +1,269 @@
+"""A search from its spec to its end, and on from where it was stopped."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs import specfile
+from jobs.spec import JobSpec
+from orchestrator import launch as jobs_launch
+from orchestrator import teacher
+from orchestrator.home import default_uri, home, run_folder
+from orchestrator.origin import environment, revision
+from orchestrator.tracking.recorders import Recorders
+from orchestrator.tracking.uri import check_uri, redact
+from tuning.driver import Driver
+from tuning.history import FILE, History, Trial
+from tuning.search import SearchSpec
+
+POLL_S = 0.25
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a search has room for.
+
+    Attributes:
+        trials: at a time.
+        why: the arithmetic.
+    """
+
+    trials: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a search ended.
+
+    Attributes:
+        name: its name.
+        status: FINISHED, or KILLED where it was interrupted.
+        why: it is over.
+        ranked: its trials with a value, the best first.
+        trials: all of them.
+        behind: journal events that the tracking server does not have yet.
+    """
+
+    name: str
+    status: str
+    why: str
+    ranked: list[Trial]
+    trials: list[Trial]
+    behind: int
+
+
+def room(spec: SearchSpec, base: JobSpec) -> Room:
+    """How many trials run at a time on the cluster at hand.
+
+    Raises:
+        ValueError: not even one fits.
+    """
+    import ray
+
+    jobs_launch.fit(base)
+    total, need = ray.cluster_resources(), base.resources
+    cpus = total.get("CPU", 0.0)
+    each = need.workers * need.cpus_per_worker
+    fit, why = int(cpus / each + 1e-9), f"{cpus:g} CPUs / ({need.workers} workers x {need.cpus_per_worker:g})"
+    if need.use_gpu:
+        gpus, share = total.get("GPU", 0.0), spec.gpus_per_trial or 1.0
+        by_gpu = int(gpus / (need.workers * share) + 1e-9)
+        if by_gpu < fit:
+            fit, why = by_gpu, f"{gpus:g} GPUs / ({need.workers} workers x {share:g})"
+    if fit < 1:
+        raise ValueError(f"not even one trial fits: {why} = {fit}; lower set.resources.workers")
+    if spec.max_concurrent is not None and spec.max_concurrent < fit:
+        fit, why = spec.max_concurrent, "max_concurrent"
+    return Room(fit, why)
+
+
+def new_name(wanted: str) -> str:
+    """The name, or the first of name-2, name-3, ... that no search or run has."""
+    number, name = 1, wanted
+    while run_folder(name).exists():
+        number += 1
+        name = f"{wanted}-{number}"
+    return name
+
+
+def find(name: str) -> Path:
+    """The folder of a search.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    folder = run_folder(name)
+    if "/" not in name and (folder / FILE).exists():
+        return folder
+    known = sorted(path.parent.name for path in (home() / "runs").glob(f"*/{FILE}"))
+    raise ValueError(f"there is no search {name!r}; there is {', '.join(known) or 'none yet'}")
+
+
+def search(
+    spec: SearchSpec | None,
+    resume: str | None = None,
+    retry: bool = False,
+    show: Callable[[Driver], None] = lambda driver: None,
+    tell: Callable[[str, bool], None] = lambda text, lasting: None,
+    verbose: bool = False,
+) -> Outcome:
+    """Run a search to its end, or go on with one.
+
+    Args:
+        spec: the search; None with ``resume``.
+        resume: name of the search to go on with.
+        retry: forget the failures of its failed trials and run them again.
+        show: called several times a second.
+        tell: called with what is being done, and whether it is worth keeping.
+        verbose: let Ray talk.
+
+    Raises:
+        ValueError: spec, data and cluster do not fit together; nothing was started.
+    """
+    if spec is not None:
+        for remark in spec.check():
+            tell(remark, True)
+        if spec.scheduler.kind == "pbt":
+            raise ValueError("scheduler kind pbt: trials cannot hand weights to each other yet; take asha or median")
+        spec = spec.absolute()
+        spec = spec.model_copy(update={"name": new_name(spec.name)})
+        folder = run_folder(spec.name)
+    else:
+        assert resume is not None
+        folder = find(resume)
+    folder.mkdir(parents=True, exist_ok=True)
+    history = History(folder)
+    try:
+        if spec is not None:
+            history.add("search", spec=spec.model_dump(mode="json"))
+        spec = history.spec
+        assert spec is not None
+        if retry:
+            for trial in list(history.trials.values()):
+                if trial.status == "FAILED":
+                    history.add("retry", ordinal=trial.ordinal)
+        history.add("open")
+        return _search(spec, history, folder, show, tell, verbose)
+    finally:
+        history.close()
+
+
+def _search(
+    spec: SearchSpec,
+    history: History,
+    folder: Path,
+    show: Callable[[Driver], None],
+    tell: Callable[[str, bool], None],
+    verbose: bool,
+) -> Outcome:
+    base = spec.base().absolute()
+    check_uri(base.tracking.uri or redact(default_uri()))
+    tell("opening the data", False)
+    data = base.data.open()
+    tell("starting Ray", False)
+    jobs_launch.start_ray(verbose)
+    import ray
+
+    reference = ray.put(data)
+    data = ray.get(reference)  # the store's copy, so that this process holds none of its own
+    base = jobs_launch.fit(base)
+    place = room(spec, base)
+    recorders = ray.remote(num_cpus=0, max_concurrency=1)(Recorders).remote()
+    tags = {"dataset.digest": data.digest, **revision(), **environment()}
+    (folder / "search.yaml").write_text(specfile.dump(spec), encoding="utf-8")
+    ray.get(
+        recorders.begin.remote(
+            spec.name, base.tracking.experiment, base.tracking.uri, spec.flatten(), {**tags, "kind": "search"}
+        )
+    )
+    ray.get(recorders.artifact.remote(spec.name, folder / "search.yaml"))
+    resolved: dict[str, JobSpec] = {}
+
+    def taught(job: JobSpec) -> JobSpec:
+        if job.distillation is None:
+            return job
+        key = job.distillation.teacher.model_dump_json()
+        if key not in resolved:
+            resolved[key] = teacher.resolve(
+                job, data, lambda other: jobs_launch.teach(other, lambda state: None, tell, spec.name)
+            )
+        known = resolved[key].distillation
+        assert known is not None
+        changed = job.distillation.model_copy(update={"teacher": known.teacher})
+        return job.model_copy(update={"distillation": changed})
+
+    taught(base)  # trained before the first trial, not in between
+    points, known = _before(spec)
+    driver = Driver(spec, base, history, recorders, taught, tags, points, known)
+    tell(f"search {spec.name}: {place.trials} trials at a time ({place.why})", True)
+    shared = {
+        "recorders": recorders,
+        "data": [reference],
+        "data_spec": base.data.model_dump_json(),
+        "memory_share": spec.gpus_per_trial or 1.0,
+    }
+    interrupted = _run(driver, shared, place.trials, show)
+    driver.sweep()
+    why = "interrupted" if interrupted else driver.closing or "trials"
+    status = "KILLED" if interrupted else "FINISHED"
+    if not interrupted:
+        history.add("close", why=why)
+    ray.get(recorders.tag.remote(spec.name, "ended_by", why))
+    ray.get(recorders.end.remote(spec.name, status))
+    behind = ray.get(recorders.close.remote(30.0))
+    ray.kill(recorders)
+    return Outcome(spec.name, status, why, driver.ranked(), driver.trials, behind)
+
+
+def _before(spec: SearchSpec) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Points to begin with, and what an earlier search found: (params, values)."""
+    points: list[Any] = list(spec.start_from.points)
+    known: list[Any] = []
+    if spec.start_from.search is not None:
+        earlier = History.look(find(spec.start_from.search))
+        ended = [trial for trial in earlier.trials.values() if trial.status == "FINISHED" and not trial.stopped_by]
+        known = [(trial.params, trial.values) for trial in ended]
+        sign = 1 if spec.goals[0].mode == "max" else -1
+        ended = [trial for trial in ended if spec.goals[0].metric in trial.values]
+        if ended:
+            points.insert(0, max(ended, key=lambda trial: sign * trial.values[spec.goals[0].metric]).params)
+    return tuple(points), tuple(known)
+
+
+def _run(driver: Driver, shared: dict[str, Any], concurrent: int, show: Callable[[Driver], None]) -> bool:
+    """Tune in a thread of its own, while this one shows progress and owns the signals; whether it was interrupted."""
+    from tuning.tune import run
+
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            run(driver, shared, concurrent, str(home() / "ray"), f"{driver.spec.name}-{time.time_ns():x}")
+        except BaseException as error:
+            errors.append(error)
+
+    signals: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda n, _: signals.append(n)) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    thread = threading.Thread(target=work, daemon=True)
+    try:
+        thread.start()
+        while thread.is_alive() and len(signals) < 2:
+            thread.join(POLL_S)
+            if signals:
+                driver.over("interrupted")
+            show(driver)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if errors:
+        raise errors[0]
+    return bool(signals)

@@ -1,0 +1,119 @@
+"""The dry run of a search: trials, what early stopping saves, concurrency, time, memory and disk."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import time
+from typing import Any
+
+import psutil
+
+from jobs.spec import JobSpec
+from orchestrator.home import home
+from orchestrator.plan import Needs
+from tuning.schedulers import Asha
+from tuning.search import SearchSpec
+
+_PROBED, _WARM = 12, 4
+
+
+def plan(spec: SearchSpec) -> tuple[dict[str, str], bool]:
+    """Lines to print by name, and whether the search fits this machine.
+
+    Raises:
+        ValueError: the data or the network do not fit the job.
+    """
+    base = spec.base()
+    data = base.data.open()
+    needs, resources = Needs.of(base, data), base.resources
+    cpus, memory = os.cpu_count() or 1, psutil.virtual_memory().total
+    each = resources.workers * resources.cpus_per_worker
+    concurrent = min(int(cpus / each), spec.max_concurrent or 10**9)
+    asked = concurrent * resources.workers * needs.worker + needs.held
+    disk = max(1, concurrent) * base.checkpoint.keep * needs.checkpoint
+    free = shutil.disk_usage(home()).free
+    trials = spec.budget.trials
+    epochs, told = expected_epochs(spec, base, trials)
+    rate = images_per_s(base, data)
+    seconds = epochs * len(data.train) / rate / max(1, concurrent)
+    if spec.budget.hours is not None:
+        seconds = min(seconds, spec.budget.hours * 3600)
+    fits = (concurrent >= 1 and asked <= memory and disk <= free) or bool(os.environ.get("RAY_ADDRESS"))
+    lines = {
+        "space": "; ".join(f"{name}: {axis.kind}" for name, axis in spec.axes(base).items()),
+        "trials": f"{trials if trials is not None else 'until the budget is spent'}, {base.epochs} epochs each at most",
+        "epochs": told,
+        "concurrency": f"{concurrent} at a time: {cpus} CPUs / ({resources.workers} workers x "
+        f"{resources.cpus_per_worker:g}){' and max_concurrent' if spec.max_concurrent else ''}",
+        "time": f"about {_duration(seconds)}: {rate:,.0f} images/s a trial (a short probe, alone on this machine, "
+        "without a teacher), start-up and evaluation not counted",
+        "memory": f"{needs.worker / 2**20:,.0f} MB a worker, {asked / 2**20:,.0f} of {memory / 2**20:,.0f} MB in all",
+        "disk": f"{disk / 2**20:,.1f} MB of checkpoints at a time, {free / 2**30:,.1f} GB free",
+        "verdict": "fits" if fits else "does not fit: lower set.resources.workers, max_concurrent or batch_size",
+    }
+    return lines, fits
+
+
+def expected_epochs(spec: SearchSpec, base: JobSpec, trials: int | None) -> tuple[float, str]:
+    """Epochs of all trials together, and how they come about."""
+    limit = spec.budget.total_epochs or math.inf
+    if trials is None:
+        return (limit if limit < math.inf else base.epochs), f"at most {limit:g}"
+    if not isinstance(spec.scheduler, Asha):
+        total = min(limit, trials * base.epochs)
+        return total, f"{total:g} in all at most"
+    left, before, total, parts = float(trials), 0, 0.0, []
+    for rung in (*spec.scheduler.rungs(base.epochs), base.epochs):
+        total += left * (rung - before)
+        parts.append(f"{left:.0f} to epoch {rung}")
+        left, before = max(1.0, left / spec.scheduler.reduction_factor), rung
+    whole = trials * base.epochs
+    few = min(limit, total)
+    return few, f"about {few:.0f} of {whole}: {', '.join(parts)} (more where trials arrive late)"
+
+
+def images_per_s(spec: JobSpec, data: Any) -> float:
+    """What one trial trains in a second, by a few updates of the real loop's parts in this process."""
+    import torch
+
+    from jobs import precision
+    from jobs.batch import At
+    from jobs.data.loader import Loader
+    from jobs.place import Place
+    from jobs.run import Run
+    from jobs.steps import Steps
+    from jobs.train import one_hot
+
+    place = Place.current(None if spec.resources.use_gpu == "auto" else spec.resources.use_gpu)
+    spec = precision.resolve(spec.override({"resources.workers": 1, "distillation": None}), place.device)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, int(spec.resources.cpus_per_worker)))
+    try:
+        steps = Steps.of(spec, len(data.train))
+        run = Run(spec, data, place, steps, {})
+        loader, done, began = Loader(spec, data, place, steps), 0, 0.0
+        for step, parts in loader.epoch(0, 0):
+            if done == _WARM:
+                began = time.monotonic()
+            for part, x, labels in parts:
+                y = one_hot(labels, len(data.classes), x.dtype)
+                with run.autocast():
+                    terms = run.objective(run.trained(x), x, y, At(0, step, part, spec.epochs, steps.total))
+                terms[0].backward()
+            run.update(run.lr)
+            done += 1
+            if done == _WARM + _PROBED:
+                break
+        if place.device.type == "cuda":
+            torch.cuda.synchronize()
+        if done <= _WARM:
+            return float(spec.batch_size)
+        return (done - _WARM) * spec.batch_size / (time.monotonic() - began)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{seconds / 60:.1f} minutes"
