@@ -140,4 +140,4 @@ class Command:
 
 
 def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {"COLUMNS": "200"}
+    return {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "COLUMNS")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,8 +76,9 @@ def test_an_interrupted_run_goes_on_with_the_command_it_prints(undisturbed: Weig
         assert first.end() == 130, first.output
     name = first.wait_for(r"run +(interrupted-\S+) \(KILLED")[1]
     printed = first.wait_for(r"resume +orchestrator (train --resume \S+)")[1]
+    orchestrator("sync")  # there were few seconds to send the end
     _, run = mlflow_run(name)
-    assert run.info.status == "KILLED"
+    assert (run.info.status, run.data.tags["ended_by"]) == ("KILLED", "stopped")
     steps = records_of([entry.event for entry in read(run_folder(name) / FILE)])[-1].step
     assert 3 <= steps < EPOCHS
     rest = orchestrator(*printed.split())
@@ -106,9 +108,10 @@ def test_a_second_interrupt_leaves_at_once(home: Path) -> None:
                 worker.kill()
         assert len(gone) == 2, "the workers outlived their run"
     name = command.wait_for(r"run +(hung-\S+) \(KILLED: interrupted twice\)")[1]
-    _, run = mlflow_run(name)
-    assert run.info.status == "KILLED"
     assert "Traceback" not in command.output
+    orchestrator("sync")  # there were few seconds to send the end
+    _, run = mlflow_run(name)
+    assert (run.info.status, run.data.tags["ended_by"]) == ("KILLED", launch.INTERRUPTED_TWICE)
 
 
 def test_a_run_whose_driver_was_killed_is_told_synced_and_resumed(undisturbed: Weights, home: Path) -> None:
@@ -119,7 +122,7 @@ def test_a_run_whose_driver_was_killed_is_told_synced_and_resumed(undisturbed: W
         assert first.process.wait() == -signal.SIGKILL
     wait_until(lambda: holder(lock_path(run_folder(name) / FILE)) is None, "the recorder to go with its driver")
     listed = orchestrator("runs", "list")
-    assert name in listed.stdout and "KILLED" in listed.stdout and "RUNNING" not in listed.stdout
+    assert re.search(rf"^{name} +KILLED .* \d+/{EPOCHS} ", listed.stdout, re.MULTILINE), listed.stdout
 
     synced = orchestrator("sync")
     assert synced.returncode == 0, synced.stdout + synced.stderr

@@ -52,10 +52,10 @@ def test_an_epoch_without_an_evaluation_leaves_its_columns_empty() -> None:
 
 
 def test_without_a_terminal_lines_are_plain_and_name_their_values() -> None:
-    text = shown(state(7, Progress(1, 2, 1, 1, 0.5, 100.0, 64)), terminal=False)
+    text = shown(state(7, Progress(140, 300, 7, 15, 0.5, 100.0, 64)), terminal=False)
     assert text == (
         "opening the data\n"
-        "epoch   7/15  train/loss 0.6123  val/loss 0.5  val/top1 0.9877  lr 6.169e-05  "
+        "epoch    7/15  train/loss 0.6123  val/loss 0.5  val/top1 0.9877  lr 6.169e-05  "
         "images_per_s 1.235e+04  epoch_s 2.5\n"
     )
 
@@ -81,6 +81,10 @@ def test_the_first_look_at_the_loss_is_not_shown_before_there_is_one() -> None:
     with console.capture() as capture:
         console.print(display._render())
     assert "nan" not in capture.get() and "left" not in capture.get()
+    display(state(1, Progress(21, 300, 2, 15, float("nan"), 3.0, 64)))
+    with console.capture() as capture:
+        console.print(display._render())
+    assert "nan" not in capture.get() and "35 s left" in capture.get(), "by the first epoch's time"
 
 
 def test_trouble_and_stopping_are_said_once() -> None:
