@@ -161,7 +161,8 @@ def train(
         figures.write(folder, records, answer["confusion"], data.classes)
         ray.get([recorders.artifact.remote(name, folder / part, part) for part in ("figures", "model")])
     ray.get(recorders.end.remote(name, status))
-    behind = ray.get(recorders.close.remote(3.0 if interrupted else 30.0))
+    wait_s = 3.0 if interrupted else 10.0 if status == "KILLED" else 30.0  # whoever interrupts has no time
+    behind = ray.get(recorders.close.remote(wait_s))
     return Result(name, status, cause, answer.get("metrics", {}), behind)
 
 
@@ -172,9 +173,12 @@ def teach(
 
     Raises:
         ValueError: it did not come to its end.
+        KeyboardInterrupt: it was interrupted.
     """
     tell(f"training the teacher first: {spec.name}", True)
     result = train(spec, None, show, tell, parent=parent)
+    if result.status == "KILLED":
+        raise KeyboardInterrupt
     if result.status != "FINISHED":
         raise ValueError(
             f"the teacher's run {result.run} ended {result.status} ({result.ended_by}), so nothing can learn of it"
