@@ -34,7 +34,7 @@ def learning_curves(records: Sequence[Record]) -> Figure:
         steps, values = series.setdefault(record.name, ([], []))
         steps.append(record.step)
         values.append(record.value if np.isfinite(record.value) else np.nan)
-    figure = _figure(10, 6)
+    figure = blank(10, 6)
     grid = figure.add_gridspec(2, 2, height_ratios=(3, 1))
     loss, top, lr = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1]), figure.add_subplot(grid[1, :])
     for split, colour in (("train", _TRAIN), ("val", _VAL)):
@@ -80,7 +80,7 @@ def confusion_matrix(matrix: Any, classes: Sequence[str]) -> Figure:
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     names = [_short(name) for name in classes]
     side = min(12.0, max(5.5, 0.46 * size + 2.2))
-    figure = _figure(side + 0.8, side + 0.9)
+    figure = blank(side + 0.8, side + 0.9)
     axes = figure.add_subplot()
     # Colour goes with the square root of the share: what matters here are the small ones.
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
@@ -127,7 +127,8 @@ def write(folder: Path, records: Sequence[Record], confusion: Any | None, classe
     return paths
 
 
-def _figure(width: float, height: float) -> Figure:
+def blank(width: float, height: float) -> Figure:
+    """An empty figure of that size in inches, which lays itself out."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

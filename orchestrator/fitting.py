@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from jobs.spec import JobSpec
 from orchestrator.home import home
 
 
-def fit_with_train(spec: JobSpec, run: str, data: Any, recorders: Any) -> dict[str, Any]:
+def fit_with_train(
+    spec: JobSpec, run: str, data: Any, recorders: Any, logits: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Rank 0's answer (see ``orchestrator.worker.work``), or the ``failure``.
 
     Args:
@@ -17,6 +20,7 @@ def fit_with_train(spec: JobSpec, run: str, data: Any, recorders: Any) -> dict[s
         run: name of its run, which ``recorders`` has open.
         data: a reference to the opened data.
         recorders: handle of the actor.
+        logits: where a teacher's answers are kept, see ``orchestrator.worker.work``.
     """
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -34,6 +38,7 @@ def fit_with_train(spec: JobSpec, run: str, data: Any, recorders: Any) -> dict[s
                 "data": [data],
                 "recorders": recorders,
                 "run": run,
+                "logits": logits,
             },
             torch_config=TorchConfig(backend="nccl" if need.use_gpu else "gloo"),
             scaling_config=ScalingConfig(

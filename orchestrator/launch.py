@@ -29,6 +29,7 @@ ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": "1073741824",
     "MALLOC_TRIM_THRESHOLD_": "17179869184",
     "MALLOC_TOP_PAD_": "67108864",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
 """What the driver sets before Ray starts: quick polls of the workers, and an allocator that keeps large blocks."""
 POLL_S = 0.25

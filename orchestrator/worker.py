@@ -64,7 +64,8 @@ def ray_train_worker(config: dict[str, Any]) -> dict[str, Any]:
     """What every Ray Train worker runs; rank 0's answer is the run's.
 
     Args:
-        config: ``spec`` (JSON), ``data`` (a reference to the opened data), ``recorders``, ``run`` (its name).
+        config: ``spec`` (JSON), ``data`` (a reference to the opened data), ``recorders``, ``run`` (its name),
+            ``logits`` (see :func:`work`).
     """
     import ray
 
@@ -78,12 +79,19 @@ def ray_train_worker(config: dict[str, Any]) -> dict[str, Any]:
         ray.get(recorders.occupy.remote(run, ray.util.get_current_placement_group()))
     data = ray.get(config["data"][0])
     report = ToRecorder(recorders, run, f"{run_folder(run).as_uri()}/checkpoints", spec.checkpoint.keep)
-    answer = work(spec, place, report, report, data)
+    answer = work(spec, place, report, report, data, config["logits"])
     report.close()
     return answer
 
 
-def work(spec: JobSpec, place: Place, recorder: ToRecorder, report: Report, data: Data) -> dict[str, Any]:
+def work(
+    spec: JobSpec,
+    place: Place,
+    recorder: ToRecorder,
+    report: Report,
+    data: Data,
+    logits: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """The body of a worker, under Ray Train or in a trial of a search; every rank calls it alike.
 
     Args:
@@ -92,6 +100,7 @@ def work(spec: JobSpec, place: Place, recorder: ToRecorder, report: Report, data
         recorder: of the run; the newest sound checkpoint is taken from its store.
         report: what the loop reports to: the recorder, or what stands around it.
         data: what is trained on.
+        logits: where a teacher's answers are kept, as ``jobs.distillation.store.LogitCache`` takes it; None keeps none.
 
     Returns:
         ``ended_by`` and ``step``, with ``metrics`` and ``confusion`` on rank 0 where the run came to its end; or the
@@ -104,16 +113,25 @@ def work(spec: JobSpec, place: Place, recorder: ToRecorder, report: Report, data
     from jobs.train import train
 
     assets: dict[str, Any] = {"data": data}
+    cache = None
     if spec.distillation is not None:  # the driver has made it a folder
         assets["teacher"] = spec.distillation.teacher.folder(data)
+        if logits is not None:
+            from jobs.distillation.store import LogitCache
+
+            cache = assets["logits"] = LogitCache(**logits)
     start = place.broadcast(recorder.store.newest() if place.rank == 0 else None)
     if start is not None and place.rank == 0:
-        records = [Record(*record) for record in start.tree["records"]]
-        ray.get(recorder.recorders.record.remote(recorder.run, records))
+        report([Record(*record) for record in start.tree["records"]])  # whoever was killed may not have heard of them
     try:
         outcome = train(spec, place, report, assets, start)
     except (NonFiniteLossError, ValueError) as error:
         return {"failure": f"{type(error).__name__}: {error}"}
+    finally:
+        if cache is not None:
+            cache.close()
+    if cache is not None and cache.asked and place.rank == 0:
+        recorder.recorders.tag.remote(recorder.run, "logits_read", f"{cache.read / cache.asked:.0%}")
     recorder.close()
     answer: dict[str, Any] = {"ended_by": outcome.ended_by, "step": outcome.step}
     if place.rank == 0 and outcome.network is not None and outcome.test is not None:

@@ -1,0 +1,103 @@
+"""A search whose driver is killed, or interrupted, goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from orchestrator.home import run_folder
+from tests.orchestrator.real import Command, mlflow_run, orchestrator, points, wait_until
+from tuning.history import FILE, History
+
+SEARCH: dict[str, Any] = {
+    "name": "killed",
+    "job": "jobs/recipes/digits.yaml",
+    "set": {"resources.workers": 1, "model.width": 64, "evaluation.batch_size": 8},
+    "space": {
+        "optimizer.lr": {"kind": "loguniform", "low": 0.001, "high": 0.2},
+        "batch.label_smoothing.epsilon": {"kind": "uniform", "low": 0.0, "high": 0.2},
+    },
+    "searcher": {"kind": "tpe", "startup_trials": 2},
+    "scheduler": {"kind": "asha", "grace_epochs": 1, "reduction_factor": 2},
+    "budget": {"trials": 5, "epochs_per_trial": 4},
+    "max_concurrent": 1,
+}
+
+
+def story(name: str) -> list[tuple[Any, ...]]:
+    """What a search decided and found: parameters, losses by epoch and end of each trial."""
+    history = History.look(run_folder(name))
+    return [
+        (
+            trial.params,
+            {epoch: values["val/loss"] for epoch, values in sorted(trial.results.items())},
+            trial.status,
+            trial.stopped_by,
+            trial.values.get("test/loss"),
+        )
+        for _, trial in sorted(history.trials.items())
+    ]
+
+
+def results(name: str) -> int:
+    """Epochs in the search's journal so far."""
+    path = run_folder(name) / FILE
+    return History.look(run_folder(name)).epochs if path.exists() else 0
+
+
+def write(tmp_path: Path, name: str) -> str:
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(json.dumps({**SEARCH, "name": name}))
+    return str(path)
+
+
+def test_kill_9_of_the_driver_changes_no_decision_and_no_number(tmp_path: Path) -> None:
+    assert orchestrator("search", "launch", write(tmp_path, "undisturbed")).returncode == 0
+    killed = write(tmp_path, "killed")
+    words = ["search", "launch", killed]
+    for after in (2, 5):
+        with Command(*words) as command:
+            wait_until(lambda after=after: results("killed") >= after, f"epoch {after}")
+            children = psutil.Process(command.process.pid).children(recursive=True)
+            command.process.kill()
+            command.end()
+            for child in children:
+                wait_until(lambda child=child: not child.is_running() or _kill(child), "the cluster to be gone")
+        words = ["search", "resume", "killed"]
+        told = orchestrator("search", "status", "killed")
+        assert told.returncode == 0 and "orchestrator search resume killed" in told.stdout
+    last = orchestrator(*words)
+    assert last.returncode == 0, last.stdout + last.stderr
+    assert story("killed") == story("undisturbed")
+    client, parent = mlflow_run("killed")
+    assert parent.info.status == "FINISHED"
+    runs = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    assert len(runs) == 5 and {run.info.status for run in runs} == {"FINISHED"}
+    for run in runs:
+        steps = [step for step, _ in points(client, run, "val/loss")]
+        assert steps == list(range(1, len(steps) + 1)), "a point was lost or repeated"
+
+
+def test_an_interrupted_search_goes_on_with_the_command_it_prints(tmp_path: Path) -> None:
+    with Command("search", "launch", write(tmp_path, "stopped")) as command:
+        wait_until(lambda: results("stopped") >= 2, "epoch 2")
+        command.interrupt()
+        assert command.end() == 130, command.output
+    assert "resume   orchestrator search resume stopped" in command.output
+    _, parent = mlflow_run("stopped")
+    assert parent.info.status == "KILLED"
+    assert orchestrator("search", "resume", "stopped").returncode == 0
+    history = History.look(run_folder("stopped"))
+    assert [trial.status for trial in history.trials.values()] == ["FINISHED"] * 5
+    assert mlflow_run("stopped")[1].info.status == "FINISHED"
+
+
+def _kill(process: psutil.Process) -> bool:
+    try:
+        process.kill()
+    except psutil.NoSuchProcess:
+        return True
+    return False
