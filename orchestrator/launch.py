@@ -151,9 +151,9 @@ def train(
     status: Status = "FAILED"
     if answer.get("ended_by") == "stopped" or interrupted:
         status = "KILLED"
-    elif "failure" not in answer:
+    elif "ended_by" in answer:
         status = "FINISHED"
-    cause = answer.get("failure") or answer.get("ended_by", "interrupted")
+    cause = answer.get("failure") or answer.get("ended_by") or "Ray Train ended without an answer"
     ray.get(recorders.tag.remote(name, "cause" if status == "FAILED" else "ended_by", cause))
     if status == "FINISHED":
         from orchestrator import figures
