@@ -3,7 +3,7 @@
     python -m benchmarks.learning            # goes on where it was stopped; then prints the table
     python -m benchmarks.learning --table    # the table alone
 
-What is shortened: ResNet-8 instead of ResNet-20, 10,000 stratified training images (1,000 of them for validation), 8
+What is shortened: ResNet-8 instead of ResNet-20, 10,000 stratified training images (1,000 of them for validation), 6
 epochs instead of 30 with warmup and decay steps at the same shares of the run. The whole test set is scored.
 Pairs share both seeds. Raw numbers go to ``docs/learning.jsonl``, one line a run.
 """
@@ -22,7 +22,7 @@ from typing import Any
 
 RECIPES = Path("jobs/recipes/cifar10")
 RAW = Path("docs/learning.jsonl")
-EPOCHS, IMAGES, DEPTH, SEEDS = 8, 10_000, 8, 5
+EPOCHS, IMAGES, DEPTH, SEEDS = 6, 10_000, 8, 5
 NOT_ARMS = ("teacher", "stack")
 
 
