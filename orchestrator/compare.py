@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ class Row:
         params: its spec by dotted names.
         epochs: done.
         seconds: that it took, pauses between resumptions not counted.
-        values: metric -> the newest, or where the best weights are selected that of the best epoch.
+        values: metric -> the newest; of the validation that of the best epoch, where its weights are selected.
     """
 
     name: str
@@ -107,9 +108,10 @@ def _row(folder: Path, events: list[Event]) -> Row:
         if event["event"] == "metric":
             series.setdefault(event["name"], {})[event["step"]] = float(event["value"])
     values = {name: points[max(points)] for name, points in series.items()}
-    if params.get("select") == "best":
-        better = {"val/top1": max, "val/top5": max, "val/loss": min}
-        values |= {name: pick(series[name].values()) for name, pick in better.items() if name in series}
+    if params.get("select") == "best" and (top1 := series.get("val/top1")):
+        chosen = max(sorted(top1), key=lambda epoch: top1[epoch])  # the first of equal ones, as the loop chooses
+        evaluated = {name: points for name, points in series.items() if name.startswith("val/")}
+        values |= {name: points[chosen] for name, points in evaluated.items() if chosen in points}
     values["seconds"] = sum(series.get("epoch_s", {}).values())  # as a search counts them
     epochs = max((step for name, points in series.items() if name.startswith("train/") for step in points), default=0)
     return Row(folder.name, runs.status_of(folder, events), params, epochs, _worked(events), values)
@@ -122,7 +124,7 @@ def _events(folder: Path) -> list[Event]:
 def _worked(events: list[Event]) -> float:
     """Seconds between the events of each life of a run."""
     total = 0.0
-    for before, event in zip(events, events[1:], strict=False):
+    for before, event in itertools.pairwise(events):
         if event["event"] != "resume":
             total += max(0.0, event["time"] - before["time"])
     return total

@@ -165,7 +165,9 @@ def _class_weights(source: Source, classes: Sequence[str], labels: NDArray[np.in
     else:
         if unknown := [name for name in given if name not in classes]:
             near = difflib.get_close_matches(unknown[0], classes, 3) or list(classes[:3])
-            raise ValueError(f"data.class_weights names {unknown[0]!r}, but no class; did you mean {' or '.join(near)}?")
+            raise ValueError(
+                f"data.class_weights names {unknown[0]!r}, but no class; did you mean {' or '.join(near)}?"
+            )
         weights = np.array([given.get(name, 1.0) for name in classes])
     return tuple((weights * len(labels) / (weights * counts).sum()).tolist())
 

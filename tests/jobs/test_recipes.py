@@ -19,7 +19,7 @@ def test_there_are_recipes() -> None:
 
 @each
 def test_it_is_valid_and_its_header_names_its_own_command(path: Path) -> None:
-    spec = specfile.read(path, JobSpec)
+    specfile.read(path, JobSpec)
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
     assert header[0].startswith("# yaml-language-server: $schema=")
     assert any(f"orchestrator train {path}" in line for line in header), "no line with the command"
