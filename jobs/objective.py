@@ -23,7 +23,8 @@ class Objective:
     Args:
         spec: the job.
         data: what it is trained on; gives the weights of the classes.
-        assets: ``teacher``: its folder, where the job distils.
+        assets: ``teacher``: its folder, where the job distils; ``logits``: the ``LogitCache`` of what
+            teachers answered before, if there is one.
         device: of the run.
         prepare: brings the teacher to the run's device, dtype and layout.
 
@@ -46,7 +47,9 @@ class Objective:
         if spec.distillation is not None:
             from jobs.models import load
 
-            self.distillation = spec.distillation.build(load(assets["teacher"]), data, prepare)
+            teacher, logits = load(assets["teacher"]), assets.get("logits")
+            store = None if logits is None else logits.open(spec, data, teacher, device)
+            self.distillation = spec.distillation.build(teacher, data, prepare, store)
         self.names = ("loss", "loss_hard", "loss_distillation") if self.distillation else ("loss",)
 
     def __call__(self, logits: torch.Tensor, x: torch.Tensor, y: torch.Tensor, at: At) -> torch.Tensor:

@@ -203,11 +203,13 @@ def _search(
     points, known = _before(spec)
     driver = Driver(spec, base, history, recorders, taught, tags, points, known)
     tell(f"search {spec.name}: {place.trials} trials at a time ({place.why})", True)
+    logits = {"folder": str(home() / "cache" / "logits"), "max_bytes": spec.logit_cache_mb * 2**20}
     shared = {
         "recorders": recorders,
         "data": [reference],
         "data_spec": base.data.model_dump_json(),
         "memory_share": spec.gpus_per_trial or 1.0,
+        "logits": logits if spec.logit_cache_mb else None,
     }
     interrupted = _run(driver, shared, place.trials, show)
     driver.sweep()

@@ -15,6 +15,9 @@ from orchestrator.home import home
 from orchestrator.plan import Needs
 from tuning.schedulers import Asha
 from tuning.search import SearchSpec
+from tuning.searchers import Grid
+from tuning.searchers.grid import combinations
+from tuning.sharing import sharing
 
 _PROBED, _WARM = 12, 4
 
@@ -25,6 +28,8 @@ def plan(spec: SearchSpec) -> tuple[dict[str, str], bool]:
     Raises:
         ValueError: the data or the network do not fit the job.
     """
+    from jobs.distillation.store import epoch_bytes  # torch
+
     base = spec.base()
     data = base.data.open()
     needs, resources = Needs.of(base, data), base.resources
@@ -32,15 +37,19 @@ def plan(spec: SearchSpec) -> tuple[dict[str, str], bool]:
     each = resources.workers * resources.cpus_per_worker
     concurrent = min(int(cpus / each), spec.max_concurrent or 10**9)
     asked = concurrent * resources.workers * needs.worker + needs.held
-    disk = max(1, concurrent) * base.checkpoint.keep * needs.checkpoint
+    checkpoints = max(1, concurrent) * base.checkpoint.keep * needs.checkpoint
     free = shutil.disk_usage(home()).free
     trials = spec.budget.trials
     epochs, told = expected_epochs(spec, base, trials)
+    size = epoch_bytes(base, len(data.train), len(data.classes))
+    shared = sharing(spec, base, stages(spec, base, expected_trials(spec, base)), size)
+    disk = checkpoints + shared.bytes
     rate = images_per_s(base, data)
     seconds = epochs * len(data.train) / rate / max(1, concurrent)
     if spec.budget.hours is not None:
         seconds = min(seconds, spec.budget.hours * 3600)
     fits = (concurrent >= 1 and asked <= memory and disk <= free) or bool(os.environ.get("RAY_ADDRESS"))
+    logits = f", {shared.bytes / 2**20:,.1f} MB of logits" if shared.bytes else ""
     lines = {
         "space": "; ".join(f"{name}: {axis.kind}" for name, axis in spec.axes(base).items()),
         "trials": f"{trials if trials is not None else 'until the budget is spent'}, {base.epochs} epochs each at most",
@@ -50,9 +59,11 @@ def plan(spec: SearchSpec) -> tuple[dict[str, str], bool]:
         "time": f"about {_duration(seconds)}: {rate:,.0f} images/s a trial (a short probe, alone on this machine, "
         "without a teacher), start-up and evaluation not counted",
         "memory": f"{needs.worker / 2**20:,.0f} MB a worker, {asked / 2**20:,.0f} of {memory / 2**20:,.0f} MB in all",
-        "disk": f"{disk / 2**20:,.1f} MB of checkpoints at a time, {free / 2**30:,.1f} GB free",
+        "disk": f"{checkpoints / 2**20:,.1f} MB of checkpoints at a time{logits}, {free / 2**30:,.1f} GB free",
         "verdict": "fits" if fits else "does not fit: lower set.resources.workers, max_concurrent or batch_size",
     }
+    if shared.text:
+        lines["logits"] = shared.text
     return lines, fits
 
 
@@ -64,14 +75,36 @@ def expected_epochs(spec: SearchSpec, base: JobSpec, trials: int | None) -> tupl
     if not isinstance(spec.scheduler, Asha):
         total = min(limit, trials * base.epochs)
         return total, f"{total:g} in all at most"
-    left, before, total, parts = float(trials), 0, 0.0, []
-    for rung in (*spec.scheduler.rungs(base.epochs), base.epochs):
-        total += left * (rung - before)
-        parts.append(f"{left:.0f} to epoch {rung}")
-        left, before = max(1.0, left / spec.scheduler.reduction_factor), rung
-    whole = trials * base.epochs
+    passed, parts = 0, []
+    for left, epochs in stages(spec, base, trials):
+        passed += epochs
+        parts.append(f"{left:.0f} to epoch {passed}")
+    total, whole = sum(left * epochs for left, epochs in stages(spec, base, trials)), trials * base.epochs
     few = min(limit, total)
     return few, f"about {few:.0f} of {whole}: {', '.join(parts)} (more where trials arrive late)"
+
+
+def expected_trials(spec: SearchSpec, base: JobSpec) -> int | None:
+    """How many trials there will be, if all goes well; None where only the clock knows."""
+    if spec.budget.trials is not None:
+        return spec.budget.trials
+    if isinstance(spec.searcher, Grid):
+        return sum(1 for _ in combinations(spec.axes(base), base.model_dump(mode="json"), spec.searcher.points))
+    total = spec.budget.total_epochs
+    return None if total is None else max(1, total // base.epochs)
+
+
+def stages(spec: SearchSpec, base: JobSpec, trials: int | None) -> list[tuple[float, int]]:
+    """How many trials are expected to train for how many epochs more, stage after stage; empty where trials is None."""
+    if trials is None:
+        return []
+    if not isinstance(spec.scheduler, Asha):
+        return [(float(trials), base.epochs)]
+    left, before, found = float(trials), 0, []
+    for rung in (*spec.scheduler.rungs(base.epochs), base.epochs):
+        found.append((left, rung - before))
+        left, before = max(1.0, left / spec.scheduler.reduction_factor), rung
+    return found
 
 
 def images_per_s(spec: JobSpec, data: Any) -> float:

@@ -104,6 +104,8 @@ class SearchSpec(Spec):
     """Trials at a time, if fewer than there is room for."""
     gpus_per_trial: float | None = Field(None, gt=0, le=1)
     """Share of a GPU that a trial takes, of its memory too; None is a whole one."""
+    logit_cache_mb: NonNegativeInt = 2048
+    """Megabytes of teachers' answers that are kept for all trials, under ORCHESTRATOR_HOME; 0 keeps none."""
     seed: NonNegativeInt = 0
     """Seed of the searcher. The trials' own seeds are the job's, the same for all."""
 

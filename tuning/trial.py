@@ -98,7 +98,7 @@ class TrialActor(tune.Trainable):
 
     Its config: ``ordinal``, ``run``, ``spec`` (JSON, with its teacher resolved to a folder). ``shared``, the same for
     all trials: ``recorders`` (the actor), ``data`` (a reference to the base job's, opened), ``data_spec`` (its
-    JSON), ``memory_share`` (of a GPU, where trials share one).
+    JSON), ``memory_share`` (of a GPU, where trials share one), ``logits`` (see ``orchestrator.worker.work``).
     """
 
     def setup(self, config: dict[str, Any], shared: dict[str, Any]) -> None:  # type: ignore[override]
@@ -178,7 +178,7 @@ def _direct(spec: JobSpec, run: str, data: Any, shared: dict[str, Any], line: Li
     url = f"{run_folder(run).as_uri()}/checkpoints"
     report = ToRecorder(shared["recorders"], run, url, spec.checkpoint.keep)
     try:
-        return work(spec, place, report, ToTune(report, line), data)
+        return work(spec, place, report, ToTune(report, line), data, shared["logits"])
     finally:
         report.close()
         gc.collect()
@@ -192,7 +192,11 @@ def _nested(spec: JobSpec, run: str, data: Any, shared: dict[str, Any], line: Li
     recorders = shared["recorders"]
     box: dict[str, Any] = {}
     reference = ray.put(data)
-    thread = threading.Thread(target=lambda: box.update(fit_with_train(spec, run, reference, recorders)), daemon=True)
+
+    def fit() -> None:
+        box.update(fit_with_train(spec, run, reference, recorders, shared["logits"]))
+
+    thread = threading.Thread(target=fit, daemon=True)
     thread.start()
     seen, seconds, records = 0, 0.0, []
     told: set[int] = set()

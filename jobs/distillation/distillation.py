@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from jobs.batch import At
     from jobs.data.sets import Data
+    from jobs.distillation.store import LogitStore
     from jobs.models import LoadedModel
 
 
@@ -58,18 +59,21 @@ class Distillation(Spec):
     hard_weight: NonNegativeFloat = 1.0
     """Weight of the loss on the labels."""
 
-    def build(self, teacher: LoadedModel, data: Data, prepare: Callable[[Any], Any]) -> Distiller:
+    def build(
+        self, teacher: LoadedModel, data: Data, prepare: Callable[[Any], Any], store: LogitStore | None = None
+    ) -> Distiller:
         """The term, ready to be called.
 
         Args:
             teacher: as ``jobs.models.load`` gives it.
             data: what the student is trained on.
             prepare: brings a network to the run's device, dtype and layout.
+            store: answers that are known already, and where new ones are kept.
 
         Raises:
             ValueError: the teacher tells other classes apart, or takes images of other channels.
         """
-        return Distiller(self, teacher, data, prepare)
+        return Distiller(self, teacher, data, prepare, store)
 
     def check(self, teacher: LoadedModel, data: Data) -> None:
         """Refuse a teacher that cannot teach this.
@@ -99,15 +103,22 @@ class Distiller:
     """Calls the teacher; ``distiller(logits, x, at)`` is the unweighted term.
 
     Args:
-        spec, teacher, data, prepare: see :meth:`Distillation.build`.
+        spec, teacher, data, prepare, store: see :meth:`Distillation.build`.
     """
 
-    def __init__(self, spec: Distillation, teacher: LoadedModel, data: Data, prepare: Callable[[Any], Any]) -> None:
+    def __init__(
+        self,
+        spec: Distillation,
+        teacher: LoadedModel,
+        data: Data,
+        prepare: Callable[[Any], Any],
+        store: LogitStore | None = None,
+    ) -> None:
         import torch
 
         from jobs.models.fold import fold
 
-        self.spec = spec
+        self.spec, self.store = spec, store
         spec.check(teacher, data)
         self.network = prepare(fold(teacher.network.requires_grad_(False).eval()))
         weight = next(self.network.parameters())
@@ -124,13 +135,18 @@ class Distiller:
 
         Args:
             x: the student's input ``(N, C, H, W)``, by the student's normalisation.
-            at: where the run is; what a cache is keyed by.
+            at: where the run is, by which the store knows the batch.
         """
         import torch
 
+        if self.store is not None and (known := self.store.read(at)) is not None:
+            return known
         with torch.no_grad():
             answer: torch.Tensor = self.network(x if self._same else x * self._scale + self._shift)
-            return answer.to(torch.float16)
+            answer = answer.to(torch.float16).contiguous()
+        if self.store is not None:
+            self.store.write(at, answer)
+        return answer
 
     def __call__(self, logits: torch.Tensor, x: torch.Tensor, at: At) -> torch.Tensor:
         """The term, a scalar.
