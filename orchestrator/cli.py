@@ -5,11 +5,12 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from jobs import specfile
 from jobs.base import Spec
@@ -17,10 +18,14 @@ from jobs.spec import JobSpec
 from orchestrator.home import default_uri, home
 from orchestrator.tracking.uri import redact
 
+if TYPE_CHECKING:
+    from orchestrator.compare import Comparison
+
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 Overrides = Annotated[list[str], typer.Option("--set", "-s", metavar="NAME=VALUE", help="Override by dotted name.")]
 SpecPath = Annotated[Path, typer.Argument(help="YAML file of the job.")]
+_COLUMNS = 3
 
 
 def build(kinds: Mapping[str, type[Spec]]) -> typer.Typer:
@@ -30,6 +35,7 @@ def build(kinds: Mapping[str, type[Spec]]) -> typer.Typer:
     app.add_typer(runs, name="runs")
     app.command()(train)
     app.command()(plan)
+    app.command()(compare)
     app.command()(ui)
     app.command()(sync)
     runs.command("list")(runs_list)
@@ -129,6 +135,32 @@ def plan(spec: SpecPath, set_: Overrides = []) -> None:  # noqa: B006
         raise typer.Exit(1)
 
 
+def compare(
+    names: Annotated[list[str], typer.Argument(metavar="RUN|SEARCH...", help="Runs; a search means its trials.")],
+    all_: Annotated[bool, typer.Option("--all", help="All trials of a search, not only the best ten.")] = False,
+) -> None:
+    """What differs between runs and how they ended, and the page in MLflow's UI that compares them."""
+    from orchestrator import compare, links
+
+    try:
+        found = compare.compare(names, None if all_ else compare.TOP)
+    except ValueError as error:
+        fail(error, 2)
+        return
+    out.print(_side_by_side(found))
+    if found.left_out:
+        out.print(f"{found.left_out} more trials: --all shows them")
+    try:
+        pages = links.compare(row.name for row in found.rows)
+    except ConnectionError as error:
+        err.print(f"no link: {error}", markup=False, soft_wrap=True)
+        return
+    if any(page.startswith(links.LOCAL) for page in pages):
+        out.print("ui       orchestrator ui   (then open:)")
+    for page in pages:
+        out.print(f"compare  {page}", markup=False, soft_wrap=True)
+
+
 def ui(
     port: Annotated[int, typer.Option(help="TCP port on the loopback interface.")] = 5000,
 ) -> None:
@@ -198,6 +230,31 @@ def runs_gc(
 
     for freed in runs.gc(dry_run=dry_run):
         out.print(f"{size_text(freed.bytes):>10}  {freed.path}  {freed.why}", markup=False, soft_wrap=True)
+
+
+def _side_by_side(found: "Comparison") -> Table:
+    """A line a run; of few runs a column a run, since names are long."""
+    ends = ("status", "val/top1", "test/top1", "epochs", "seconds")
+    cells = [["run", *found.differing, *ends]]
+    for row in found.rows:
+        params = [_value(row.params[name]) if name in row.params else "" for name in found.differing]
+        scores = [f"{row.values[name]:.4f}" if name in row.values else "" for name in ends[1:3]]
+        cells.append([row.name, *params, row.status, *scores, str(row.epochs), f"{row.seconds:.1f}"])
+    if len(found.rows) <= _COLUMNS:
+        cells = [list(column) for column in zip(*cells, strict=True)]
+    else:
+        cells[0] = [name.replace(".", ".\n") for name in cells[0]]
+    table = Table()
+    for place, heading in enumerate(cells[0]):
+        table.add_column(heading, overflow="fold", justify="right" if place else "left")
+    for line in cells[1:]:
+        table.add_row(*map(Text, line))
+    return table
+
+
+def _value(value: object) -> str:
+    """A field of a spec as a person reads it."""
+    return f"{value:.6g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
 
 
 def size_text(size: int) -> str:
