@@ -23,10 +23,10 @@ def board(spec: SearchSpec, trials: Sequence[Trial], title: str, running: bool, 
     """
     metric, sign = spec.goals[0].metric, 1.0 if spec.goals[0].mode == "max" else -1.0
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    table = Table(title=title, title_justify="left", caption=_summary(trials, running), caption_justify="left")
+    table = Table(title=title, title_justify="left", caption=summary(trials, running), caption_justify="left")
     table.add_column("trial", justify="right")
     for name in names:
-        table.add_column(_short(name, names), justify="right", overflow="fold")
+        table.add_column(short(name, names), justify="right", overflow="fold")
     table.add_column("epoch", justify="right")
     table.add_column(metric, justify="right")
     table.add_column("state", overflow="fold")
@@ -44,7 +44,7 @@ def board(spec: SearchSpec, trials: Sequence[Trial], title: str, running: bool, 
             told = f"failed ({trial.kind}): {trial.cause}"
         table.add_row(
             str(trial.ordinal),
-            *(_text(trial.params.get(name)) if name in trial.params else "" for name in names),
+            *(text(trial.params.get(name)) if name in trial.params else "" for name in names),
             str(max(trial.results, default=0)),
             "" if math.isnan(value) else f"{value:.4f}",
             told,
@@ -52,7 +52,8 @@ def board(spec: SearchSpec, trials: Sequence[Trial], title: str, running: bool, 
     return table
 
 
-def _summary(trials: Sequence[Trial], running: bool) -> str:
+def summary(trials: Sequence[Trial], running: bool) -> str:
+    """How many trials ended, and how."""
     ended = sum(trial.status != "RUNNING" for trial in trials)
     failed = sum(trial.status == "FAILED" for trial in trials)
     stopped = sum(bool(trial.stopped_by) for trial in trials)
@@ -64,7 +65,7 @@ def _last(trial: Trial) -> dict[str, float]:
     return trial.results[max(trial.results)] if trial.results else {}
 
 
-def _short(name: str, names: Sequence[str]) -> str:
+def short(name: str, names: Sequence[str]) -> str:
     """The last part of a dotted name, with as many before it as tell it from the others."""
     parts = name.split(".")
     for length in range(1, len(parts) + 1):
@@ -74,9 +75,14 @@ def _short(name: str, names: Sequence[str]) -> str:
     return name
 
 
-def _text(value: object) -> str:
+def text(value: object) -> str:
+    """A parameter as a person reads it; of a mapping with a kind that alone."""
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, dict) and "kind" in value:
+        return str(value["kind"])
     if isinstance(value, dict):
-        return str(value.get("kind", value))
+        return ", ".join(f"{name}: {text(inner)}" for name, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(text, value))
     return "none" if value is None else str(value)

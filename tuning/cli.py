@@ -87,8 +87,33 @@ def status(name: Name) -> None:
         out.print(f"resume   orchestrator search resume {name}", markup=False)
 
 
+@search.command()
+def report(
+    name: Name,
+    output: Annotated[
+        Path | None, typer.Option("-o", metavar="FILE", help="Where; the search's folder unless given.")
+    ] = None,
+) -> None:
+    """Write one HTML file with what a search found so far; it needs no other file and no network."""
+    from tuning import report
+    from tuning.findings import Findings
+    from tuning.launch import find
+
+    try:
+        folder = find(name)
+        findings = Findings.of(folder)
+    except ValueError as error:
+        fail(error, 2)
+        return
+    path = output or folder / report.REPORT
+    try:
+        path.write_text(report.render(findings, report.panels(findings)), encoding="utf-8")
+    except OSError as error:
+        fail(f"the report cannot be written to {path}: {error.strerror}", 1)
+    out.print(f"report   {path.absolute()}", markup=False, soft_wrap=True)
+
+
 def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool) -> None:
-    from orchestrator.home import default_uri
     from tuning.board import board
     from tuning.launch import search as run
     from tuning.links import links
@@ -138,8 +163,10 @@ def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool
     out.print(board(history.spec, outcome.trials, f"{outcome.name}: {outcome.status} ({outcome.why})", False, _SHOWN))
     if outcome.behind:
         out.print(f"tracking {outcome.behind} events are not in MLflow yet; ship them with: orchestrator sync")
-    for label, link in links(outcome, default_uri()).items():
+    for label, link in links(outcome, history.spec).items():
         out.print(f"{label:<8} {link}", markup=False, soft_wrap=True)
+    if outcome.report:
+        out.print(f"report   {outcome.report}", markup=False, soft_wrap=True)
     if outcome.status == "KILLED":
         out.print(f"resume   orchestrator search resume {outcome.name}", markup=False)
         raise typer.Exit(130)

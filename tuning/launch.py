@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import signal
 import threading
 import time
@@ -21,6 +23,8 @@ from orchestrator.tracking.uri import check_uri, redact
 from tuning.driver import Driver
 from tuning.history import FILE, History, Trial
 from tuning.search import SearchSpec
+
+log = logging.getLogger(__name__)
 
 POLL_S = 0.25
 
@@ -49,6 +53,7 @@ class Outcome:
         ranked: its trials with a value, the best first.
         trials: all of them.
         behind: journal events that the tracking server does not have yet.
+        report: its HTML file; None where it was interrupted.
     """
 
     name: str
@@ -57,6 +62,7 @@ class Outcome:
     ranked: list[Trial]
     trials: list[Trial]
     behind: int
+    report: Path | None = None
 
 
 def room(spec: SearchSpec, base: JobSpec) -> Room:
@@ -215,13 +221,35 @@ def _search(
     driver.sweep()
     why = "interrupted" if interrupted else driver.closing or "trials"
     status = "KILLED" if interrupted else "FINISHED"
+    report = None
     if not interrupted:
         history.add("close", why=why)
+        tell("drawing the report", False)
+        report = _report(spec.name, folder, recorders)
     ray.get(recorders.tag.remote(spec.name, "ended_by", why))
     ray.get(recorders.end.remote(spec.name, status))
     behind = ray.get(recorders.close.remote(30.0))
     ray.kill(recorders)
-    return Outcome(spec.name, status, why, driver.ranked(), driver.trials, behind)
+    return Outcome(spec.name, status, why, driver.ranked(), driver.trials, behind, report)
+
+
+def _report(name: str, folder: Path, recorders: Any) -> Path | None:
+    """Write the report, and put it with its figures and the leaderboard among the artifacts of the parent run."""
+    import ray
+
+    from tuning import report
+
+    try:
+        parts = report.write(folder)
+    except Exception as error:  # what was found counts for more than how it looks
+        log.warning(
+            "the report could not be drawn (%r); try: orchestrator search report %s", error, name, exc_info=True
+        )
+        return None
+    ray.get([recorders.artifact.remote(name, path, to) for path, to in parts])
+    tables = [{"path": report.LEADERBOARD, "type": "table"}]
+    ray.get(recorders.tag.remote(name, "mlflow.loggedArtifacts", json.dumps(tables)))  # so that the UI shows a table
+    return folder / report.REPORT
 
 
 def _before(spec: SearchSpec) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
