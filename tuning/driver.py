@@ -93,11 +93,12 @@ class Driver:
                     trial = self.history.trials[ordinal]
                 try:
                     job = self.spec.trial(trial.params, self.base)
+                    params = job.flatten()  # with the job's own name, lest it looks like a parameter that was varied
                     job = job.model_copy(update={"name": trial.run})
                     tags = {**self.tags, "search": self.spec.name, "ordinal": str(trial.ordinal)}
                     tracking = job.tracking
                     begin = self.recorders.begin.remote(
-                        trial.run, tracking.experiment, tracking.uri, job.flatten(), tags, self.spec.name
+                        trial.run, tracking.experiment, tracking.uri, params, tags, self.spec.name
                     )
                     ray.get(begin)
                     resolved = self.resolve(job)

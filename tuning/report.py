@@ -66,18 +66,21 @@ def write(folder: Path) -> list[tuple[Path, str]]:
 
 
 def leaderboard(findings: Findings) -> dict[str, list[Any]]:
-    """The trials, the best first, as MLflow writes a table: names of the columns, and the rows."""
+    """The trials, the best first, as MLflow writes a table: names of the columns, and the rows.
+
+    Names have slashes for dots: MLflow's UI takes a dot for a way into the value, and shows nothing. Numbers have six
+    digits; all digits are in the runs.
+    """
     names, metrics = list(findings.axes), _metrics(findings)
-    columns = ["rank", "trial", "run", *names, "epochs", *metrics, "seconds", "state", "cause"]
+    shown = [name.replace(".", "/") for name in names]
+    columns = ["rank", "trial", "run", *metrics, *shown, "epochs", "seconds", "state", "cause"]
     rows = []
     for rank, trial in _in_order(findings):
         params = [_plain(trial.params.get(name)) for name in names]
         values = [findings.value(trial, metric) for metric in metrics]
-        numbers = [value if math.isfinite(value) else None for value in (*values, findings.seconds_of(trial))]
-        epochs = max(trial.results, default=0)
-        rows.append(
-            [rank, trial.ordinal, trial.run, *params, epochs, *numbers, _state(findings, trial), trial.cause or ""]
-        )
+        *scores, seconds = (_plain(value) for value in (*values, findings.seconds_of(trial)))
+        epochs, state = max(trial.results, default=0), _state(findings, trial)
+        rows.append([rank, trial.ordinal, trial.run, *scores, *params, epochs, seconds, state, trial.cause or ""])
     return {"columns": columns, "data": rows}
 
 
@@ -241,7 +244,10 @@ def _state(findings: Findings, trial: Trial) -> str:
 
 
 def _plain(value: Any) -> Any:
-    return value if value is None or isinstance(value, str | int | float) else json.dumps(value)
+    """A value as it stands in the leaderboard."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else text(value)
 
 
 def _number(value: float, digits: int = 4) -> str:
