@@ -25,7 +25,7 @@ class Row:
     """A run to compare.
 
     Attributes:
-        name, status: as in :class:`orchestrator.runs.Run`.
+        name, status: as in :class:`orchestrator.runs.Run`; with what stopped a trial early, or the kind of its failure.
         params: its spec by dotted names.
         epochs: done.
         seconds: that it took, pauses between resumptions not counted.
@@ -96,7 +96,7 @@ def _trials(search: str, params: dict[str, Any]) -> list[Row]:
 
     def place(row: Row) -> tuple[bool, float]:
         value = row.values.get(metric, math.nan)
-        return row.status == "FAILED" or math.isnan(value), -sign * value if not math.isnan(value) else 0.0
+        return row.status.startswith("FAILED") or math.isnan(value), -sign * value if not math.isnan(value) else 0.0
 
     return sorted(rows, key=place)
 
@@ -114,7 +114,10 @@ def _row(folder: Path, events: list[Event]) -> Row:
         values |= {name: points[chosen] for name, points in evaluated.items() if chosen in points}
     values["seconds"] = sum(series.get("epoch_s", {}).values())  # as a search counts them
     epochs = max((step for name, points in series.items() if name.startswith("train/") for step in points), default=0)
-    return Row(folder.name, runs.status_of(folder, events), params, epochs, _worked(events), values)
+    status: str = runs.status_of(folder, events)
+    tags = {event["key"]: event["value"] for event in events if event["event"] == "tag"}
+    why = tags.get({"FINISHED": "stopped_by", "FAILED": "failure"}.get(status, ""))
+    return Row(folder.name, f"{status} ({why})" if why else status, params, epochs, _worked(events), values)
 
 
 def _events(folder: Path) -> list[Event]:

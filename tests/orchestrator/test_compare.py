@@ -21,6 +21,7 @@ PARAMS: dict[str, Any] = {"name": "digits", "epochs": 3, "optimizer.lr": 0.1, "b
 def run(name: str, top1: list[float], status: str | None = "FINISHED", **more: Any) -> None:
     """A run with these values of val/top1 and these changes to its spec."""
     recorder = Recorder(run_folder(name), ship=False)
+    more_tags = more.pop("later", {})
     params = {**PARAMS, "name": name, **more.pop("params", {})}
     recorder.begin(
         name, more.pop("experiment", "digits"), params={k: v for k, v in params.items() if v != "gone"}, **more
@@ -30,6 +31,8 @@ def run(name: str, top1: list[float], status: str | None = "FINISHED", **more: A
         recorder.record([Record(metric, epoch, at) for metric, at in values.items()])
     if status == "FINISHED":
         recorder.record([Record("test/top1", len(top1), 0.5)])
+    for key, value in more_tags.items():
+        recorder.tag(key, value)
     if status:
         recorder.end(status)  # type: ignore[arg-type]
     recorder.close()
@@ -60,6 +63,14 @@ def test_only_what_differs_is_told(home: Path) -> None:
     assert (other.name, other.status, other.epochs) == ("other", "KILLED", 1)
     assert "test/top1" not in other.values
     assert compare(["one"]).differing == []
+
+
+def test_why_a_trial_ended_is_told(home: Path) -> None:
+    run("stopped", [0.2], later={"stopped_by": "asha"})
+    run("failed", [0.2], "FAILED", later={"failure": "memory", "cause": "out of memory"})
+    run("again", [0.2], later={"failure": "memory", "cause": ""})
+    rows = compare(["stopped", "failed", "again"]).rows
+    assert [row.status for row in rows] == ["FINISHED (asha)", "FAILED (memory)", "FINISHED"]
 
 
 def test_the_best_epoch_counts_where_its_weights_are_selected(home: Path) -> None:
