@@ -43,7 +43,7 @@ class Objective:
         self.loss, self.weight = spec.loss, None
         if data.class_weights is not None:
             self.weight = torch.tensor(data.class_weights, dtype=torch.float32, device=device)
-        self.spec, self.distillation = spec.distillation, None
+        self.distillation = None
         if spec.distillation is not None:
             from jobs.models import load
 
@@ -62,7 +62,7 @@ class Objective:
             at: where the run is.
         """
         hard = self.loss(logits, y, self.weight)
-        if self.distillation is None or self.spec is None:
+        if self.distillation is None:
             return hard[None]
-        soft = self.distillation(logits, x, at)
-        return torch.stack([self.spec.hard_weight * hard + self.spec.weight * soft, hard, soft])
+        soft, spec = self.distillation(logits, x, at), self.distillation.spec
+        return torch.stack([spec.hard_weight * hard + spec.weight * soft, hard, soft])

@@ -42,7 +42,7 @@ def train(
         place: where this process stands.
         report: who is told; answers STOP when the run shall leave off.
         assets: ``data``: the opened data source (``jobs.data.sets.Data``); ``teacher``: the folder of the teacher,
-            where the job distils.
+            where the job distils; ``logits``: the ``jobs.distillation.store.LogitCache`` that keeps its answers.
         start: the checkpoint to go on from.
 
     Raises:

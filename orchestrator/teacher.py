@@ -12,7 +12,8 @@ from jobs.data.sets import Data
 from jobs.distillation import Distillation, JobTeacher, RunTeacher, StoredTeacher
 from jobs.spec import JobSpec
 from orchestrator.home import default_uri, home, run_folder
-from orchestrator.tracking.lock import Lock
+from orchestrator.tracking.lock import Lock, Locked
+from orchestrator.tracking.uri import redact
 
 
 def resolve(spec: JobSpec, data: Data, train: Callable[[JobSpec], str]) -> JobSpec:
@@ -59,30 +60,34 @@ def _of_run(name: str) -> str:
     try:
         folder = runs.find(name) / "model"
     except ValueError as error:
-        fetched = _from_mlflow(name)
-        if fetched is None:
-            raise ValueError(f"distillation.teacher: {error}") from None
-        return fetched
+        try:
+            return _from_mlflow(name)
+        except ConnectionError as refusal:
+            raise ValueError(f"distillation.teacher: {error}; nor is it the id of a run in MLflow: {refusal}") from None
     if not (folder / "model.json").exists():
         raise ValueError(f"distillation.teacher: run {name} has no model; only a finished run can teach")
     return str(folder)
 
 
-def _from_mlflow(run_id: str) -> str | None:
-    """The model that MLflow keeps for a run of that id; None where there is no such run."""
+def _from_mlflow(run_id: str) -> str:
+    """The model that MLflow keeps for a run of that id.
+
+    Raises:
+        ConnectionError: it has none, or does not answer.
+    """
     from mlflow.exceptions import MlflowException
-    from mlflow.tracking import MlflowClient
+
+    from orchestrator.tracking.mlflow import connect
 
     target = home() / "cache" / "teachers" / key(default_uri(), run_id)
     if (target / "model" / "model.json").exists():
         return str(target / "model")
+    client = connect(redact(default_uri()), home() / "artifacts")
+    target.mkdir(parents=True, exist_ok=True)
     try:
-        client = MlflowClient(default_uri())
-        client.get_run(run_id)
-        target.mkdir(parents=True, exist_ok=True)
         return str(client.download_artifacts(run_id, "model", str(target)))
-    except (MlflowException, OSError):
-        return None
+    except (MlflowException, OSError) as error:
+        raise ConnectionError(str(error).strip().splitlines()[0]) from None
 
 
 def _of_job(teacher: JobTeacher, train: Callable[[JobSpec], str]) -> str:
@@ -97,7 +102,11 @@ def _of_job(teacher: JobTeacher, train: Callable[[JobSpec], str]) -> str:
     what = {**spec.model_dump(mode="json", exclude={"resources", "tracking", "checkpoint"}), "parts": spec.parts}
     note = home() / "teachers" / key(json.dumps(what, sort_keys=True))
     note.parent.mkdir(parents=True, exist_ok=True)
-    with Lock(note.with_suffix(".lock")):
+    try:
+        lock = Lock(note.with_suffix(".lock"))
+    except Locked as error:
+        raise ValueError(f"distillation.teacher.job: {teacher.job} is being trained by another: {error}") from None
+    with lock:
         if note.exists():
             folder = run_folder(note.read_text(encoding="utf-8")) / "model"
             if (folder / "model.json").exists():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from tuning.history import Trial, number
+from tuning.history import Trial, number, ranked
 from tuning.search import SearchSpec
 
 
@@ -21,23 +21,21 @@ def board(spec: SearchSpec, trials: Sequence[Trial], title: str, running: bool, 
         running: whether somebody drives the search, so that trials without an end are under way.
         most: rows to show; those under way and the best come first.
     """
-    metric, sign = spec.goals[0].metric, 1.0 if spec.goals[0].mode == "max" else -1.0
+    goal = spec.goals[0]
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
     table = Table(title=title, title_justify="left", caption=summary(trials, running), caption_justify="left")
     table.add_column("trial", justify="right")
     for name in names:
         table.add_column(short(name, names), justify="right", overflow="fold")
     table.add_column("epoch", justify="right")
-    table.add_column(metric, justify="right")
+    table.add_column(goal.metric, justify="right")
     table.add_column("state", overflow="fold")
 
-    def score(trial: Trial) -> float:
-        value = number(trial.values or _last(trial), metric)
-        return -math.inf if math.isnan(value) or trial.status == "FAILED" else sign * value
-
-    order = sorted(trials, key=lambda trial: (trial.status != "RUNNING", -score(trial), trial.ordinal))
-    for trial in order[:most]:
-        value = number(trial.values or _last(trial), metric)
+    best = [trial for trial in ranked(trials, goal) if trial.status != "RUNNING"]
+    under_way = [trial for trial in trials if trial.status == "RUNNING"]
+    rest = [trial for trial in trials if trial not in best and trial not in under_way]
+    for trial in [*ranked(under_way, goal), *(t for t in under_way if not t.results), *best, *rest][:most]:
+        value = number(trial.found, goal.metric)
         state = {"RUNNING": "running" if running else "unfinished", "FINISHED": "finished", "FAILED": "failed"}
         told = f"stopped by {trial.stopped_by}" if trial.stopped_by else state[trial.status]
         if trial.status == "FAILED":
@@ -59,10 +57,6 @@ def summary(trials: Sequence[Trial], running: bool) -> str:
     stopped = sum(bool(trial.stopped_by) for trial in trials)
     under_way = f", {len(trials) - ended} {'under way' if running else 'unfinished'}" if ended < len(trials) else ""
     return f"{ended} trials ended, {stopped} of them stopped early, {failed} failed{under_way}"
-
-
-def _last(trial: Trial) -> dict[str, float]:
-    return trial.results[max(trial.results)] if trial.results else {}
 
 
 def short(name: str, names: Sequence[str]) -> str:

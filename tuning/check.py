@@ -15,6 +15,7 @@ from jobs.spec import JobSpec
 from jobs.spec_errors import Problem, SpecError, findings, guess_name
 from jobs.spec_schema import Shape, shown
 from jobs.specfile import read
+from tuning.schedulers import PBT
 from tuning.space import active, changed, holds, look_up
 
 if TYPE_CHECKING:
@@ -137,6 +138,8 @@ class _Check:
     def plan(self) -> None:
         """Searcher, scheduler and budget."""
         budget, epochs = self.search.budget, self.base.epochs
+        if isinstance(self.search.scheduler, PBT):
+            self.add("scheduler", "kind pbt: trials cannot hand weights to each other yet", "take asha or median")
         if flaw := self.search.scheduler.flaw(epochs):
             self.add("scheduler", flaw)
         if budget.total_epochs is not None and budget.total_epochs < epochs:

@@ -16,8 +16,10 @@ from typing import Any
 
 from jobs.report import Record
 from jobs.spec import JobSpec
+from orchestrator import runs
 from orchestrator.home import run_folder
-from tuning.history import History, Trial, jsonable, number
+from orchestrator.tracking.journal import FILE, read
+from tuning.history import History, Trial, jsonable, number, ranked
 from tuning.search import SearchSpec
 
 log = logging.getLogger(__name__)
@@ -59,9 +61,9 @@ class Driver:
         history.replay(self.searcher, self.scheduler, self.goal.metric)
         self.closing: str | None = None
         self.lock = threading.RLock()
-        self.live: dict[int, str] = {}
+        self.live: set[int] = set()
         self._ended: list[Trial] = []
-        self._finish_what_was_decided()
+        self._finish_what_was_begun()
         self._waiting = [trial for trial in self.trials if trial.status == "RUNNING"]
 
     @property
@@ -71,8 +73,6 @@ class Driver:
 
     def next(self) -> dict[str, Any] | None:
         """What the next trial is to run; None where none may begin any more."""
-        import ray
-
         with self.lock:
             self.sweep()
             while True:
@@ -92,20 +92,10 @@ class Driver:
                     self.history.add("trial", ordinal=ordinal, run=run, params=params)
                     trial = self.history.trials[ordinal]
                 try:
-                    job = self.spec.trial(trial.params, self.base)
-                    params = job.flatten()  # with the job's own name, lest it looks like a parameter that was varied
-                    job = job.model_copy(update={"name": trial.run})
-                    tags = {**self.tags, "search": self.spec.name, "ordinal": str(trial.ordinal)}
-                    tracking = job.tracking
-                    begin = self.recorders.begin.remote(
-                        trial.run, tracking.experiment, tracking.uri, params, tags, self.spec.name
-                    )
-                    ray.get(begin)
-                    resolved = self.resolve(job)
+                    resolved = self.resolve(self._open(trial))
                 except ValueError as error:  # ends that are fine alone need not be together
-                    self._end(trial, "FAILED", cause=str(error), kind="spec")
+                    self._fail(trial, str(error), "spec")
                     continue
-                self.live[trial.ordinal] = trial.run
                 return {"ordinal": trial.ordinal, "run": trial.run, "spec": resolved.model_dump_json()}
 
     def result(self, ordinal: int, epoch: int, values: Mapping[str, float]) -> bool:
@@ -132,7 +122,7 @@ class Driver:
             elif answer["ended_by"] != "stopped":
                 self._end(trial, "FINISHED", more=answer.get("metrics", {}))
             elif self.closing == "interrupted":  # it goes on when the search does
-                self._close_run(trial, "KILLED")
+                self._close(trial, "KILLED")
             else:
                 self._end(trial, "FINISHED", stopped_by=self.closing or "stopped")
 
@@ -141,10 +131,7 @@ class Driver:
         with self.lock:
             trial = self.history.trials[ordinal]
             if trial.status == "RUNNING" and ordinal in self.live:
-                self._end(trial, "FAILED", cause=cause, kind=kind_of(cause))
-                same = sum(other.kind == trial.kind for other in self.trials)
-                if same >= self.spec.stop.failures:
-                    self.over(f"{same} trials failed alike ({trial.kind}: {cause})")
+                self._fail(trial, cause, kind_of(cause))
 
     def over(self, why: str) -> None:
         """Begin no trial any more, and end those under way at their next report."""
@@ -169,18 +156,6 @@ class Driver:
         elif stale is not None and self._stale() >= stale:
             self.over("stale_trials")
 
-    def score(self, trial: Trial) -> float:
-        """The first objective of a trial, so that more is better; -inf where it has none."""
-        source = trial.values or (trial.results[max(trial.results)] if trial.results else {})
-        value = number(source, self.goal.metric)
-        sign = 1.0 if self.goal.mode == "max" else -1.0
-        return -math.inf if math.isnan(value) else sign * value
-
-    def ranked(self) -> list[Trial]:
-        """The trials with a value, the best first; finished ones before stopped ones at equal values."""
-        scored = [trial for trial in self.trials if trial.status != "FAILED" and self.score(trial) > -math.inf]
-        return sorted(scored, key=lambda trial: (-self.score(trial), bool(trial.stopped_by), trial.ordinal))
-
     def _stale(self) -> int:
         """Ended trials since the best one."""
         best, since = -math.inf, 0
@@ -188,17 +163,47 @@ class Driver:
             if trial.status == "RUNNING":
                 continue
             since += 1
-            if self.score(trial) > best:
-                best, since = self.score(trial), 0
+            worth = self.goal.worth(number(trial.found, self.goal.metric))
+            if worth > best:
+                best, since = worth, 0
         return since
 
-    def _finish_what_was_decided(self) -> None:
-        """A trial whose last epoch the scheduler had answered with stop, when the driver died, is stopped."""
+    def _finish_what_was_begun(self) -> None:
+        """What the driver before this one had decided when it died, and not yet carried out.
+
+        A trial to whose last epoch the scheduler had answered stop is stopped, and the run of a trial that has ended is
+        ended too.
+        """
         for trial in self.trials:
-            if trial.status == "RUNNING" and trial.results:
-                epoch = max(trial.results)
-                if self.scheduler.report(trial.ordinal, epoch, number(trial.results[epoch], self.goal.metric)):
-                    self._end(trial, "FINISHED", stopped_by=self.spec.scheduler.kind, reopen=True)
+            if trial.status == "RUNNING":
+                epoch = max(trial.results, default=0)
+                value = number(trial.found, self.goal.metric)
+                if epoch and self.scheduler.report(trial.ordinal, epoch, value):
+                    self._open(trial)
+                    self._end(trial, "FINISHED", stopped_by=self.spec.scheduler.kind)
+            elif (path := run_folder(trial.run) / FILE).exists():
+                events = [entry.event for entry in read(path)]
+                if runs.status_of(path.parent, events) != trial.status:
+                    self._open(trial)
+                    self._close(trial, trial.status)
+
+    def _open(self, trial: Trial) -> JobSpec:
+        """Open the run of a trial, or go on with it; its job.
+
+        Raises:
+            ValueError: its parameters do not make a job.
+        """
+        import ray
+
+        job = self.spec.trial(trial.params, self.base)
+        params = job.flatten()  # with the job's own name, lest it looks like a parameter that was varied
+        tags = {**self.tags, "search": self.spec.name, "ordinal": str(trial.ordinal)}
+        begin = self.recorders.begin.remote(
+            trial.run, job.tracking.experiment, job.tracking.uri, params, tags, self.spec.name
+        )
+        ray.get(begin)
+        self.live.add(trial.ordinal)
+        return job.model_copy(update={"name": trial.run})
 
     def _end(
         self,
@@ -209,57 +214,43 @@ class Driver:
         cause: str | None = None,
         kind: str | None = None,
         more: Mapping[str, float] | None = None,
-        reopen: bool = False,
     ) -> None:
-        import ray
-
-        values = {**(trial.results[max(trial.results)] if trial.results else {}), **(more or {})}
+        values = {**trial.found, **(more or {})}
         if self.base.select == "best" and trial.results:
-            sign = 1.0 if self.goal.mode == "max" else -1.0
-            best = max(trial.results.values(), key=lambda at: sign * number(at, self.goal.metric))
-            values = {**values, self.goal.metric: number(best, self.goal.metric)}
-        self.history.add(
-            "end",
-            ordinal=trial.ordinal,
-            status=status,
-            values=jsonable(values),
-            stopped_by=stopped_by,
-            cause=cause,
-            kind=kind,
-        )
+            seen = [number(at, self.goal.metric) for at in trial.results.values()]
+            values[self.goal.metric] = max(seen, key=self.goal.worth)
+        ending = {"status": status, "stopped_by": stopped_by, "cause": cause, "kind": kind}
+        self.history.add("end", ordinal=trial.ordinal, values=jsonable(values), **ending)
         self.searcher.tell(trial.ordinal, trial.params, values or None, trial.state)
         self._ended.append(trial)
-        if reopen:
-            job = self.spec.trial(trial.params, self.base)
-            tracking = job.tracking
-            ray.get(
-                self.recorders.begin.remote(
-                    trial.run, tracking.experiment, tracking.uri, job.flatten(), self.tags, self.spec.name
-                )
-            )
-            self.live[trial.ordinal] = trial.run
-        tags = {"stopped_by": stopped_by, "cause": cause, "failure": kind}
-        rung = self.scheduler.rung(trial.ordinal)
-        if stopped_by and rung is not None:
-            tags["rung"] = str(rung)
-        for name, value in tags.items():
-            if value is not None and trial.ordinal in self.live:
-                self.recorders.tag.remote(trial.run, name, value)
-        self._close_run(trial, status)
+        self._close(trial, status)
         self._tally()
 
-    def _close_run(self, trial: Trial, status: str) -> None:
-        if self.live.pop(trial.ordinal, None) is not None:
-            self.recorders.end.remote(trial.run, status, True)
+    def _fail(self, trial: Trial, cause: str, kind: str) -> None:
+        self._end(trial, "FAILED", cause=cause, kind=kind)
+        same = sum(other.kind == kind for other in self.trials)
+        if same >= self.spec.stop.failures:
+            self.over(f"{same} trials failed alike ({kind}: {cause})")
+
+    def _close(self, trial: Trial, status: str) -> None:
+        """End the run of a trial, if it is open, and say in its tags how that came."""
+        if trial.ordinal not in self.live:
+            return
+        rung = self.scheduler.rung(trial.ordinal) if trial.stopped_by else None
+        tags = {"stopped_by": trial.stopped_by, "cause": trial.cause, "failure": trial.kind, "rung": rung}
+        for name, value in tags.items():
+            if value is not None:
+                self.recorders.tag.remote(trial.run, name, str(value))
+        self.recorders.end.remote(trial.run, status, True)
+        self.live.remove(trial.ordinal)
 
     def _tally(self) -> None:
         """The parent run's own series, by the number of events of the search."""
         ended = [trial for trial in self.trials if trial.status != "RUNNING"]
         values: dict[str, float] = {"epochs": self.history.epochs}
         values |= {"trials/ended": len(ended), "trials/failed": sum(trial.status == "FAILED" for trial in ended)}
-        if ranked := self.ranked():
-            best = ranked[0]
-            values[f"best/{self.goal.metric}"] = abs(self.score(best)) if self.score(best) else 0.0
+        for best in ranked(self.trials, self.goal)[:1]:
+            values[f"best/{self.goal.metric}"] = number(best.found, self.goal.metric)
         records = [Record(name, len(self.history.events), float(value)) for name, value in values.items()]
         self.recorders.record.remote(self.spec.name, records)
 

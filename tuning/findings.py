@@ -10,7 +10,7 @@ from pathlib import Path
 from orchestrator.tracking.journal import Event, lock_path, read
 from orchestrator.tracking.lock import holder
 from tuning.distributions import Distribution, Fixed
-from tuning.history import FILE, History, Trial, number
+from tuning.history import FILE, History, Trial, number, ranked
 from tuning.objective import Objective
 from tuning.search import SearchSpec
 
@@ -71,8 +71,7 @@ class Findings:
 
     def value(self, trial: Trial, metric: str | None = None) -> float:
         """A metric of a trial at its end, or where it stands; NaN where there is none. The first objective's."""
-        source = trial.values or (trial.results[max(trial.results)] if trial.results else {})
-        return number(source, metric or self.goal.metric)
+        return number(trial.found, metric or self.goal.metric)
 
     def seconds_of(self, trial: Trial) -> float:
         """What a trial took to train, or where it did not say, from its beginning to its end; NaN while unknown."""
@@ -83,9 +82,7 @@ class Findings:
     @property
     def ranked(self) -> list[Trial]:
         """The trials with a value that did not fail, the best first; finished ones first at equal values."""
-        sign = 1.0 if self.goal.mode == "max" else -1.0
-        scored = [trial for trial in self.trials if trial.status != "FAILED" and math.isfinite(self.value(trial))]
-        return sorted(scored, key=lambda trial: (-sign * self.value(trial), bool(trial.stopped_by), trial.ordinal))
+        return ranked(self.trials, self.goal)
 
     @property
     def failed(self) -> dict[str, list[Trial]]:
@@ -98,19 +95,19 @@ class Findings:
 
     def best_so_far(self) -> list[tuple[float, float, Trial]]:
         """Seconds of work, value and trial wherever one ended better than all before it."""
-        sign, best, steps = (1.0 if self.goal.mode == "max" else -1.0), -math.inf, []
+        best, steps = -math.inf, []
         for trial in sorted(self.ranked, key=lambda trial: self.ended.get(trial.ordinal, math.inf)):
-            if trial.ordinal in self.ended and sign * self.value(trial) > best:
-                best = sign * self.value(trial)
+            worth = self.goal.worth(self.value(trial))
+            if trial.ordinal in self.ended and worth > best:
+                best = worth
                 steps.append((self.ended[trial.ordinal], self.value(trial), trial))
         return steps
 
     def front(self) -> list[Trial]:
         """The finished trials that no other one beats in all objectives, by the first objective, the best first."""
-        signs = [1.0 if goal.mode == "max" else -1.0 for goal in self.spec.goals]
         points = {}
         for trial in self.ranked:
-            point = [sign * self.value(trial, goal.metric) for sign, goal in zip(signs, self.spec.goals, strict=True)]
+            point = [goal.worth(self.value(trial, goal.metric)) for goal in self.spec.goals]
             if trial.status == "FINISHED" and not trial.stopped_by and all(map(math.isfinite, point)):
                 points[trial.ordinal] = point
         return [

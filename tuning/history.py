@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.tracking.journal import Event, Journal, read
+from tuning.objective import Objective
 from tuning.schedulers import Scheduler
 from tuning.search import SearchSpec
 from tuning.searchers import Searcher
@@ -47,6 +48,11 @@ class Trial:
     cause: str | None = None
     kind: str | None = None
     values: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def found(self) -> dict[str, float]:
+        """Its values at the end, or where it stands; empty before its first epoch."""
+        return self.values or (self.results[max(self.results)] if self.results else {})
 
     @property
     def state(self) -> Any:
@@ -157,6 +163,13 @@ class History:
 def number(values: Mapping[str, Any], name: str) -> float:
     """A value of an event; NaN where there is none."""
     return float(values.get(name, math.nan))
+
+
+def ranked(trials: Sequence[Trial], goal: Objective) -> list[Trial]:
+    """The trials with a value that did not fail, the best first; finished ones before stopped ones at equal values."""
+    worth = {trial.ordinal: goal.worth(number(trial.found, goal.metric)) for trial in trials}
+    scored = [trial for trial in trials if trial.status != "FAILED" and math.isfinite(worth[trial.ordinal])]
+    return sorted(scored, key=lambda trial: (-worth[trial.ordinal], bool(trial.stopped_by), trial.ordinal))
 
 
 def jsonable(values: Mapping[str, float]) -> dict[str, float | str]:

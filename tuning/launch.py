@@ -18,10 +18,11 @@ from orchestrator import launch as jobs_launch
 from orchestrator import teacher
 from orchestrator.home import default_uri, home, run_folder
 from orchestrator.origin import environment, revision
+from orchestrator.tracking.lock import Locked
 from orchestrator.tracking.recorders import Recorders
 from orchestrator.tracking.uri import check_uri, redact
 from tuning.driver import Driver
-from tuning.history import FILE, History, Trial
+from tuning.history import FILE, History, Trial, ranked
 from tuning.search import SearchSpec
 
 log = logging.getLogger(__name__)
@@ -136,8 +137,6 @@ def search(
     if spec is not None:
         for remark in spec.check():
             tell(remark, True)
-        if spec.scheduler.kind == "pbt":
-            raise ValueError("scheduler kind pbt: trials cannot hand weights to each other yet; take asha or median")
         spec = spec.absolute()
         spec = spec.model_copy(update={"name": new_name(spec.name)})
         folder = run_folder(spec.name)
@@ -145,7 +144,10 @@ def search(
         assert resume is not None
         folder = find(resume)
     folder.mkdir(parents=True, exist_ok=True)
-    history = History(folder)
+    try:
+        history = History(folder)
+    except Locked as error:
+        raise ValueError(f"search {folder.name} is running already: {error}") from None
     try:
         if spec is not None:
             history.add("search", spec=spec.model_dump(mode="json"))
@@ -215,6 +217,7 @@ def _search(
         "data": [reference],
         "data_spec": base.data.model_dump_json(),
         "memory_share": spec.gpus_per_trial or 1.0,
+        "parameters": any(goal.metric == "parameters" for goal in spec.goals),
         "logits": logits if spec.logit_cache_mb else None,
     }
     interrupted = _run(driver, shared, place.trials, show)
@@ -230,7 +233,7 @@ def _search(
     ray.get(recorders.end.remote(spec.name, status))
     behind = ray.get(recorders.close.remote(30.0))
     ray.kill(recorders)
-    return Outcome(spec.name, status, why, driver.ranked(), driver.trials, behind, report)
+    return Outcome(spec.name, status, why, ranked(driver.trials, driver.goal), driver.trials, behind, report)
 
 
 def _report(name: str, folder: Path, recorders: Any) -> Path | None:
@@ -260,10 +263,7 @@ def _before(spec: SearchSpec) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         earlier = History.look(find(spec.start_from.search))
         ended = [trial for trial in earlier.trials.values() if trial.status == "FINISHED" and not trial.stopped_by]
         known = [(trial.params, trial.values) for trial in ended]
-        sign = 1 if spec.goals[0].mode == "max" else -1
-        ended = [trial for trial in ended if spec.goals[0].metric in trial.values]
-        if ended:
-            points.insert(0, max(ended, key=lambda trial: sign * trial.values[spec.goals[0].metric]).params)
+        points[:0] = [trial.params for trial in ranked(ended, spec.goals[0])[:1]]
     return tuple(points), tuple(known)
 
 

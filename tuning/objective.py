@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from difflib import get_close_matches
 from typing import Literal, Self
 
@@ -47,6 +48,12 @@ class Objective(Spec):
     """Its name."""
     mode: Mode
     """Whether more is better, or less."""
+
+    def worth(self, value: float) -> float:
+        """The value so that more is better; -inf for NaN, which is the worst there is."""
+        if math.isnan(value):
+            return -math.inf
+        return value if self.mode == "max" else -value
 
     @model_validator(mode="after")
     def _usable(self) -> Self:

@@ -71,10 +71,11 @@ class ToTune:
     Args:
         inner: the report that goes to the recorder.
         line: to Tune.
+        same: values that are the same in every epoch.
     """
 
-    def __init__(self, inner: Any, line: Line) -> None:
-        self.inner, self.line = inner, line
+    def __init__(self, inner: Any, line: Line, same: Mapping[str, float]) -> None:
+        self.inner, self.line, self.same = inner, line, same
         self._seconds = 0.0
 
     def __call__(
@@ -89,7 +90,7 @@ class ToTune:
         self.line.check()
         for epoch, values in epochs_of(records).items():
             self._seconds += values.get("epoch_s", 0.0)
-            self.line.say(word(epoch, {**values, "seconds": self._seconds}))
+            self.line.say(word(epoch, {**values, **self.same, "seconds": self._seconds}))
         return verdict
 
 
@@ -98,7 +99,8 @@ class TrialActor(tune.Trainable):
 
     Its config: ``ordinal``, ``run``, ``spec`` (JSON, with its teacher resolved to a folder). ``shared``, the same for
     all trials: ``recorders`` (the actor), ``data`` (a reference to the base job's, opened), ``data_spec`` (its
-    JSON), ``memory_share`` (of a GPU, where trials share one), ``logits`` (see ``orchestrator.worker.work``).
+    JSON), ``memory_share`` (of a GPU, where trials share one), ``parameters`` (whether they are wanted),
+    ``logits`` (see ``orchestrator.worker.work``).
     """
 
     def setup(self, config: dict[str, Any], shared: dict[str, Any]) -> None:  # type: ignore[override]
@@ -155,8 +157,10 @@ def _trial(config: dict[str, Any], shared: dict[str, Any], line: Line) -> None:
     try:
         spec = JobSpec.model_validate_json(config["spec"])
         mine = spec.data.model_dump_json() == shared["data_spec"]
-        data = ray.get(shared["data"][0]) if mine else spec.data.open()
-        answer = (_nested if spec.resources.workers > 1 else _direct)(spec, config["run"], data, shared, line)
+        reference = shared["data"][0] if mine else ray.put(spec.data.open())
+        same = {"parameters": _parameters(spec, reference)} if shared["parameters"] else {}
+        runs = _nested if spec.resources.workers > 1 else _direct
+        answer = runs(spec, config["run"], reference, shared, line, same)
         answer.pop("confusion", None)
         line.say({"answer": json.dumps(answer), "done": True}, last=True)
     except Abandoned:
@@ -165,7 +169,17 @@ def _trial(config: dict[str, Any], shared: dict[str, Any], line: Line) -> None:
         line.say({"error": error}, last=True)
 
 
-def _direct(spec: JobSpec, run: str, data: Any, shared: dict[str, Any], line: Line) -> dict[str, Any]:
+def _parameters(spec: JobSpec, reference: Any) -> float:
+    """Numbers in the network's parameters."""
+    from jobs.models.size import measure
+
+    data = ray.get(reference)
+    return float(measure(spec.model, len(data.classes), data.channels, data.size, 1, 4).parameters)
+
+
+def _direct(
+    spec: JobSpec, run: str, reference: Any, shared: dict[str, Any], line: Line, same: Mapping[str, float]
+) -> dict[str, Any]:
     import torch
 
     from jobs.place import Place
@@ -178,7 +192,7 @@ def _direct(spec: JobSpec, run: str, data: Any, shared: dict[str, Any], line: Li
     url = f"{run_folder(run).as_uri()}/checkpoints"
     report = ToRecorder(shared["recorders"], run, url, spec.checkpoint.keep)
     try:
-        return work(spec, place, report, ToTune(report, line), data, shared["logits"])
+        return work(spec, place, report, ToTune(report, line, same), ray.get(reference), shared["logits"])
     finally:
         report.close()
         gc.collect()
@@ -186,12 +200,13 @@ def _direct(spec: JobSpec, run: str, data: Any, shared: dict[str, Any], line: Li
             torch.cuda.empty_cache()
 
 
-def _nested(spec: JobSpec, run: str, data: Any, shared: dict[str, Any], line: Line) -> dict[str, Any]:
+def _nested(
+    spec: JobSpec, run: str, reference: Any, shared: dict[str, Any], line: Line, same: Mapping[str, float]
+) -> dict[str, Any]:
     from orchestrator.fitting import fit_with_train
 
     recorders = shared["recorders"]
     box: dict[str, Any] = {}
-    reference = ray.put(data)
 
     def fit() -> None:
         box.update(fit_with_train(spec, run, reference, recorders, shared["logits"]))
@@ -210,7 +225,7 @@ def _nested(spec: JobSpec, run: str, data: Any, shared: dict[str, Any], line: Li
                 if epoch not in told and "epoch_s" in values:
                     told.add(epoch)
                     seconds += values["epoch_s"]
-                    line.say(word(epoch, {**values, "seconds": seconds}))
+                    line.say(word(epoch, {**values, **same, "seconds": seconds}))
             line.check()
             if not alive:
                 return box

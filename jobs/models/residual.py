@@ -19,6 +19,7 @@ Modules are registered in torchvision's and timm's order.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
@@ -85,7 +86,7 @@ class ResidualNetwork(nn.Module):
         return logits
 
 
-class _Block(nn.Module):
+class _Block(nn.Module, ABC):
     """``relu(drop(branch(x)) + shortcut(x))``; the branch ends in a BatchNorm without ReLU."""
 
     expansion = 1
@@ -97,8 +98,9 @@ class _Block(nn.Module):
         self.shortcut = _shortcut(before, inner * self.expansion, stride, variant)
         self.relu = nn.ReLU(inplace=True)
 
+    @abstractmethod
     def _branch(self, before: int, inner: int, stride: int, variant: Variant) -> nn.Sequential:
-        raise NotImplementedError
+        """The convolutions beside the shortcut."""
 
     @property
     def last_norm(self) -> nn.BatchNorm2d:

@@ -5,6 +5,7 @@ A run is addressed by its name. What is asked of a single run is asked of its :c
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,8 @@ class Recorders:
         """Ship what is left of every run, for at most ``wait_s`` in all; returns the events that MLflow lacks."""
         for recorder in self._runs.values():
             recorder.finish()
-        return sum(recorder.close(wait_s) for recorder in self._runs.values())
+        until = time.monotonic() + wait_s
+        return sum(recorder.close(max(0.0, until - time.monotonic())) for recorder in self._runs.values())
 
     def _sweep(self) -> None:
         for run in [run for run in self._ended if self._runs[run].shipped]:

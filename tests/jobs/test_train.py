@@ -20,23 +20,7 @@ from jobs.run import NonFiniteLossError
 from jobs.spec import JobSpec
 from jobs.train import train
 from tests import world
-
-BASE: dict[str, Any] = {
-    "name": "test",
-    "data": {"kind": "digits"},
-    "model": {"kind": "cnn", "width": 8},
-    "augment": [{"kind": "crop", "padding": 1}],
-    "batch": [{"kind": "label_smoothing"}, {"kind": "mixup"}],
-    "optimizer": {"kind": "sgd", "lr": 0.05, "weight_decay": 5e-4},
-    "schedule": {"warmup_epochs": 1},
-    "epochs": 3,
-    "batch_size": 64,
-    "precision": "fp32",
-}
-
-
-def job(**changes: Any) -> JobSpec:
-    return JobSpec.model_validate(BASE).override({name.replace("__", "."): value for name, value in changes.items()})
+from tests.jobs.digits_job import job
 
 
 class StopAt(Keep):

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
+from orchestrator import runs
 from orchestrator.home import default_uri, run_folder
+from orchestrator.tracking.recorder import Recorder
 from tests.orchestrator.real import mlflow_run, points
 from tuning.history import History
 from tuning.launch import find, search
@@ -124,6 +126,54 @@ def test_more_workers_run_nested_with_the_same_numbers() -> None:
     for one, other in zip(outcome.trials, direct.trials, strict=True):
         assert one.params == other.params
         assert one.values["val/loss"] == pytest.approx(other.values["val/loss"], rel=1e-6)
+
+
+def test_parameters_are_an_objective() -> None:
+    outcome = search(
+        spec(
+            "front",
+            space={"model.width": {"kind": "choice", "values": [4, 8]}},
+            objectives=[{"metric": "val/top1", "mode": "max"}, {"metric": "parameters", "mode": "min"}],
+            searcher={"kind": "grid"},
+            budget={"epochs_per_trial": 2},
+            set={"resources.workers": 1},
+        )
+    )
+    narrow, wide = (trial.values["parameters"] for trial in outcome.trials)
+    assert 0 < narrow < wide
+
+
+def test_a_trial_that_makes_no_job_fails_with_its_run_ended_and_counts_as_a_failure() -> None:
+    missing = {"kind": "run", "run": "nobody"}
+    space = {"distillation.teacher": {"kind": "choice", "values": [missing, {**missing, "check_classes": False}]}}
+    outcome = search(
+        spec("orphans", space=space, searcher={"kind": "grid"}, budget={"epochs_per_trial": 2}, stop={"failures": 2})
+    )
+    assert [(trial.status, trial.kind) for trial in outcome.trials] == [("FAILED", "spec")] * 2
+    assert "2 trials failed alike" in outcome.why
+    assert [run.info.status for run in children(outcome.name)[2]] == ["FAILED", "FAILED"]
+
+
+def test_what_a_dead_driver_left_half_done_is_finished() -> None:
+    """It wrote down that a trial had ended, and died before the trial's run was told."""
+    outcome = search(spec("half", budget={"trials": 1, "epochs_per_trial": 2}))
+    run = run_folder(outcome.trials[0].run)
+    recorder = Recorder(run, ship=False)
+    recorder.begin(run.name, "default")  # as if the run had never been ended
+    recorder.close(0.0)
+    assert runs.find(run.name) and runs.list_runs()[0].status == "KILLED"
+    search(None, outcome.name)
+    assert children(outcome.name)[2][0].info.status == "FINISHED"
+
+
+def test_a_search_that_runs_already_is_not_gone_on_with() -> None:
+    outcome = search(spec("busy", budget={"trials": 1, "epochs_per_trial": 2}))
+    history = History(find(outcome.name))
+    try:
+        with pytest.raises(ValueError, match="search busy is running already"):
+            search(None, outcome.name)
+    finally:
+        history.close()
 
 
 def test_an_earlier_search_is_gone_on_from() -> None:

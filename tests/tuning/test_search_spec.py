@@ -273,3 +273,9 @@ def test_absolute_paths_mean_the_same_elsewhere(tmp_path: Path, monkeypatch: pyt
     assert here.start_from.points[0]["distillation"] == values[2]
     assert here.check() == ()
     assert list(plain.space or ()) == list(search(job=str(ROOT / DIGITS)).axes())
+
+
+def test_pbt_is_refused_before_anything_starts() -> None:
+    """Its decisions are there and tested; what hands weights from trial to trial is not."""
+    with pytest.raises(SpecError, match="cannot hand weights to each other yet"):
+        search(scheduler={"kind": "pbt"}).check()

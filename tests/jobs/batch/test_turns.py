@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from jobs.batch import RICAP, At, BatchTrick, CutMix, Cutout, LabelSmoothing, Mixup, acting
+from jobs.batch import RICAP, At, BatchTrick, CutMix, Cutout, LabelSmoothing, Mixing, Mixup, acting
 from jobs.batch.turns import turn
 from jobs.place import Place
 from jobs.randomness import generator, key
@@ -16,7 +16,8 @@ from jobs.report import Keep
 from jobs.spec import JobSpec
 from jobs.train import train
 from tests import world
-from tests.jobs.test_train import BASE, final_weights, furthest
+from tests.jobs.digits_job import BASE
+from tests.jobs.test_train import final_weights, furthest
 
 CUTOUT, SMOOTHING = Cutout(), LabelSmoothing()
 MIXUP, CUTMIX, RICAP_ = Mixup(share=0.5), CutMix(share=0.25), RICAP(share=0.125)
@@ -102,7 +103,8 @@ def test_two_mixing_tricks_must_say_their_shares() -> None:
 )
 def test_shares_that_fit_are_taken_whatever_else_stands_there(shares: tuple[float, float, float]) -> None:
     kinds = [{"kind": kind, "share": share} for kind, share in zip(("mixup", "cutmix", "ricap"), shares, strict=True)]
-    spec({"kind": "cutout"}, *kinds, {"kind": "random_erasing"}, {"kind": "label_smoothing"})
+    taken = spec({"kind": "cutout"}, *kinds, {"kind": "random_erasing"}, {"kind": "label_smoothing"}).batch
+    assert tuple(trick.share for trick in taken if isinstance(trick, Mixing)) == shares
 
 
 def test_the_loop_gives_a_trick_only_its_share() -> None:
