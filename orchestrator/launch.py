@@ -23,7 +23,7 @@ from orchestrator.tracking.recorders import Recorders
 from orchestrator.tracking.uri import check_uri, redact
 
 ENVIRONMENT = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "MALLOC_MMAP_THRESHOLD_": "1073741824",
@@ -32,7 +32,15 @@ ENVIRONMENT = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
 """What the driver sets before Ray starts: quick polls of the workers, and an allocator that keeps large blocks."""
-POLL_S = 0.25
+ALONE = {
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_task_events_report_interval_ms": "0",
+}
+"""What it sets besides before it starts a cluster of its own, which nobody preempts and which ends with it: Ray's own
+metrics and events take time from the workers, and nobody is there to read them."""
+POLL_S = 0.5
 INTERRUPTED_TWICE = "interrupted twice"
 """``ended_by`` of a run whose workers were not waited for: they may still be running."""
 
@@ -56,18 +64,25 @@ class Result:
     behind: int = 0
 
 
-def start_ray(verbose: bool = False) -> None:
-    """Join the cluster of ``RAY_ADDRESS``, or start one on this machine with all its CPUs."""
-    for name, value in ENVIRONMENT.items():
+def start_ray(verbose: bool = False, dashboard: bool = True) -> None:
+    """Join the cluster of ``RAY_ADDRESS``, or start one on this machine with all its CPUs.
+
+    Args:
+        verbose: let Ray talk.
+        dashboard: start it too. It takes some of the workers' time, but without it Ray cannot clean up after a killed
+            Ray Train controller, as a nested trial that is stopped leaves one.
+    """
+    alone = not os.environ.get("RAY_ADDRESS")
+    for name, value in (ENVIRONMENT | (ALONE if alone else {})).items():
         os.environ.setdefault(name, value)
     import ray
 
     if ray.is_initialized():
         return
     level = "info" if verbose else "error"
-    local: dict[str, Any] = {"address": "local", "num_cpus": os.cpu_count(), "include_dashboard": True}
-    if os.environ.get("RAY_ADDRESS"):
-        local = {}
+    local: dict[str, Any] = {}
+    if alone:
+        local = {"address": "local", "num_cpus": os.cpu_count(), "include_dashboard": dashboard}
     ray.init(log_to_driver=verbose, logging_level=level, **local)
 
 
@@ -123,7 +138,7 @@ def train(
     tell("opening the data", False)
     data = spec.data.open()
     tell("starting Ray", False)
-    start_ray(verbose)
+    start_ray(verbose, dashboard=verbose)
     import ray
 
     reference = ray.put(data)

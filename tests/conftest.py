@@ -29,7 +29,7 @@ def cluster(session_home: Path) -> Iterator[None]:
 
     from orchestrator import launch
 
-    os.environ.update(launch.ENVIRONMENT)
+    os.environ.update(launch.ENVIRONMENT | launch.ALONE)
     ray.init(num_cpus=2, include_dashboard=True, log_to_driver=False, logging_level="error")
     yield
     ray.shutdown()

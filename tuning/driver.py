@@ -62,7 +62,6 @@ class Driver:
         self.closing: str | None = None
         self.lock = threading.RLock()
         self.live: set[int] = set()
-        self._ended: list[Trial] = []
         self._finish_what_was_begun()
         self._waiting = [trial for trial in self.trials if trial.status == "RUNNING"]
 
@@ -141,10 +140,13 @@ class Driver:
                 self.recorders.stop.remote()
 
     def sweep(self) -> None:
-        """Delete the checkpoints of trials that have ended: nobody goes on from them."""
-        for trial in self._ended:
-            shutil.rmtree(run_folder(trial.run) / "checkpoints", ignore_errors=True)
-        self._ended.clear()
+        """Delete the checkpoints of trials that have ended: nobody goes on from them.
+
+        A trial that was stopped may still be writing its last one, so the folders of all are looked at every time.
+        """
+        for trial in self.trials:
+            if trial.status != "RUNNING":
+                shutil.rmtree(run_folder(trial.run) / "checkpoints", ignore_errors=True)
 
     def check_limits(self) -> None:
         """End the search where a budget is spent or nothing has improved for long."""
@@ -222,7 +224,6 @@ class Driver:
         ending = {"status": status, "stopped_by": stopped_by, "cause": cause, "kind": kind}
         self.history.add("end", ordinal=trial.ordinal, values=jsonable(values), **ending)
         self.searcher.tell(trial.ordinal, trial.params, values or None, trial.state)
-        self._ended.append(trial)
         self._close(trial, status)
         self._tally()
 
