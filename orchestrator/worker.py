@@ -11,6 +11,7 @@ from jobs.spec import JobSpec
 from orchestrator.home import run_folder
 
 if TYPE_CHECKING:
+    from jobs.checkpoint import State
     from jobs.data.sets import Data
     from jobs.place import Place
 
@@ -91,6 +92,7 @@ def work(
     report: Report,
     data: Data,
     logits: Mapping[str, Any] | None = None,
+    graft: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The body of a worker, under Ray Train or in a trial of a search; every rank calls it alike.
 
@@ -101,6 +103,8 @@ def work(
         report: what the loop reports to: the recorder, or what stands around it.
         data: what is trained on.
         logits: where a teacher's answers are kept, as ``jobs.distillation.store.LogitCache`` takes it; None keeps none.
+        graft: ``run`` and ``epoch`` of the checkpoint to go on from in place of its own of that epoch, which has to be
+            there: the weights are the other's, what was reported stays its own.
 
     Returns:
         ``ended_by`` and ``step``, with ``metrics`` and ``confusion`` on rank 0 where the run came to its end; or the
@@ -110,6 +114,7 @@ def work(
 
     from jobs.outcome import keep_model
     from jobs.run import NonFiniteLossError
+    from jobs.steps import Steps
     from jobs.train import train
 
     assets: dict[str, Any] = {"data": data}
@@ -120,7 +125,10 @@ def work(
             from jobs.distillation.store import LogitCache
 
             cache = assets["logits"] = LogitCache(**logits)
-    start = place.broadcast(recorder.store.newest() if place.rank == 0 else None)
+    newest = recorder.store.newest() if place.rank == 0 else None
+    if graft is not None and newest is not None:
+        newest = _grafted(newest, graft["run"], Steps.of(spec, len(data.train)).per_epoch * graft["epoch"])
+    start = place.broadcast(newest)
     if start is not None and place.rank == 0:
         report([Record(*record) for record in start.tree["records"]])  # whoever was killed may not have heard of them
     try:
@@ -140,3 +148,15 @@ def work(
         answer["confusion"] = None if outcome.test.confusion is None else outcome.test.confusion.numpy()
         ray.get(recorder.recorders.state.remote(recorder.run))  # all records sent before have been taken in
     return answer
+
+
+def _grafted(own: State, run: str, step: int) -> State:
+    """The checkpoint to go on from: the other run's of that step where its own is of that step, with what it reported
+    itself; else its own, which is further.
+    """
+    from jobs.checkpoint import State, Store
+
+    if own.step > step:
+        return own
+    tree = Store(f"{run_folder(run).as_uri()}/checkpoints").read(step).tree
+    return State(step, {**tree, "records": own.tree["records"]})

@@ -16,6 +16,7 @@ from jobs.spec_errors import Problem, SpecError, findings, guess_name
 from jobs.spec_schema import Shape, shown
 from jobs.specfile import read
 from tuning.schedulers import PBT
+from tuning.searchers import Random, Sobol
 from tuning.space import active, changed, holds, look_up
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ _BRANCHES = 64
 """Ways to open a name's branch that are looked at."""
 _OWN = ("name", "tracking")
 """Fields that belong to the search as a whole."""
+_SETTLED = ("data", "model", "epochs", "batch_size", "accumulation", "precision", "channels_last", "compile", "seed")
+_SETTLED += ("ema", "select", "resources")
+"""Fields that a network that is half trained must keep."""
 
 
 def check(search: SearchSpec) -> tuple[str, ...]:
@@ -139,7 +143,7 @@ class _Check:
         """Searcher, scheduler and budget."""
         budget, epochs = self.search.budget, self.base.epochs
         if isinstance(self.search.scheduler, PBT):
-            self.add("scheduler", "kind pbt: trials cannot hand weights to each other yet", "take asha or median")
+            self._population(self.search.scheduler)
         if flaw := self.search.scheduler.flaw(epochs):
             self.add("scheduler", flaw)
         if budget.total_epochs is not None and budget.total_epochs < epochs:
@@ -150,6 +154,25 @@ class _Check:
             self.search.searcher.build(self.space, self.base, self.search.seed, self.search.goals)
         except ValueError as error:
             self.add("searcher", str(error))
+
+    def _population(self, policy: PBT) -> None:
+        """What weights that are handed from trial to trial ask for."""
+        if self.base.resources.workers > 1:
+            self.add("scheduler", "kind pbt is for trials of one worker", "set.resources.workers: 1")
+        if (self.search.budget.trials or 0) < 2:
+            self.add("budget", "kind pbt needs the size of its population", "set budget.trials to 4 or more")
+        if not isinstance(self.search.searcher, Random | Sobol):
+            self.add("searcher", "kind pbt draws its population once and then changes it", "take random or sobol")
+        evaluated = self.base.evaluation.every_epochs
+        if policy.every_epochs % evaluated:
+            self.add(
+                "scheduler", f"every_epochs {policy.every_epochs} is no multiple of evaluation.every_epochs {evaluated}"
+            )
+        for name, distribution in self.space.items():
+            if name.split(".")[0] in _SETTLED or name in ("optimizer", "optimizer.kind"):
+                self.add(f"space.{name}", f"{name} cannot change while a network is trained, as kind pbt would do")
+            elif any(not isinstance(end, int | float | str | None) for end in distribution.ends()):
+                self.add(f"space.{name}", "kind pbt changes single values only", "name the field inside of it")
 
     def _try(self, source: str, changes: Mapping[str, Any], *cures: str) -> None:
         """Validate the job with changes; the ``cures`` are for what is missing."""

@@ -12,7 +12,7 @@ import math
 import shutil
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final, Literal
 
 from jobs.report import Record
 from jobs.spec import JobSpec
@@ -20,11 +20,14 @@ from orchestrator import runs
 from orchestrator.home import run_folder
 from orchestrator.tracking.journal import FILE, read
 from tuning.history import History, Trial, jsonable, number, ranked
+from tuning.schedulers import PBT
 from tuning.search import SearchSpec
 
 log = logging.getLogger(__name__)
 
 Resolve = Callable[[JobSpec], JobSpec]
+LATER: Final = "later"
+"""There will be more to run, once trials under way have got further."""
 
 
 class Driver:
@@ -63,14 +66,22 @@ class Driver:
         self.lock = threading.RLock()
         self.live: set[int] = set()
         self._finish_what_was_begun()
-        self._waiting = [trial for trial in self.trials if trial.status == "RUNNING"]
+        self._paused: set[int] = set()
+        self._waiting: list[Trial] = []
+        for trial in self.trials:
+            if trial.status == "RUNNING":
+                if self._pauses(max(trial.results, default=0)):
+                    self._paused.add(trial.ordinal)
+                else:
+                    self._waiting.append(trial)
+        self._take_over()
 
     @property
     def trials(self) -> list[Trial]:
         """All so far, by ordinal."""
         return [self.history.trials[ordinal] for ordinal in sorted(self.history.trials)]
 
-    def next(self) -> dict[str, Any] | None:
+    def next(self) -> dict[str, Any] | Literal["later"] | None:
         """What the next trial is to run; None where none may begin any more."""
         with self.lock:
             self.sweep()
@@ -81,7 +92,8 @@ class Driver:
                 if self._waiting:
                     trial = self._waiting.pop(0)
                 elif self.spec.budget.trials is not None and len(self.history.trials) >= self.spec.budget.trials:
-                    return None
+                    populated = isinstance(self.spec.scheduler, PBT)
+                    return LATER if populated and any(trial.status == "RUNNING" for trial in self.trials) else None
                 else:
                     ordinal = len(self.history.trials)
                     params = self.searcher.ask(ordinal)
@@ -95,7 +107,11 @@ class Driver:
                 except ValueError as error:  # ends that are fine alone need not be together
                     self._fail(trial, str(error), "spec")
                     continue
-                return {"ordinal": trial.ordinal, "run": trial.run, "spec": resolved.model_dump_json()}
+                config = {"ordinal": trial.ordinal, "run": trial.run, "spec": resolved.model_dump_json()}
+                if trial.donors:
+                    epoch = max(trial.donors)
+                    config["graft"] = {"run": self.history.trials[trial.donors[epoch]].run, "epoch": epoch}
+                return config
 
     def result(self, ordinal: int, epoch: int, values: Mapping[str, float]) -> bool:
         """Take in an epoch of a trial; whether to stop it now."""
@@ -110,6 +126,10 @@ class Driver:
             self.check_limits()
             if stop:
                 self._end(trial, "FINISHED", stopped_by=self.spec.scheduler.kind)
+            elif self.closing is None and self._pauses(epoch):
+                self._paused.add(ordinal)
+                self._take_over()
+                return True
             return stop
 
     def answered(self, ordinal: int, answer: Mapping[str, Any]) -> None:
@@ -138,12 +158,17 @@ class Driver:
             if self.closing is None:
                 self.closing = why
                 self.recorders.stop.remote()
+                for ordinal in sorted(self._paused):
+                    self.answered(ordinal, {"ended_by": "stopped"})
+                self._paused.clear()
 
     def sweep(self) -> None:
         """Delete the checkpoints of trials that have ended: nobody goes on from them.
 
         A trial that was stopped may still be writing its last one, so the folders of all are looked at every time.
         """
+        if isinstance(self.spec.scheduler, PBT) and any(trial.status == "RUNNING" for trial in self.trials):
+            return  # some may yet go on from another's
         for trial in self.trials:
             if trial.status != "RUNNING":
                 shutil.rmtree(run_folder(trial.run) / "checkpoints", ignore_errors=True)
@@ -157,6 +182,27 @@ class Driver:
             self.over("total_epochs")
         elif stale is not None and self._stale() >= stale:
             self.over("stale_trials")
+
+    def _pauses(self, epoch: int) -> bool:
+        """Whether a trial waits after that epoch until all have got there."""
+        policy = self.spec.scheduler
+        due = isinstance(policy, PBT) and 0 < epoch < self.base.epochs and policy.due(epoch)
+        return due and epoch not in self.history.takeovers
+
+    def _take_over(self) -> None:
+        """Once the whole population waits: decide who goes on from whom, write it down, and let all go on."""
+        policy, size = self.spec.scheduler, self.spec.budget.trials
+        running = [trial for trial in self.trials if trial.status == "RUNNING"]
+        whole = len(self.history.trials) == size and self._paused == {trial.ordinal for trial in running}
+        if not isinstance(policy, PBT) or not self._paused or not whole:
+            return
+        epoch, base = max(running[0].results), self.base.model_dump(mode="json")
+        trials = {t.ordinal: (t.params, number(t.results[epoch], self.goal.metric)) for t in running}
+        changes = policy.take_over(self.spec.axes(self.base), base, trials, self.goal.mode, self.spec.seed, epoch)
+        told = {str(ordinal): {"donor": donor, "params": params} for ordinal, (donor, params) in changes.items()}
+        self.history.add("takeover", epoch=epoch, changes=told)
+        self._paused.clear()
+        self._waiting = running
 
     def _stale(self) -> int:
         """Ended trials since the best one."""
@@ -200,12 +246,25 @@ class Driver:
         job = self.spec.trial(trial.params, self.base)
         params = job.flatten()  # with the job's own name, lest it looks like a parameter that was varied
         tags = {**self.tags, "search": self.spec.name, "ordinal": str(trial.ordinal)}
-        begin = self.recorders.begin.remote(
-            trial.run, job.tracking.experiment, job.tracking.uri, params, tags, self.spec.name
-        )
-        ray.get(begin)
-        self.live.add(trial.ordinal)
+        if trial.ordinal not in self.live:
+            first = params if not trial.donors else None  # params once: what they become is told below
+            begin = self.recorders.begin.remote(
+                trial.run, job.tracking.experiment, job.tracking.uri, first, tags, self.spec.name
+            )
+            ray.get(begin)
+            self.live.add(trial.ordinal)
+        if isinstance(self.spec.scheduler, PBT):
+            self._tell_params(trial)
         return job.model_copy(update={"name": trial.run})
+
+    def _tell_params(self, trial: Trial) -> None:
+        """What a trial of a population runs with now, as series of its run: MLflow's params never change."""
+        epoch = max(trial.donors, default=0)
+        values = {f"params/{name}": value for name, value in trial.params.items() if isinstance(value, int | float)}
+        if epoch:
+            values["donor"] = trial.donors[epoch]
+        records = [Record(name, epoch, float(value)) for name, value in values.items()]
+        self.recorders.record.remote(trial.run, records)
 
     def _end(
         self,
@@ -226,6 +285,7 @@ class Driver:
         self.searcher.tell(trial.ordinal, trial.params, values or None, trial.state)
         self._close(trial, status)
         self._tally()
+        self._take_over()  # the rest may have waited for this one
 
     def _fail(self, trial: Trial, cause: str, kind: str) -> None:
         self._end(trial, "FAILED", cause=cause, kind=kind)

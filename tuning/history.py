@@ -2,7 +2,8 @@
 
 Events, each with its ``time`` (s, Unix): ``search`` (spec, as JSON), ``open`` (a driver began to work), ``trial``
 (ordinal, run, params), ``result`` (ordinal, epoch, values), ``end`` (ordinal, status, values, stopped_by, cause, kind),
-``retry`` (ordinal: its failure is forgotten), ``close`` (why the search is over).
+``takeover`` (epoch, changes: ordinal -> donor and params; empty where all trials go on as they are), ``retry``
+(ordinal: its failure is forgotten), ``close`` (why the search is over).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Trial:
         stopped_by: the scheduler's kind, where it was ended early.
         cause, kind: why it failed, and the kind of that failure.
         values: metric -> value at the end.
+        donors: epoch -> ordinal of the trial whose weights it went on from then.
     """
 
     ordinal: int
@@ -48,6 +50,7 @@ class Trial:
     cause: str | None = None
     kind: str | None = None
     values: dict[str, float] = field(default_factory=dict)
+    donors: dict[int, int] = field(default_factory=dict)
 
     @property
     def found(self) -> dict[str, float]:
@@ -78,6 +81,7 @@ class History:
         self.trials: dict[int, Trial] = {}
         self.spec: SearchSpec | None = None
         self.closed: str | None = None
+        self.takeovers: set[int] = set()
         for event in self._journal.events:
             self._apply(event)
 
@@ -85,7 +89,7 @@ class History:
     def look(cls, folder: Path) -> History:
         """The history as it stands, read only: for another terminal while the search runs."""
         history = cls.__new__(cls)
-        history.trials, history.spec, history.closed = {}, None, None
+        history.trials, history.spec, history.closed, history.takeovers = {}, None, None, set()
         for entry in read(folder / FILE):
             history._apply(entry.event)
         return history
@@ -155,6 +159,12 @@ class History:
                 trial = self.trials[event["ordinal"]]
                 trial.status, trial.stopped_by = event["status"], event["stopped_by"]
                 trial.cause, trial.kind, trial.values = event["cause"], event["kind"], _numbers(event["values"])
+            case "takeover":
+                self.takeovers.add(event["epoch"])
+                for ordinal, change in event["changes"].items():
+                    trial = self.trials[int(ordinal)]
+                    trial.params = change["params"]
+                    trial.donors[event["epoch"]] = change["donor"]
             case "retry":
                 trial = self.trials[event["ordinal"]]
                 trial.status, trial.cause, trial.kind = "RUNNING", None, None

@@ -23,6 +23,7 @@ from orchestrator.tracking.recorders import Recorders
 from orchestrator.tracking.uri import check_uri, redact
 from tuning.driver import Driver
 from tuning.history import FILE, History, Trial, ranked
+from tuning.schedulers import PBT
 from tuning.search import SearchSpec
 
 log = logging.getLogger(__name__)
@@ -219,6 +220,7 @@ def _search(
         "memory_share": spec.gpus_per_trial or 1.0,
         "parameters": any(goal.metric == "parameters" for goal in spec.goals),
         "logits": logits if spec.logit_cache_mb else None,
+        "settled": isinstance(spec.scheduler, PBT),
     }
     interrupted = _run(driver, shared, place.trials, show)
     driver.sweep()

@@ -14,7 +14,7 @@ from jobs.base import Spec, assign
 from jobs.spec import JobSpec
 from jobs.specfile import SpecError, read
 from tuning.objective import Mode, Objective, check_metric
-from tuning.schedulers import NoScheduler, SchedulerSpec
+from tuning.schedulers import PBT, NoScheduler, SchedulerSpec
 from tuning.searchers import NSGA2, TPE, Grid, SearcherSpec
 from tuning.space import Choice, Distribution, DistributionSpec, Fixed, LogUniform, Space, Uniform
 
@@ -139,7 +139,12 @@ class SearchSpec(Spec):
         Raises:
             pydantic.ValidationError: the parameters do not make a job.
         """
-        return (base or self.base()).override(deepcopy(params))
+        job = (base or self.base()).override(deepcopy(params))
+        if not isinstance(self.scheduler, PBT):
+            return job
+        # a takeover needs the checkpoint of its epoch, and of the one before it where the donor is ahead
+        kept = {"every_epochs": self.scheduler.every_epochs, "every_steps": None, "keep": max(2, job.checkpoint.keep)}
+        return job.model_copy(update={"checkpoint": job.checkpoint.model_copy(update=kept)})
 
     def check(self) -> tuple[str, ...]:
         """Validate both ends of every range on the job, alone and two together, in all branches, and the rest.

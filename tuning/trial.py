@@ -72,10 +72,11 @@ class ToTune:
         inner: the report that goes to the recorder.
         line: to Tune.
         same: values that are the same in every epoch.
+        settled: wait until a checkpoint is stored before telling Tune of its epoch: another trial may go on from it.
     """
 
-    def __init__(self, inner: Any, line: Line, same: Mapping[str, float]) -> None:
-        self.inner, self.line, self.same = inner, line, same
+    def __init__(self, inner: Any, line: Line, same: Mapping[str, float], settled: bool = False) -> None:
+        self.inner, self.line, self.same, self.settled = inner, line, same, settled
         self._seconds = 0.0
 
     def __call__(
@@ -87,6 +88,8 @@ class ToTune:
     ) -> Verdict:
         """Pass it on; report the epoch if these are its records."""
         verdict: Verdict = self.inner(records, checkpoint, progress, facts)
+        if self.settled and checkpoint is not None:
+            self.inner.close()
         self.line.check()
         for epoch, values in epochs_of(records).items():
             self._seconds += values.get("epoch_s", 0.0)
@@ -97,10 +100,11 @@ class ToTune:
 class TrialActor(tune.Trainable):
     """What Tune runs: one trial after the other in one process.
 
-    Its config: ``ordinal``, ``run``, ``spec`` (JSON, with its teacher resolved to a folder). ``shared``, the same for
-    all trials: ``recorders`` (the actor), ``data`` (a reference to the base job's, opened), ``data_spec`` (its
-    JSON), ``memory_share`` (of a GPU, where trials share one), ``parameters`` (whether they are wanted),
-    ``logits`` (see ``orchestrator.worker.work``).
+    Its config: ``ordinal``, ``run``, ``spec`` (JSON, with its teacher resolved to a folder), and ``graft`` where it
+    goes on from another trial's weights (see ``orchestrator.worker.work``). ``shared``, the same for all trials:
+    ``recorders`` (the actor), ``data`` (a reference to the base job's, opened), ``data_spec`` (its JSON),
+    ``memory_share`` (of a GPU, where trials share one), ``parameters`` (whether they are wanted), ``logits`` (see
+    ``orchestrator.worker.work``), ``settled`` (see :class:`ToTune`).
     """
 
     def setup(self, config: dict[str, Any], shared: dict[str, Any]) -> None:  # type: ignore[override]
@@ -159,8 +163,10 @@ def _trial(config: dict[str, Any], shared: dict[str, Any], line: Line) -> None:
         mine = spec.data.model_dump_json() == shared["data_spec"]
         reference = shared["data"][0] if mine else ray.put(spec.data.open())
         same = {"parameters": _parameters(spec, reference)} if shared["parameters"] else {}
-        runs = _nested if spec.resources.workers > 1 else _direct
-        answer = runs(spec, config["run"], reference, shared, line, same)
+        if spec.resources.workers > 1:
+            answer = _nested(spec, config["run"], reference, shared, line, same)
+        else:
+            answer = _direct(spec, config["run"], reference, shared, line, same, config.get("graft"))
         answer.pop("confusion", None)
         line.say({"answer": json.dumps(answer), "done": True}, last=True)
     except Abandoned:
@@ -178,7 +184,13 @@ def _parameters(spec: JobSpec, reference: Any) -> float:
 
 
 def _direct(
-    spec: JobSpec, run: str, reference: Any, shared: dict[str, Any], line: Line, same: Mapping[str, float]
+    spec: JobSpec,
+    run: str,
+    reference: Any,
+    shared: dict[str, Any],
+    line: Line,
+    same: Mapping[str, float],
+    graft: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     import torch
 
@@ -192,7 +204,8 @@ def _direct(
     url = f"{run_folder(run).as_uri()}/checkpoints"
     report = ToRecorder(shared["recorders"], run, url, spec.checkpoint.keep)
     try:
-        return work(spec, place, report, ToTune(report, line, same), ray.get(reference), shared["logits"])
+        told = ToTune(report, line, same, shared["settled"])
+        return work(spec, place, report, told, ray.get(reference), shared["logits"], graft)
     finally:
         report.close()
         gc.collect()

@@ -10,7 +10,7 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from tuning.driver import Driver, decode
+from tuning.driver import LATER, Driver, decode
 from tuning.trial import TrialActor
 
 
@@ -33,6 +33,8 @@ class Ask(_Told, Searcher):
     def suggest(self, trial_id: str) -> Any:
         """The next configuration."""
         config = self.driver.next()
+        if config == LATER:
+            return None
         return Searcher.FINISHED if config is None else config
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:

@@ -48,10 +48,40 @@ def results(name: str) -> int:
     return History.look(run_folder(name)).epochs if path.exists() else 0
 
 
-def write(tmp_path: Path, name: str) -> str:
+def write(tmp_path: Path, name: str, **changes: Any) -> str:
     path = tmp_path / f"{name}.yaml"
-    path.write_text(json.dumps({**SEARCH, "name": name}))
+    path.write_text(json.dumps({**SEARCH, "name": name, **changes}))
     return str(path)
+
+
+PBT: dict[str, Any] = {
+    "searcher": {"kind": "random"},
+    "scheduler": {"kind": "pbt", "every_epochs": 1, "quantile": 0.5},
+    "budget": {"trials": 3, "epochs_per_trial": 3},
+    "max_concurrent": 2,
+}
+
+
+def test_kill_9_of_the_driver_of_a_population_changes_nothing(tmp_path: Path) -> None:
+    assert orchestrator("search", "launch", write(tmp_path, "calm", **PBT)).returncode == 0
+    words = ["search", "launch", write(tmp_path, "hunted", **PBT)]
+    for after in (3, 6):
+        with Command(*words) as command:
+            wait_until(lambda after=after: results("hunted") >= after, f"epoch {after}")
+            children = psutil.Process(command.process.pid).children(recursive=True)
+            command.process.kill()
+            command.end()
+            for child in children:
+                wait_until(lambda child=child: not child.is_running() or _kill(child), "the cluster to be gone")
+        words = ["search", "resume", "hunted"]
+    last = orchestrator(*words)
+    assert last.returncode == 0, last.stdout + last.stderr
+    assert story("hunted") == story("calm")
+    donors = [
+        {ordinal: trial.donors for ordinal, trial in History.look(run_folder(name)).trials.items()}
+        for name in ("calm", "hunted")
+    ]
+    assert donors[0] == donors[1] and any(donors[0].values())
 
 
 def test_kill_9_of_the_driver_changes_no_decision_and_no_number(tmp_path: Path) -> None:

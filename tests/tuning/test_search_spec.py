@@ -275,7 +275,21 @@ def test_absolute_paths_mean_the_same_elsewhere(tmp_path: Path, monkeypatch: pyt
     assert list(plain.space or ()) == list(search(job=str(ROOT / DIGITS)).axes())
 
 
-def test_pbt_is_refused_before_anything_starts() -> None:
-    """Its decisions are there and tested; what hands weights from trial to trial is not."""
-    with pytest.raises(SpecError, match="cannot hand weights to each other yet"):
-        search(scheduler={"kind": "pbt"}).check()
+def test_pbt_is_checked_before_anything_starts() -> None:
+    good = {
+        "scheduler": {"kind": "pbt", "every_epochs": 2},
+        "searcher": {"kind": "random"},
+        "set": {"resources.workers": 1},
+        "space": {"optimizer.lr": {"kind": "loguniform", "low": 0.001, "high": 0.1}},
+    }
+    assert search(**good).check() == ()
+    widths = {"model.width": {"kind": "integers", "low": 8, "high": 16}}
+    for change, told in (
+        ({"set": {}}, "trials of one worker"),
+        ({"searcher": {"kind": "tpe"}}, "draws its population once"),
+        ({"set": {"resources.workers": 1, "evaluation.every_epochs": 4}}, "no multiple of evaluation.every_epochs 4"),
+        ({"space": widths}, "model.width cannot change while a network is trained"),
+        ({"budget": {"total_epochs": 100}}, "needs the size of its population"),
+    ):
+        with pytest.raises(SpecError, match=told):
+            search(**{**good, **change}).check()

@@ -17,6 +17,7 @@ from pydantic import Field, PositiveInt
 from tuning.objective import Mode
 from tuning.schedulers.none import Patient
 from tuning.schedulers.scheduler import Policy, Scheduler
+from tuning.searchers.searcher import uniform
 from tuning.space import Choice, Distribution, Fixed, Integers, Space, draw, same
 
 
@@ -103,6 +104,31 @@ class PBT(Policy):
     ) -> dict[str, Any]:
         """The parameters after a takeover; see :func:`explore`."""
         return explore(space, base, params, self.perturb, draws)
+
+    def take_over(
+        self,
+        space: Space,
+        base: Mapping[str, Any],
+        trials: Mapping[int, tuple[Mapping[str, Any], float]],
+        mode: Mode,
+        *words: int | str,
+    ) -> dict[int, tuple[int, dict[str, Any]]]:
+        """Trial -> the trial whose weights it goes on from, and its parameters from then on; for those that change.
+
+        Args:
+            space: name -> distribution.
+            base: data of the base job.
+            trials: ordinal -> parameters and value of the metric.
+            mode: whether more is better, or less.
+            words: what the draws hang on: the search's seed and the epoch.
+        """
+        scores = {ordinal: value for ordinal, (_, value) in trials.items()}
+        picks = {ordinal: uniform(*words, "exploit", ordinal) for ordinal in trials}
+        changes = {}
+        for ordinal, donor in self.exploit(scores, mode, picks).items():
+            draws = {name: uniform(*words, "explore", ordinal, name) for name in space}
+            changes[ordinal] = (donor, self.explore(space, base, trials[donor][0], draws))
+        return changes
 
     def flaw(self, epochs: int) -> str:
         """Whether there would be no takeover."""
