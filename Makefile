@@ -13,7 +13,7 @@ setup: .venv/current
 	touch $@
 
 demo: setup
-	$(BIN)/orchestrator train jobs/recipes/digits.yaml
+	$(BIN)/orchestrator search launch tuning/searches/digits.yaml
 
 test: setup
 	$(BIN)/python -m pytest

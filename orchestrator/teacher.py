@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from jobs.spec import JobSpec
 from orchestrator.home import default_uri, home, run_folder
 from orchestrator.tracking.lock import Lock, Locked
 from orchestrator.tracking.uri import redact
+
+log = logging.getLogger(__name__)
 
 
 def resolve(spec: JobSpec, data: Data, train: Callable[[JobSpec], str]) -> JobSpec:
@@ -102,11 +105,7 @@ def _of_job(teacher: JobTeacher, train: Callable[[JobSpec], str]) -> str:
     what = {**spec.model_dump(mode="json", exclude={"resources", "tracking", "checkpoint"}), "parts": spec.parts}
     note = home() / "teachers" / key(json.dumps(what, sort_keys=True))
     note.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = Lock(note.with_suffix(".lock"))
-    except Locked as error:
-        raise ValueError(f"distillation.teacher.job: {teacher.job} is being trained by another: {error}") from None
-    with lock:
+    with _patient_lock(note.with_suffix(".lock"), teacher.job):
         if note.exists():
             folder = run_folder(note.read_text(encoding="utf-8")) / "model"
             if (folder / "model.json").exists():
@@ -114,3 +113,15 @@ def _of_job(teacher: JobTeacher, train: Callable[[JobSpec], str]) -> str:
         name = train(spec)
         note.write_text(name, encoding="utf-8")
     return str(run_folder(name) / "model")
+
+
+def _patient_lock(path: Path, job: str) -> Lock:
+    """The lock of a teacher, once nobody else trains it."""
+    told = False
+    while True:
+        try:
+            return Lock(path)
+        except Locked as error:  # it has waited a second already
+            if not told:
+                log.warning("another process trains the teacher %s; waiting for it (%s)", job, error)
+            told = True

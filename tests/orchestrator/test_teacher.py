@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 
+from jobs import specfile
+from jobs.distillation import JobTeacher
+from jobs.spec import JobSpec
 from orchestrator import launch, runs
 from orchestrator.home import run_folder
-from tests.orchestrator.real import job, mlflow_run
+from orchestrator.teacher import _of_job
+from tests.orchestrator.real import job, mlflow_run, wait_until
 
 TEACHER = "distillation={teacher: {kind: job, job: jobs/recipes/digits.yaml, set: {epochs: 3, name: teacher}}}"
 
@@ -39,6 +47,32 @@ def test_a_job_is_trained_once_as_its_own_run_and_its_model_teaches_others() -> 
 
 
 @pytest.mark.usefixtures("cluster")
+def test_a_teacher_that_another_process_trains_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The other process is a thread here, which the lock tells apart just as well."""
+    path = tmp_path / "teacher.yaml"
+    path.write_text(specfile.dump(job("name=waited-for")))
+    teacher = JobTeacher(kind="job", job=str(path))
+    inside, go_on, trained = threading.Event(), threading.Event(), []
+
+    def train(spec: JobSpec) -> str:
+        inside.set()
+        assert go_on.wait(60)
+        trained.append(spec.name)
+        (run_folder("waited-for-1") / "model").mkdir(parents=True)
+        (run_folder("waited-for-1") / "model" / "model.json").write_text("{}")
+        return "waited-for-1"
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(_of_job, teacher, train)
+        assert inside.wait(60)
+        second = pool.submit(_of_job, teacher, train)
+        wait_until(lambda: "waiting for it" in caplog.text, "the second to wait")
+        assert not second.done()
+        go_on.set()
+        assert first.result(60) == second.result(60) == str(run_folder("waited-for-1") / "model")
+    assert trained == ["waited-for"]
+
+
 def test_an_unknown_run_is_named_with_its_cure() -> None:
     with pytest.raises(ValueError, match=r"distillation\.teacher: there is no run 'nobody'"):
         launch.train(job("epochs=2", "name=orphan", "distillation={teacher: {kind: run, run: nobody}}"))
