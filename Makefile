@@ -1,8 +1,8 @@
-# make demo | test | lint | bench ; each sets everything up first, which is nothing to do when that is current
+# make demo | test | lint | bench | bench-search ; each sets everything up first, which is nothing to do when that is current
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test lint bench
+.PHONY: setup demo test lint bench bench-search
 
 setup: .venv/current
 
@@ -28,3 +28,6 @@ BENCHMARKS := tricks overhead throughput startup memory
 
 bench: setup
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name $(BENCH) || exit 1; done
+
+bench-search: setup
+	$(BIN)/python -m benchmarks.search --away $(BENCH)

@@ -48,6 +48,7 @@ def test_every_kind_has_a_row(union: object, slot: str) -> None:
         "orchestrator.worker:ray_train_worker",
         "orchestrator.worker:ToRecorder",
         "orchestrator.launch:fit_with_train",
+        "tuning.tune:tune.TuneConfig",
         "jobs.run:Run.settle",
         "jobs.run:Run.state",
         "jobs.run:Run.update",
