@@ -163,7 +163,8 @@ class Driver:
                 self._paused.clear()
 
     def sweep(self) -> None:
-        """Delete the checkpoints of trials that have ended: nobody goes on from them.
+        """Delete the checkpoints of trials that have ended, for nobody goes on from them, and the models of the worst
+        where all together are more than ``models_mb``.
 
         A trial that was stopped may still be writing its last one, so the folders of all are looked at every time.
         """
@@ -172,6 +173,12 @@ class Driver:
         for trial in self.trials:
             if trial.status != "RUNNING":
                 shutil.rmtree(run_folder(trial.run) / "checkpoints", ignore_errors=True)
+        room = self.spec.models_mb * 2**20
+        for place, trial in enumerate(ranked(self.trials, self.goal)):
+            model = run_folder(trial.run) / "model"
+            room -= sum(path.stat().st_size for path in model.glob("*"))
+            if place and room < 0:
+                shutil.rmtree(model, ignore_errors=True)
 
     def check_limits(self) -> None:
         """End the search where a budget is spent or nothing has improved for long."""

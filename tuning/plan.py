@@ -43,7 +43,8 @@ def plan(spec: SearchSpec) -> tuple[dict[str, str], bool]:
     epochs, told = expected_epochs(spec, base, trials)
     size = epoch_bytes(base, len(data.train), len(data.classes))
     shared = sharing(spec, base, stages(spec, base, expected_trials(spec, base)), size)
-    disk = checkpoints + shared.bytes
+    models = min(spec.models_mb * 2**20, (expected_trials(spec, base) or math.inf) * needs.checkpoint)
+    disk = checkpoints + shared.bytes + models
     rate = images_per_s(base, data)
     seconds = epochs * len(data.train) / rate / max(1, concurrent)
     if spec.budget.hours is not None:
@@ -59,7 +60,8 @@ def plan(spec: SearchSpec) -> tuple[dict[str, str], bool]:
         "time": f"about {_duration(seconds)}: {rate:,.0f} images/s a trial (a short probe, alone on this machine, "
         "without a teacher), start-up and evaluation not counted",
         "memory": f"{needs.worker / 2**20:,.0f} MB a worker, {asked / 2**20:,.0f} of {memory / 2**20:,.0f} MB in all",
-        "disk": f"{checkpoints / 2**20:,.1f} MB of checkpoints at a time{logits}, {free / 2**30:,.1f} GB free",
+        "disk": f"{checkpoints / 2**20:,.1f} MB of checkpoints at a time, at most {models / 2**20:,.1f} MB of models"
+        f"{logits}, {free / 2**30:,.1f} GB free",
         "verdict": "fits" if fits else "does not fit: lower set.resources.workers, max_concurrent or batch_size",
     }
     if shared.text:

@@ -106,6 +106,8 @@ class SearchSpec(Spec):
     """Share of a GPU that a trial takes, of its memory too; None is a whole one."""
     logit_cache_mb: NonNegativeInt = 2048
     """Megabytes of teachers' answers that are kept for all trials, under ORCHESTRATOR_HOME; 0 keeps none."""
+    models_mb: NonNegativeInt = 4096
+    """Megabytes of models of ended trials that are kept; the worst are deleted first, and the best never."""
     seed: NonNegativeInt = 0
     """Seed of the searcher. The trials' own seeds are the job's, the same for all."""
 

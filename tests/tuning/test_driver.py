@@ -75,6 +75,12 @@ def test_trials_leave_no_checkpoints_behind(asha: Any) -> None:
     assert not list(run_folder(asha.name).parent.glob(f"{asha.name}-*/checkpoints/step_*"))
 
 
+def test_only_so_many_models_are_kept_and_the_best_always() -> None:
+    outcome = search(spec("slim", models_mb=0, budget={"trials": 3, "epochs_per_trial": 1}))
+    kept = [trial.ordinal for trial in outcome.trials if (run_folder(trial.run) / "model").exists()]
+    assert kept == [outcome.ranked[0].ordinal]
+
+
 def test_equal_seeds_give_equal_searches() -> None:
     first, second = (search(spec("equal", budget={"trials": 2, "epochs_per_trial": 2})) for _ in range(2))
     assert first.name != second.name

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,49 @@ def write(tmp_path: Path, name: str, **changes: Any) -> str:
     return str(path)
 
 
+def hunt(path: str, name: str, moments: list[tuple[int, float]]) -> None:
+    """Launch a search, kill its driver again and again, and let it end at last.
+
+    Args:
+        path: its YAML file.
+        name: of the search.
+        moments: each so many seconds after that epoch is in the journal, after the start for epoch 0.
+    """
+    words = ["search", "launch", path]
+    for epoch, seconds in moments:
+        with Command(*words) as command:
+            wait_until(lambda epoch=epoch: results(name) >= epoch, f"epoch {epoch}")
+            time.sleep(seconds)
+            children = psutil.Process(command.process.pid).children(recursive=True)
+            command.process.kill()
+            command.end()
+            for child in children:
+                wait_until(lambda child=child: not child.is_running() or _kill(child), "the cluster to be gone")
+        if (run_folder(name) / FILE).exists():
+            words = ["search", "resume", name]
+            told = orchestrator("search", "status", name)
+            assert told.returncode == 0 and f"orchestrator search resume {name}" in told.stdout
+    last = orchestrator(*words)
+    assert last.returncode == 0, last.stdout + last.stderr
+
+
+def test_eight_kills_at_any_moment_change_no_configuration_and_no_number(tmp_path: Path) -> None:
+    """Two at a time and nobody stopped early, so that what is found does not hang on who was first."""
+    plain = {
+        "searcher": {"kind": "random"},
+        "scheduler": {"kind": "none"},
+        "budget": {"trials": 6, "epochs_per_trial": 3},
+        "max_concurrent": 2,
+    }
+    assert orchestrator("search", "launch", write(tmp_path, "calm-plain", **plain)).returncode == 0
+    draws = random.Random(0)
+    moments = [(epoch, 0.4 * draws.random()) for epoch in (2, 5, 9, 12)]
+    moments += [(0, 8 * draws.random()) for _ in range(4)]
+    draws.shuffle(moments)
+    hunt(write(tmp_path, "hunted-plain", **plain), "hunted-plain", moments)
+    assert story("hunted-plain") == story("calm-plain")
+
+
 PBT: dict[str, Any] = {
     "searcher": {"kind": "random"},
     "scheduler": {"kind": "pbt", "every_epochs": 1, "quantile": 0.5},
@@ -64,18 +109,7 @@ PBT: dict[str, Any] = {
 
 def test_kill_9_of_the_driver_of_a_population_changes_nothing(tmp_path: Path) -> None:
     assert orchestrator("search", "launch", write(tmp_path, "calm", **PBT)).returncode == 0
-    words = ["search", "launch", write(tmp_path, "hunted", **PBT)]
-    for after in (3, 6):
-        with Command(*words) as command:
-            wait_until(lambda after=after: results("hunted") >= after, f"epoch {after}")
-            children = psutil.Process(command.process.pid).children(recursive=True)
-            command.process.kill()
-            command.end()
-            for child in children:
-                wait_until(lambda child=child: not child.is_running() or _kill(child), "the cluster to be gone")
-        words = ["search", "resume", "hunted"]
-    last = orchestrator(*words)
-    assert last.returncode == 0, last.stdout + last.stderr
+    hunt(write(tmp_path, "hunted", **PBT), "hunted", [(3, 0.0), (6, 0.0)])
     assert story("hunted") == story("calm")
     donors = [
         {ordinal: trial.donors for ordinal, trial in History.look(run_folder(name)).trials.items()}
@@ -87,20 +121,7 @@ def test_kill_9_of_the_driver_of_a_population_changes_nothing(tmp_path: Path) ->
 def test_kill_9_of_the_driver_changes_no_decision_and_no_number(tmp_path: Path) -> None:
     assert orchestrator("search", "launch", write(tmp_path, "undisturbed")).returncode == 0
     killed = write(tmp_path, "killed")
-    words = ["search", "launch", killed]
-    for after in (2, 5):
-        with Command(*words) as command:
-            wait_until(lambda after=after: results("killed") >= after, f"epoch {after}")
-            children = psutil.Process(command.process.pid).children(recursive=True)
-            command.process.kill()
-            command.end()
-            for child in children:
-                wait_until(lambda child=child: not child.is_running() or _kill(child), "the cluster to be gone")
-        words = ["search", "resume", "killed"]
-        told = orchestrator("search", "status", "killed")
-        assert told.returncode == 0 and "orchestrator search resume killed" in told.stdout
-    last = orchestrator(*words)
-    assert last.returncode == 0, last.stdout + last.stderr
+    hunt(killed, "killed", [(2, 0.0), (4, 0.0), (6, 0.0)])
     assert story("killed") == story("undisturbed")
     client, parent = mlflow_run("killed")
     assert parent.info.status == "FINISHED"

@@ -1,0 +1,81 @@
+"""Memory over a search of many tiny trials, and what launching a trial costs.
+
+Goal: after trial 30 and the last what it was after trial 3. The launch overhead is the time between two trials of
+one process, less what the trial itself reports as its epochs: set-up, first evaluation's kernels, saving the model.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import psutil
+
+from benchmarks.measure import ROOT, header, options, table, workplace
+
+PARTS = {"driver": None, "trials' processes": "Trainable", "recorder": "Recorders"}
+
+
+def main() -> None:
+    parser = options(__doc__, pairs=1)
+    parser.add_argument("--trials", type=int, default=200)
+    given = parser.parse_args()
+    if given.quick:
+        given.trials = 8
+    header(given)
+    with workplace() as folder:
+        from jobs import specfile
+        from tuning import launch
+        from tuning.search import SearchSpec
+
+        spec = {
+            "name": "many",
+            "job": str(ROOT / "jobs/recipes/digits.yaml"),
+            "set": {"resources.workers": 1, "model.width": 8, "schedule.warmup_epochs": 0},
+            "space": {"optimizer.lr": {"kind": "loguniform", "low": 0.01, "high": 0.2}},
+            "searcher": {"kind": "random"},
+            "budget": {"trials": given.trials, "epochs_per_trial": 1},
+        }
+        (folder / "many.yaml").write_text(json.dumps(spec), encoding="utf-8")
+        seen: dict[int, dict[str, float]] = {}
+        ends: list[tuple[float, int]] = []
+
+        def look(driver: Any) -> None:
+            ended = sum(trial.status != "RUNNING" for trial in driver.trials)
+            if ended and (not ends or ends[-1][1] < ended):
+                ends.append((time.monotonic(), ended))
+                seen[ended] = memory()
+
+        outcome = launch.search(specfile.read(folder / "many.yaml", SearchSpec), show=look)
+        assert {trial.status for trial in outcome.trials} == {"FINISHED"}
+        spent = [trial.values["epoch_s"] for trial in outcome.trials]
+        rows = []
+        for wanted in (3, 10, 30, 100, given.trials):
+            ended = min((count for count in seen if count >= wanted), default=None)
+            if ended is not None:
+                rows.append([f"trial {ended}", *(f"{seen[ended][name]:.0f}" for name in PARTS)])
+        table(f"MB (PSS) over {given.trials} trials", "after", list(PARTS), rows)
+        (first, before), (last, after) = ends[min(3, len(ends) - 2)], ends[-1]
+        each = 2 * (last - first) / (after - before)
+        print(f"{each:.2f} s a trial in each of two processes, {sum(spent) / len(spent):.2f} s of it its epoch")
+
+
+def memory() -> dict[str, float]:
+    """MB of PSS by part; the trials' processes are of one kind each, so their mean counts."""
+    found: dict[str, list[float]] = {name: [] for name in PARTS}
+    me = psutil.Process()
+    found["driver"].append(me.memory_full_info().pss / 2**20)
+    for process in me.children(recursive=True):
+        try:
+            title = " ".join(process.cmdline())
+            for name, mark in PARTS.items():
+                if mark and title.startswith("ray::") and mark in title:
+                    found[name].append(process.memory_full_info().pss / 2**20)
+        except psutil.Error:
+            continue
+    return {name: sum(values) / max(1, len(values)) for name, values in found.items()}
+
+
+if __name__ == "__main__":
+    main()
