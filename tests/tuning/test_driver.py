@@ -76,7 +76,7 @@ def test_trials_leave_no_checkpoints_behind(asha: Any) -> None:
 
 
 def test_only_so_many_models_are_kept_and_the_best_always() -> None:
-    outcome = search(spec("slim", models_mb=0, budget={"trials": 3, "epochs_per_trial": 1}))
+    outcome = search(spec("slim", models_mb=0, budget={"trials": 3, "epochs_per_trial": 2}))
     kept = [trial.ordinal for trial in outcome.trials if (run_folder(trial.run) / "model").exists()]
     assert kept == [outcome.ranked[0].ordinal]
 
