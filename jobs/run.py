@@ -222,11 +222,12 @@ class Run:
         self.network.load_state_dict(tree["network"])
         if self.average is not None:
             self.average.network.load_state_dict(tree["average"])
-        given = [{name: group[name] for name in self.optimizer.defaults} for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(tree["optimizer"])
+        groups: list[dict[str, Any]] = []
         if tree["spec"]["optimizer"] != self.spec.optimizer.model_dump(mode="json"):  # weights of another configuration
-            for group, settings in zip(self.optimizer.param_groups, given, strict=True):
-                group.update(settings)
+            groups = [{name: group[name] for name in self.optimizer.defaults} for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(tree["optimizer"])
+        for group, settings in zip(self.optimizer.param_groups, groups, strict=False):  # none, or all of them
+            group.update(settings)
         for parameter, values in self.optimizer.state.items():  # in the layout that the optimizer itself gives them
             for name, value in values.items():
                 if isinstance(value, torch.Tensor) and value.shape == parameter.shape:

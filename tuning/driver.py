@@ -65,9 +65,9 @@ class Driver:
         self.closing: str | None = None
         self.lock = threading.RLock()
         self.live: set[int] = set()
-        self._finish_what_was_begun()
         self._paused: set[int] = set()
         self._waiting: list[Trial] = []
+        self._finish_what_was_begun()
         for trial in self.trials:
             if trial.status == "RUNNING":
                 if self._pauses(max(trial.results, default=0)):
@@ -285,7 +285,7 @@ class Driver:
     ) -> None:
         values = {**trial.found, **(more or {})}
         if self.base.select == "best" and trial.results:
-            seen = [number(at, self.goal.metric) for at in trial.results.values()]
+            seen = [number(at, self.goal.metric) for at in self.history.lineage(trial.ordinal).values()]
             values[self.goal.metric] = max(seen, key=self.goal.worth)
         ending = {"status": status, "stopped_by": stopped_by, "cause": cause, "kind": kind}
         self.history.add("end", ordinal=trial.ordinal, values=jsonable(values), **ending)

@@ -115,6 +115,13 @@ class History:
         """Epochs of all trials together."""
         return sum(max(trial.results, default=0) for trial in self.trials.values())
 
+    def lineage(self, ordinal: int, until: float = math.inf) -> dict[int, dict[str, float]]:
+        """Epoch -> values on the way of a trial's weights, part of which they may have gone as another trial's."""
+        trial = self.trials[ordinal]
+        last = max((epoch for epoch in trial.donors if epoch < until), default=0)
+        before = self.lineage(trial.donors[last], last) if last else {}
+        return before | {epoch: values for epoch, values in trial.results.items() if last < epoch <= until}
+
     def add(self, event: str, **fields: Any) -> None:
         """Append an event and take it in."""
         entry = {"event": event, "time": time.time(), **fields}

@@ -156,7 +156,7 @@ def search(
         assert spec is not None
         if retry:
             for trial in list(history.trials.values()):
-                if trial.status == "FAILED":
+                if trial.status == "FAILED" and not trial.donors:  # the weights that it took over are gone
                     history.add("retry", ordinal=trial.ordinal)
         history.add("open")
         return _search(spec, history, folder, show, tell, verbose)

@@ -53,6 +53,8 @@ def test_a_trial_that_takes_over_equal_parameters_goes_on_exactly_as_its_donor()
     for epoch in (3, 4):
         assert taker.results[epoch]["val/loss"] == donor.results[epoch]["val/loss"]
         assert taker.results[epoch]["train/loss"] == donor.results[epoch]["train/loss"]
+    lineage = History.look(run_folder(outcome.name)).lineage(0)
+    assert lineage == {**donor.results, 3: taker.results[3], 4: taker.results[4]}
     client, _, (run, _) = children(outcome.name)
     assert [step for step, _ in points(client, run, "val/loss")] == [1, 2, 3, 4]
     assert points(client, run, "params/optimizer.lr") == [(0, 1e-6), (2, 0.05)]
