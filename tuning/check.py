@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 _BRANCHES = 64
 """Ways to open a name's branch that are looked at."""
-_OWN = ("name", "tracking")
+_OWN = ("name", "tracking", "resources")
 """Fields that belong to the search as a whole."""
 _SETTLED = ("data", "model", "epochs", "batch_size", "accumulation", "precision", "channels_last", "compile", "seed")
-_SETTLED += ("ema", "select", "resources")
+_SETTLED += ("ema", "select")
 """Fields that a network that is half trained must keep."""
 
 

@@ -177,7 +177,7 @@ def _search(
     tell("opening the data", False)
     data = base.data.open()
     tell("starting Ray", False)
-    jobs_launch.start_ray(verbose)
+    jobs_launch.start_ray(verbose, dashboard=verbose or base.resources.workers > 1)
     import ray
 
     reference = ray.put(data)

@@ -275,6 +275,11 @@ def test_absolute_paths_mean_the_same_elsewhere(tmp_path: Path, monkeypatch: pyt
     assert list(plain.space or ()) == list(search(job=str(ROOT / DIGITS)).axes())
 
 
+def test_what_is_the_same_for_all_trials_is_not_varied() -> None:
+    with pytest.raises(SpecError, match="resources.workers is the same for all trials"):
+        search(space={"resources.workers": {"kind": "choice", "values": [1, 2]}}).check()
+
+
 def test_pbt_is_checked_before_anything_starts() -> None:
     good = {
         "scheduler": {"kind": "pbt", "every_epochs": 2},
