@@ -276,7 +276,7 @@ def test_absolute_paths_mean_the_same_elsewhere(tmp_path: Path, monkeypatch: pyt
 
 
 def test_what_is_the_same_for_all_trials_is_not_varied() -> None:
-    with pytest.raises(SpecError, match="resources.workers is the same for all trials"):
+    with pytest.raises(SpecError, match=r"resources\.workers is the same for all trials"):
         search(space={"resources.workers": {"kind": "choice", "values": [1, 2]}}).check()
 
 
