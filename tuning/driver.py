@@ -170,11 +170,11 @@ class Driver:
         """
         if isinstance(self.spec.scheduler, PBT) and any(trial.status == "RUNNING" for trial in self.trials):
             return  # some may yet go on from another's
-        for trial in self.trials:
-            if trial.status != "RUNNING":
-                shutil.rmtree(run_folder(trial.run) / "checkpoints", ignore_errors=True)
+        ended = [trial for trial in self.trials if trial.status != "RUNNING"]
+        for trial in ended:
+            shutil.rmtree(run_folder(trial.run) / "checkpoints", ignore_errors=True)
         room = self.spec.models_mb * 2**20
-        for place, trial in enumerate(ranked(self.trials, self.goal)):
+        for place, trial in enumerate(ranked(ended, self.goal)):
             model = run_folder(trial.run) / "model"
             room -= sum(path.stat().st_size for path in model.glob("*"))
             if place and room < 0:
