@@ -6,7 +6,6 @@ begins, with the trials that were under way in front and searcher and scheduler 
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import shutil
@@ -19,7 +18,9 @@ from jobs.spec import JobSpec
 from orchestrator import runs
 from orchestrator.home import run_folder
 from orchestrator.tracking.journal import FILE, read
+from tuning.failures import kind_of
 from tuning.history import History, Trial, jsonable, number, ranked
+from tuning.population import Population, settings
 from tuning.schedulers import PBT
 from tuning.search import SearchSpec
 
@@ -65,16 +66,16 @@ class Driver:
         self.closing: str | None = None
         self.lock = threading.RLock()
         self.live: set[int] = set()
-        self._paused: set[int] = set()
+        self.population = Population(spec, base, history)
         self._waiting: list[Trial] = []
         self._finish_what_was_begun()
         for trial in self.trials:
             if trial.status == "RUNNING":
-                if self._pauses(max(trial.results, default=0)):
-                    self._paused.add(trial.ordinal)
+                if self.population.pauses(max(trial.results, default=0)):
+                    self.population.paused.add(trial.ordinal)
                 else:
                     self._waiting.append(trial)
-        self._take_over()
+        self._waiting += self.population.take_over()
 
     @property
     def trials(self) -> list[Trial]:
@@ -126,9 +127,9 @@ class Driver:
             self.check_limits()
             if stop:
                 self._end(trial, "FINISHED", stopped_by=self.spec.scheduler.kind)
-            elif self.closing is None and self._pauses(epoch):
-                self._paused.add(ordinal)
-                self._take_over()
+            elif self.closing is None and self.population.pauses(epoch):
+                self.population.paused.add(ordinal)
+                self._waiting += self.population.take_over()
                 return True
             return stop
 
@@ -158,9 +159,10 @@ class Driver:
             if self.closing is None:
                 self.closing = why
                 self.recorders.stop.remote()
-                for ordinal in sorted(self._paused):
+                paused = sorted(self.population.paused)
+                self.population.paused.clear()
+                for ordinal in paused:
                     self.answered(ordinal, {"ended_by": "stopped"})
-                self._paused.clear()
 
     def sweep(self) -> None:
         """Delete the checkpoints of trials that have ended, for nobody goes on from them, and the models of the worst
@@ -189,27 +191,6 @@ class Driver:
             self.over("total_epochs")
         elif stale is not None and self._stale() >= stale:
             self.over("stale_trials")
-
-    def _pauses(self, epoch: int) -> bool:
-        """Whether a trial waits after that epoch until all have got there."""
-        policy = self.spec.scheduler
-        due = isinstance(policy, PBT) and 0 < epoch < self.base.epochs and policy.due(epoch)
-        return due and epoch not in self.history.takeovers
-
-    def _take_over(self) -> None:
-        """Once the whole population waits: decide who goes on from whom, write it down, and let all go on."""
-        policy, size = self.spec.scheduler, self.spec.budget.trials
-        running = [trial for trial in self.trials if trial.status == "RUNNING"]
-        whole = len(self.history.trials) == size and self._paused == {trial.ordinal for trial in running}
-        if not isinstance(policy, PBT) or not self._paused or not whole:
-            return
-        epoch, base = max(running[0].results), self.base.model_dump(mode="json")
-        trials = {t.ordinal: (t.params, number(t.results[epoch], self.goal.metric)) for t in running}
-        changes = policy.take_over(self.spec.axes(self.base), base, trials, self.goal.mode, self.spec.seed, epoch)
-        told = {str(ordinal): {"donor": donor, "params": params} for ordinal, (donor, params) in changes.items()}
-        self.history.add("takeover", epoch=epoch, changes=told)
-        self._paused.clear()
-        self._waiting = running
 
     def _stale(self) -> int:
         """Ended trials since the best one."""
@@ -261,17 +242,8 @@ class Driver:
             ray.get(begin)
             self.live.add(trial.ordinal)
         if isinstance(self.spec.scheduler, PBT):
-            self._tell_params(trial)
+            self.recorders.record.remote(trial.run, settings(trial))
         return job.model_copy(update={"name": trial.run})
-
-    def _tell_params(self, trial: Trial) -> None:
-        """What a trial of a population runs with now, as series of its run: MLflow's params never change."""
-        epoch = max(trial.donors, default=0)
-        values = {f"params/{name}": value for name, value in trial.params.items() if isinstance(value, int | float)}
-        if epoch:
-            values["donor"] = trial.donors[epoch]
-        records = [Record(name, epoch, float(value)) for name, value in values.items()]
-        self.recorders.record.remote(trial.run, records)
 
     def _end(
         self,
@@ -292,7 +264,7 @@ class Driver:
         self.searcher.tell(trial.ordinal, trial.params, values or None, trial.state)
         self._close(trial, status)
         self._tally()
-        self._take_over()  # the rest may have waited for this one
+        self._waiting += self.population.take_over()  # the rest may have waited for this one
 
     def _fail(self, trial: Trial, cause: str, kind: str) -> None:
         self._end(trial, "FAILED", cause=cause, kind=kind)
@@ -321,23 +293,3 @@ class Driver:
             values[f"best/{self.goal.metric}"] = number(best.found, self.goal.metric)
         records = [Record(name, len(self.history.events), float(value)) for name, value in values.items()]
         self.recorders.record.remote(self.spec.name, records)
-
-
-def kind_of(cause: str) -> str:
-    """The class of a failure: ``memory``, ``nan``, ``data``, ``lost node``, ``timeout`` or ``bug``."""
-    text = cause.lower()
-    for kind, marks in {
-        "memory": ("out of memory", "outofmemory", "oom"),
-        "nan": ("nonfiniteloss", "loss is nan", "loss is inf"),
-        "data": ("can no longer be read", "unreadable", "cannot be read", "no such file"),
-        "lost node": ("node", "actor died", "actordied", "worker died", "unavailable"),
-        "timeout": ("timeout", "timed out"),
-    }.items():
-        if any(mark in text for mark in marks):
-            return kind
-    return "bug"
-
-
-def decode(text: str) -> dict[str, Any]:
-    """What a trial said through Tune, which takes no mappings."""
-    return dict(json.loads(text))

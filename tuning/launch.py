@@ -142,8 +142,7 @@ def search(
         spec = spec.model_copy(update={"name": new_name(spec.name)})
         folder = run_folder(spec.name)
     else:
-        assert resume is not None
-        folder = find(resume)
+        folder = find(resume or "")
     folder.mkdir(parents=True, exist_ok=True)
     try:
         history = History(folder)

@@ -157,6 +157,11 @@ def word(epoch: int, values: Mapping[str, float]) -> dict[str, Any]:
     return {"epoch": epoch, "values": json.dumps(jsonable(values))}
 
 
+def decode(text: str) -> dict[str, Any]:
+    """What a trial said through Tune, which takes no mappings."""
+    return dict(json.loads(text))
+
+
 def _trial(config: dict[str, Any], shared: dict[str, Any], line: Line) -> None:
     try:
         spec = JobSpec.model_validate_json(config["spec"])

@@ -10,8 +10,8 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from tuning.driver import LATER, Driver, decode
-from tuning.trial import TrialActor
+from tuning.driver import LATER, Driver
+from tuning.trial import TrialActor, decode
 
 
 class _Told:
