@@ -27,11 +27,12 @@ def crop(images: torch.Tensor, top: torch.Tensor, left: torch.Tensor, padding: i
 
     count, height, width, channels = images.shape
     padded = torch.nn.functional.pad(images, (0, 0, padding, padding, padding, padding))
-    samples = torch.arange(count, device=images.device)[:, None]
-    rows = samples * padded.shape[1] + top[:, None] + torch.arange(height, device=images.device)
-    columns = left[:, None] + torch.arange(width, device=images.device)
-    pixels = rows[:, :, None] * padded.shape[2] + columns[:, None, :]
-    return padded.view(-1, channels).index_select(0, pixels.flatten()).view_as(images)
+    down, across = padded.shape[1:3]
+    # every window that lies in the pixels of all padded images one after the other, by the number of its first pixel
+    starts = count * down * across - (height - 1) * across - (width - 1)
+    windows = padded.as_strided((starts, height, width * channels), (channels, across * channels, 1))
+    first = (torch.arange(count, device=images.device) * down + top) * across + left
+    return windows.index_select(0, first).view_as(images)
 
 
 class Crop(Augmentation):

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 def flip(images: torch.Tensor, flipped: torch.Tensor) -> torch.Tensor:
     """Mirror the images ``(N, H, W, C)`` for which ``flipped``, bool ``(N,)``, is true."""
-    return images.flip(2).where(flipped[:, None, None, None], images)
+    import torch
+
+    # one gather of whole images: several times as fast on a CPU as torch.where with a condition an image
+    both = torch.stack((images, images.flip(2)), 1).flatten(0, 1)
+    return both.index_select(0, 2 * torch.arange(len(images), device=images.device) + flipped)
 
 
 class Flip(Augmentation):
