@@ -19,7 +19,8 @@ from jobs.data.store import Encoded
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2")
 )
-_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+"""The splits, and what their folders may be called."""
 
 
 class Files(Encoded):
@@ -70,6 +71,14 @@ class ImageFolder(Source):
 
     def open(self) -> Data:
         """List, check and read the files."""
+        return prepare(self, *self.stores())
+
+    def stores(self) -> tuple[list[str], dict[str, Files], list[str]]:
+        """Class names, the files of each split that there is, and notes; no file is opened.
+
+        Raises:
+            ValueError: folders are missing, empty, or differ between splits.
+        """
         root = Path(self.absolute().root)
         folders, notes = _splits(root)
         classes = _folders(folders["train"])
@@ -79,8 +88,7 @@ class ImageFolder(Source):
                     f"{folder} and {folders['train']} must have the same class folders, but {split} lacks "
                     f"{_few(set(classes) - set(there))} and has besides {_few(set(there) - set(classes))}"
                 )
-        stores = {split: _files(folder, classes, notes) for split, folder in folders.items()}
-        return prepare(self, classes, stores, notes)
+        return classes, {split: _files(folder, classes, notes) for split, folder in folders.items()}, notes
 
 
 def _splits(root: Path) -> tuple[dict[str, Path], list[str]]:
@@ -90,7 +98,7 @@ def _splits(root: Path) -> tuple[dict[str, Path], list[str]]:
         inside = ", ".join(_folders(near)[:10]) or "no folders"
         raise ValueError(f"data.root {root} is not a folder; {near} has {inside}")
     names = _folders(root)
-    found = {split: [name for name in names if name.lower() in known] for split, known in _NAMES.items()}
+    found = {split: [name for name in names if name.lower() in known] for split, known in SPLITS.items()}
     # a class may be called "train": a folder is that of a split if it holds folders and no images
     split_like = [n for several in found.values() for n in several if _folders(root / n) and not _images(root / n)]
     if not split_like:

@@ -62,6 +62,14 @@ class Parquet(Source):
 
     def open(self) -> Data:
         """Look at the files, convert them for random access, and read every image."""
+        return prepare(self, *self.stores())
+
+    def stores(self) -> tuple[tuple[str, ...], dict[str, Rows], list[str]]:
+        """Class names, the rows of each split that there is, and notes; no image is decoded.
+
+        Raises:
+            ValueError: files, columns or labels are not what the spec says.
+        """
         tables = self._from_hub(self.hub) if self.hub is not None else self._from_paths()
         for table in tables.values():
             table.check()
@@ -69,7 +77,7 @@ class Parquet(Source):
         if len({names[split] for split in names}) > 1:
             raise ValueError(f"the splits name different classes: {'; '.join(f'{s}: {n}' for s, n in names.items())}")
         stores = {split: Rows(table) for split, table in tables.items()}
-        classes, notes = names["train"], []
+        classes, notes = names["train"], list[str]()
         if classes is None:
             classes = tuple(map(str, range(max(int(stores["train"].labels.max(initial=-1)) + 1, 1))))
             notes = ["the files name no classes, so they are called by their numbers"]
@@ -80,7 +88,7 @@ class Parquet(Source):
                 f"of labels 0 to {len(classes) - 1}, {absent[:10]} ({', '.join(classes[n] for n in absent[:10])}) "
                 "have no images in train; number the classes without gaps, or add images"
             )
-        return prepare(self, classes, stores, notes)
+        return classes, stores, notes
 
     def _from_paths(self) -> dict[str, Table]:
         given = {"train": self.train, "val": self.val, "test": self.test}
