@@ -5,21 +5,18 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import time
-from typing import Any
 
 import psutil
 
 from jobs.spec import JobSpec
 from orchestrator.home import home
 from orchestrator.plan import Needs
+from orchestrator.speed import images_per_s
 from tuning.schedulers import Asha
 from tuning.search import SearchSpec
 from tuning.searchers import Grid
 from tuning.searchers.grid import combinations
 from tuning.sharing import sharing
-
-_PROBED, _WARM = 12, 4
 
 
 def plan(spec: SearchSpec) -> tuple[dict[str, str], bool]:
@@ -39,7 +36,7 @@ def plan(spec: SearchSpec) -> tuple[dict[str, str], bool]:
     asked = concurrent * resources.workers * needs.worker + needs.held
     checkpoints = max(1, concurrent) * base.checkpoint.keep * needs.checkpoint
     free = shutil.disk_usage(home()).free
-    trials = spec.budget.trials
+    trials = spec.arms.trials if spec.arms else spec.budget.trials
     epochs, told = expected_epochs(spec, base, trials)
     size = epoch_bytes(base, len(data.train), len(data.classes))
     shared = sharing(spec, base, stages(spec, base, expected_trials(spec, base)), size)
@@ -52,7 +49,8 @@ def plan(spec: SearchSpec) -> tuple[dict[str, str], bool]:
     fits = (concurrent >= 1 and asked <= memory and disk <= free) or bool(os.environ.get("RAY_ADDRESS"))
     logits = f", {shared.bytes / 2**20:,.1f} MB of logits" if shared.bytes else ""
     lines = {
-        "space": "; ".join(f"{name}: {axis.kind}" for name, axis in spec.axes(base).items()),
+        "space": "; ".join(f"{name}: {axis.kind}" for name, axis in spec.axes(base).items())
+        or f"{len(spec.arms.jobs)} arms x {len(spec.arms.seeds)} seeds",
         "trials": f"{trials if trials is not None else 'until the budget is spent'}, {base.epochs} epochs each at most",
         "epochs": told,
         "concurrency": f"{concurrent} at a time: {cpus} CPUs / ({resources.workers} workers x "
@@ -88,6 +86,8 @@ def expected_epochs(spec: SearchSpec, base: JobSpec, trials: int | None) -> tupl
 
 def expected_trials(spec: SearchSpec, base: JobSpec) -> int | None:
     """How many trials there will be, if all goes well; None where only the clock knows."""
+    if spec.arms is not None:
+        return spec.arms.trials
     if spec.budget.trials is not None:
         return spec.budget.trials
     if isinstance(spec.searcher, Grid):
@@ -107,47 +107,6 @@ def stages(spec: SearchSpec, base: JobSpec, trials: int | None) -> list[tuple[fl
         found.append((left, rung - before))
         left, before = max(1.0, left / spec.scheduler.reduction_factor), rung
     return found
-
-
-def images_per_s(spec: JobSpec, data: Any) -> float:
-    """What one trial trains in a second, by a few updates of the real loop's parts in this process."""
-    import torch
-
-    from jobs import precision
-    from jobs.batch import At
-    from jobs.data.loader import Loader
-    from jobs.place import Place
-    from jobs.run import Run
-    from jobs.steps import Steps
-    from jobs.train import one_hot
-
-    place = Place.current(None if spec.resources.use_gpu == "auto" else spec.resources.use_gpu)
-    spec = precision.resolve(spec.override({"resources.workers": 1, "distillation": None}), place.device)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, int(spec.resources.cpus_per_worker)))
-    try:
-        steps = Steps.of(spec, len(data.train))
-        run = Run(spec, data, place, steps, {})
-        loader, done, began = Loader(spec, data, place, steps), 0, 0.0
-        for step, parts in loader.epoch(0, 0):
-            if done == _WARM:
-                began = time.monotonic()
-            for part, x, labels in parts:
-                y = one_hot(labels, len(data.classes), x.dtype)
-                with run.autocast():
-                    terms = run.objective(run.trained(x), x, y, At(0, step, part, spec.epochs, steps.total))
-                terms[0].backward()
-            run.update(run.lr)
-            done += 1
-            if done == _WARM + _PROBED:
-                break
-        if place.device.type == "cuda":
-            torch.cuda.synchronize()
-        if done <= _WARM:
-            return float(spec.batch_size)
-        return (done - _WARM) * spec.batch_size / (time.monotonic() - began)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _duration(seconds: float) -> str:

@@ -1,0 +1,57 @@
+"""How fast a job trains here, found by a few updates."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from jobs.data.sets import Data
+from jobs.spec import JobSpec
+
+_PROBED, _WARM = 12, 4
+
+
+def images_per_s(spec: JobSpec, data: Data, limit_s: float = math.inf) -> float:
+    """What one worker trains in a second, by a few updates of the real loop's parts in this process.
+
+    Args:
+        spec: the job; its teacher is left out.
+        data: its data, opened, or some that looks alike.
+        limit_s: seconds after which no further update is begun; the first is always made.
+    """
+    import torch
+
+    from jobs import precision
+    from jobs.batch import At
+    from jobs.data.loader import Loader
+    from jobs.place import Place
+    from jobs.run import Run
+    from jobs.steps import Steps
+    from jobs.train import one_hot
+
+    place = Place.current(None if spec.resources.use_gpu == "auto" else spec.resources.use_gpu)
+    spec = precision.resolve(spec.override({"resources.workers": 1, "distillation": None}), place.device)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, int(spec.resources.cpus_per_worker)))
+    try:
+        steps = Steps.of(spec, len(data.train))
+        run = Run(spec, data, place, steps, {})
+        ends = [time.monotonic()]
+        for step, parts in Loader(spec, data, place, steps).epoch(0, 0):
+            for part, x, labels in parts:
+                y = one_hot(labels, len(data.classes), x.dtype)
+                with run.autocast():
+                    terms = run.objective(run.trained(x), x, y, At(0, step, part, spec.epochs, steps.total))
+                terms[0].backward()
+            run.update(run.lr)
+            ends.append(time.monotonic())
+            if len(ends) > _WARM + _PROBED or ends[-1] - ends[0] > limit_s:
+                break
+        if place.device.type == "cuda":
+            torch.cuda.synchronize()
+            ends[-1] = time.monotonic()
+        updates = len(ends) - 1
+        warm = min(_WARM, updates // 2)
+        return (updates - warm) * spec.batch_size / (ends[-1] - ends[warm])
+    finally:
+        torch.set_num_threads(threads)
