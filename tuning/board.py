@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
+from tuning.arms import Arms
 from tuning.history import Trial, number, ranked
 from tuning.search import SearchSpec
+from tuning.verdict import COLUMNS, judge
 
 
 def board(spec: SearchSpec, trials: Sequence[Trial], title: str, running: bool, most: int) -> Table:
@@ -22,7 +26,8 @@ def board(spec: SearchSpec, trials: Sequence[Trial], title: str, running: bool, 
         most: rows to show; those under way and the best come first.
     """
     goal = spec.goals[0]
-    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    told = {trial.ordinal: spec.told(trial.ordinal, trial.params) for trial in trials}
+    names = list(dict.fromkeys(name for params in told.values() for name in params))
     table = Table(title=title, title_justify="left", caption=summary(trials, running), caption_justify="left")
     table.add_column("trial", justify="right")
     for name in names:
@@ -42,12 +47,35 @@ def board(spec: SearchSpec, trials: Sequence[Trial], title: str, running: bool, 
             told = f"failed ({trial.kind}): {trial.cause}"
         table.add_row(
             str(trial.ordinal),
-            *(text(trial.params.get(name)) if name in trial.params else "" for name in names),
+            *(text(told[trial.ordinal][name]) if name in told[trial.ordinal] else "" for name in names),
             str(max(trial.results, default=0)),
             "" if math.isnan(value) else f"{value:.4f}",
             told,
         )
     return table
+
+
+def arms_board(arms: Arms) -> Table:
+    """What each arm changes."""
+    table = Table()
+    table.add_column("arm")
+    table.add_column("changes", overflow="fold")
+    for arm, changes in arms.jobs.items():
+        told = ", ".join(f"{name} {text(value)}" for name, value in changes.items())
+        table.add_row(arm, Text(told or "the job as it is"))
+    return table
+
+
+def verdict_board(arms: Arms, trials: Sequence[Trial]) -> Group:
+    """The verdict as a table, with what to know beside it."""
+    found = judge(arms, trials)
+    table = Table()
+    for name in COLUMNS:
+        left = name in ("arm", "against", "verdict")
+        table.add_column(name, justify="left" if left else "right", overflow="fold")
+    for row in found.rows:
+        table.add_row(*map(Text, row.cells))
+    return Group(table, Text(found.headline, style="bold"), *map(Text, found.notes))
 
 
 def summary(trials: Sequence[Trial], running: bool) -> str:

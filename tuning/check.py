@@ -42,6 +42,7 @@ def check(search: SearchSpec) -> tuple[str, ...]:
     found.ends()
     found.pairs()
     found.points()
+    found.arms()
     found.plan()
     if found.problems:
         raise SpecError(found.problems)
@@ -139,6 +140,20 @@ class _Check:
                     self.add(source, f"{name} is not drawn there: its condition does not hold", "leave it out")
                 self._try(source, {name: value for name, value in point.items() if name in drawn})
 
+    def arms(self) -> None:
+        """The jobs of arms."""
+        for arm, changes in self.search.arms.jobs.items() if self.search.arms else ():
+            source = f"arms.jobs.{arm}"
+            before = len(self.problems)
+            for name in changes:
+                if not self._exists(name):
+                    self.add(source, f"there is no {name}", guess_name(self.shape, name))
+                elif name.split(".")[0] in (*_OWN, "seed"):
+                    cure = "arms.seeds has the seeds" if name.split(".")[0] == "seed" else "change it with set"
+                    self.add(source, f"{name} is the same for all trials", cure)
+            if len(self.problems) == before:
+                self._try(source, changes)
+
     def plan(self) -> None:
         """Searcher, scheduler and budget."""
         budget, epochs = self.search.budget, self.base.epochs
@@ -151,7 +166,7 @@ class _Check:
         if budget.trials is not None and budget.trials < (points := len(self.search.start_from.points)):
             self.add("budget", f"trials {budget.trials} is less than the {points} start points")
         try:
-            self.search.searcher.build(self.space, self.base, self.search.seed, self.search.goals)
+            self.search.build(self.base)
         except ValueError as error:
             self.add("searcher", str(error))
 

@@ -9,13 +9,15 @@ from rich.live import Live
 from rich.text import Text
 
 from jobs import specfile
-from orchestrator.cli import Overrides, err, fail, out
+from orchestrator.cli import Overrides, SpecPath, err, fail, out
+from tuning.arms import FEWEST
 from tuning.search import SearchSpec
 
 search = typer.Typer(no_args_is_help=True, help="Many jobs that differ in some fields of their spec.")
 SearchPath = Annotated[Path, typer.Argument(help="YAML file of the search.")]
 Name = Annotated[str, typer.Argument(help="Name of the search.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Let Ray talk.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would run, and what it would cost.")]
 _SHOWN = 10
 
 
@@ -49,12 +51,75 @@ def retry(name: Name, verbose: Verbose = False) -> None:
 
 
 @search.command()
+def confirm(
+    name: Name,
+    top: Annotated[int, typer.Option(min=1, help="Trials to confirm, the best first.")] = 3,
+    seeds: Annotated[int, typer.Option(min=FEWEST, help="Fresh seeds that each is trained on.")] = 5,
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train the best of a search and its base job again on fresh seeds, and say which differ on the test split."""
+    from tuning.confirm import confirm
+    from tuning.history import History
+    from tuning.launch import find
+
+    try:
+        spec, remarks = confirm(History.look(find(name)), top, seeds)
+    except ValueError as error:
+        fail(error, 2)
+        return
+    for remark in remarks:
+        out.print(remark, markup=False, soft_wrap=True)
+    _compare(spec, dry_run, verbose)
+
+
+def ablate(
+    spec: SpecPath,
+    seeds: Annotated[int, typer.Option(min=FEWEST, help="Seeds that each arm is trained on.")] = 3,
+    trick: Annotated[
+        list[str], typer.Option("--trick", "-t", help="Only this one, and others so named; --dry-run lists them.")
+    ] = [],  # noqa: B006
+    stack: Annotated[bool, typer.Option("--stack", help="Also put the tricks one upon the other, in order.")] = False,
+    set_: Overrides = [],  # noqa: B006
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+) -> None:
+    """Take every trick of a recipe away in turn, and add each alone: a search with a table of what pays."""
+    from tuning.ablation import ablation
+
+    try:
+        made = ablation(spec, set_, seeds, trick, stack)
+    except ValueError as error:
+        fail(error, 2)
+        return
+    _compare(made, dry_run, verbose)
+
+
+@search.command()
 def plan(spec: SearchPath, set_: Overrides = []) -> None:  # noqa: B006
     """Dry run: trials, epochs, what the scheduler saves, concurrency, memory and disk; exits 1 if it cannot fit."""
+    _plan(read(spec, set_))
+
+
+def _compare(spec: SearchSpec, dry_run: bool, verbose: bool) -> None:
+    """Run a search over arms, or say what it would do."""
+    from tuning.board import arms_board
+
+    assert spec.arms is not None
+    for left, why in spec.arms.left_out.items():
+        out.print(f"{left} is not tried: {why}", markup=False, soft_wrap=True)
+    if not dry_run:
+        _drive(spec, None, False, verbose)
+        return
+    out.print(arms_board(spec.arms))
+    _plan(spec)
+
+
+def _plan(spec: SearchSpec) -> None:
     from tuning.plan import plan
 
     try:
-        lines, fits = plan(read(spec, set_))
+        lines, fits = plan(spec)
     except ValueError as error:
         fail(error, 2)
         return
@@ -69,7 +134,7 @@ def status(name: Name) -> None:
     """How a search stands, also while it runs in another terminal."""
     from orchestrator.tracking.journal import lock_path
     from orchestrator.tracking.lock import holder
-    from tuning.board import board
+    from tuning.board import board, verdict_board
     from tuning.history import FILE, History
     from tuning.launch import find
 
@@ -83,6 +148,8 @@ def status(name: Name) -> None:
     running = holder(lock_path(folder / FILE))
     state = f"running ({running})" if running else f"over: {history.closed}" if history.closed else "stopped"
     out.print(board(history.spec, list(history.trials.values()), f"{name}: {state}", running is not None, 10**6))
+    if history.spec.arms is not None:
+        out.print(verdict_board(history.spec.arms, list(history.trials.values())))
     if not running and not history.closed:
         out.print(f"resume   orchestrator search resume {name}", markup=False)
 
@@ -114,7 +181,7 @@ def report(
 
 
 def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool) -> None:
-    from tuning.board import board
+    from tuning.board import board, verdict_board
     from tuning.launch import search as run
     from tuning.links import links
 
@@ -161,12 +228,16 @@ def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool
     history = History.look(find(outcome.name))
     assert history.spec is not None
     out.print(board(history.spec, outcome.trials, f"{outcome.name}: {outcome.status} ({outcome.why})", False, _SHOWN))
+    if history.spec.arms is not None:
+        out.print(verdict_board(history.spec.arms, outcome.trials))
     if outcome.behind:
         out.print(f"tracking {outcome.behind} events are not in MLflow yet; ship them with: orchestrator sync")
     for label, link in links(outcome, history.spec).items():
         out.print(f"{label:<8} {link}", markup=False, soft_wrap=True)
     if outcome.report:
         out.print(f"report   {outcome.report}", markup=False, soft_wrap=True)
+        if history.spec.arms is not None:
+            out.print(f"verdict  {outcome.report.parent / 'verdict.md'}", markup=False, soft_wrap=True)
     if outcome.status == "KILLED":
         out.print(f"resume   orchestrator search resume {outcome.name}", markup=False)
         raise typer.Exit(130)

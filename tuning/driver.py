@@ -58,7 +58,7 @@ class Driver:
         self.spec, self.base, self.history, self.recorders = spec, base, history, recorders
         self.resolve, self.tags = resolve, dict(tags)
         self.goal = spec.goals[0]
-        self.searcher = spec.searcher.build(spec.axes(base), base, spec.seed, spec.goals, points)
+        self.searcher = spec.build(base, points)
         self.scheduler = spec.scheduler.build(self.goal.mode, base.epochs)
         for number_, (params, values) in enumerate(known, 1):
             self.searcher.tell(-number_, params, values, "finished")
@@ -233,7 +233,8 @@ class Driver:
 
         job = self.spec.trial(trial.params, self.base)
         params = job.flatten()  # with the job's own name, lest it looks like a parameter that was varied
-        tags = {**self.tags, "search": self.spec.name, "ordinal": str(trial.ordinal)}
+        told = self.spec.told(trial.ordinal, {})
+        tags = {**self.tags, "search": self.spec.name, "ordinal": str(trial.ordinal), **{n: str(told[n]) for n in told}}
         if trial.ordinal not in self.live:
             first = params if not trial.donors else None  # params once: what they become is told below
             begin = self.recorders.begin.remote(

@@ -12,6 +12,7 @@ from tuning.importance import Importance
 from tuning.ink import BLUE, GREY, GRID, INK, Ids, Ink, limits, mark, title
 from tuning.objective import METRICS, Mode
 from tuning.scales import fence
+from tuning.verdict import Verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,6 +62,30 @@ def importances(found: Importance) -> Figure:
         axes.plot([found.low[name], found.high[name]], [row, row], color=INK, linewidth=1.4, solid_capstyle="butt")
     axes.set_xlim(0, max(1e-9, *found.high.values(), *found.shares.values()) * 1.08)
     axes.set_xlabel("share of the variance that it explains alone (line: middle 80 % over resamples of the trials)")
+    axes.grid(axis="x", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    return figure
+
+
+def differences(verdict: Verdict) -> Figure | str:
+    """What each question came to: its pairs, their mean, and the interval where there is a verdict."""
+    rows = [row for row in verdict.rows if row.differences][::-1]
+    if not rows:
+        return "no pair of runs has ended yet"
+    figure = blank(10, 1.3 + 0.42 * len(rows))
+    axes = figure.add_subplot()
+    axes.axvline(0.0, color=INK, linewidth=1.0)
+    for place, row in enumerate(rows):
+        told = row.found is not None and row.found.different
+        colour = BLUE if told else GREY
+        axes.plot(row.differences, [place] * len(row.differences), "o", color=colour, alpha=0.35, markersize=4)
+        axes.plot([math.fsum(row.differences) / len(row.differences)], [place], "o", color=colour, markersize=8)
+        if row.found is not None:
+            axes.plot([row.found.low, row.found.high], [place, place], color=colour, linewidth=2.2)
+    axes.set_yticks(range(len(rows)), [f"{row.label} against {row.against}" for row in rows])
+    axes.set_xlabel("difference in points of test accuracy (blue: told from 0)")
     axes.grid(axis="x", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)

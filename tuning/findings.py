@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestrator.tracking.journal import Event, lock_path, read
 from orchestrator.tracking.lock import holder
@@ -68,6 +69,15 @@ class Findings:
         """What was varied: the names that were drawn at least once and may differ."""
         drawn = {name for trial in self.trials for name in trial.params}
         return {name: axis for name, axis in self.spec.axes().items() if name in drawn and not isinstance(axis, Fixed)}
+
+    def told(self, trial: Trial) -> dict[str, Any]:
+        """What tells a trial from the others: its parameters, or its arm and seed."""
+        return self.spec.told(trial.ordinal, trial.params)
+
+    @property
+    def names(self) -> list[str]:
+        """Of what was varied."""
+        return ["arm", "seed"] if self.spec.arms else list(self.axes)
 
     def value(self, trial: Trial, metric: str | None = None) -> float:
         """A metric of a trial at its end, or where it stands; NaN where there is none. The first objective's."""

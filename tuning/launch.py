@@ -18,30 +18,19 @@ from orchestrator import launch as jobs_launch
 from orchestrator import teacher
 from orchestrator.home import default_uri, home, run_folder
 from orchestrator.origin import environment, revision
+from orchestrator.pretrained import Resolver
 from orchestrator.tracking.lock import Locked
 from orchestrator.tracking.recorders import Recorders
 from orchestrator.tracking.uri import check_uri, redact
 from tuning.driver import Driver
 from tuning.history import FILE, History, Trial, ranked
+from tuning.room import room
 from tuning.schedulers import PBT
 from tuning.search import SearchSpec
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.25
-
-
-@dataclass(frozen=True)
-class Room:
-    """What a search has room for.
-
-    Attributes:
-        trials: at a time.
-        why: the arithmetic.
-    """
-
-    trials: int
-    why: str
 
 
 @dataclass(frozen=True)
@@ -65,31 +54,6 @@ class Outcome:
     trials: list[Trial]
     behind: int
     report: Path | None = None
-
-
-def room(spec: SearchSpec, base: JobSpec) -> Room:
-    """How many trials run at a time on the cluster at hand.
-
-    Raises:
-        ValueError: not even one fits.
-    """
-    import ray
-
-    jobs_launch.fit(base)
-    total, need = ray.cluster_resources(), base.resources
-    cpus = total.get("CPU", 0.0)
-    each = need.workers * need.cpus_per_worker
-    fit, why = int(cpus / each + 1e-9), f"{cpus:g} CPUs / ({need.workers} workers x {need.cpus_per_worker:g})"
-    if need.use_gpu:
-        gpus, share = total.get("GPU", 0.0), spec.gpus_per_trial or 1.0
-        by_gpu = int(gpus / (need.workers * share) + 1e-9)
-        if by_gpu < fit:
-            fit, why = by_gpu, f"{gpus:g} GPUs / ({need.workers} workers x {share:g})"
-    if fit < 1:
-        raise ValueError(f"not even one trial fits: {why} = {fit}; lower set.resources.workers")
-    if spec.max_concurrent is not None and spec.max_concurrent < fit:
-        fit, why = spec.max_concurrent, "max_concurrent"
-    return Room(fit, why)
 
 
 def new_name(wanted: str) -> str:
@@ -174,7 +138,9 @@ def _search(
     base = spec.base().absolute()
     check_uri(base.tracking.uri or redact(default_uri()))
     tell("opening the data", False)
-    data = base.data.open()
+    weights = Resolver()
+    source = weights(base).data
+    data = source.open()
     tell("starting Ray", False)
     jobs_launch.start_ray(verbose, dashboard=verbose or base.resources.workers > 1)
     import ray
@@ -184,17 +150,19 @@ def _search(
     base = jobs_launch.fit(base)
     place = room(spec, base)
     recorders = ray.remote(num_cpus=0, max_concurrency=1)(Recorders).remote()
+    asked = {"arms": spec.arms.kind} if spec.arms else {}
     tags = {"dataset.digest": data.digest, **revision(), **environment()}
     (folder / "search.yaml").write_text(specfile.dump(spec), encoding="utf-8")
     ray.get(
         recorders.begin.remote(
-            spec.name, base.tracking.experiment, base.tracking.uri, spec.flatten(), {**tags, "kind": "search"}
+            spec.name, base.tracking.experiment, base.tracking.uri, spec.flatten(), {**tags, "kind": "search", **asked}
         )
     )
     ray.get(recorders.artifact.remote(spec.name, folder / "search.yaml"))
     resolved: dict[str, JobSpec] = {}
 
     def taught(job: JobSpec) -> JobSpec:
+        job = weights(job)
         if job.distillation is None:
             return job
         key = job.distillation.teacher.model_dump_json()
@@ -215,7 +183,7 @@ def _search(
     shared = {
         "recorders": recorders,
         "data": [reference],
-        "data_spec": base.data.model_dump_json(),
+        "data_spec": source.model_dump_json(),
         "memory_share": spec.gpus_per_trial or 1.0,
         "parameters": any(goal.metric == "parameters" for goal in spec.goals),
         "logits": logits if spec.logit_cache_mb else None,
@@ -251,7 +219,8 @@ def _report(name: str, folder: Path, recorders: Any) -> Path | None:
         )
         return None
     ray.get([recorders.artifact.remote(name, path, to) for path, to in parts])
-    tables = [{"path": report.LEADERBOARD, "type": "table"}]
+    names = [path.name for path, _ in parts if path.suffix == ".json"]
+    tables = [{"path": table, "type": "table"} for table in names]
     ray.get(recorders.tag.remote(name, "mlflow.loggedArtifacts", json.dumps(tables)))  # so that the UI shows a table
     return folder / report.REPORT
 

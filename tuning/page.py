@@ -69,7 +69,9 @@ _PIXELS = 105
 def page(title: str, body: str) -> str:
     """A whole HTML file that loads nothing."""
     return (
-        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{escape(title)}</title>\n'
+        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title>\n"
         f"<style>{STYLE}</style></head>\n<body>\n{body}\n"
         f'<div id="tip"></div>\n<script>{SCRIPT}</script>\n</body>\n</html>\n'
     )

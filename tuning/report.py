@@ -12,18 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs import specfile
-from tuning import figures, landscape
+from tuning import arms_page, figures, landscape
 from tuning.board import short, summary, text
 from tuning.findings import ENOUGH, Findings
 from tuning.history import Trial
 from tuning.importance import importance
 from tuning.page import page, svg, table
 from tuning.scales import scale_of
+from tuning.verdict import judge
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 REPORT, LEADERBOARD, FIGURES = "report.html", "leaderboard.json", "figures"
+VERDICT = "verdict.json", "verdict.md"
 """Names of the files and of the folder of PNG files, in the folder of the search and among its artifacts."""
 
 _METRICS = ("val/top1", "val/loss", "test/top1")
@@ -62,7 +64,12 @@ def write(folder: Path) -> list[tuple[Path, str]]:
             panel.figure.savefig(target / f"{panel.name}.png", dpi=130)
     (folder / LEADERBOARD).write_text(json.dumps(leaderboard(findings)), encoding="utf-8")
     (folder / REPORT).write_text(render(findings, shown), encoding="utf-8")
-    return [(folder / LEADERBOARD, ""), (folder / REPORT, ""), (target, FIGURES)]
+    if findings.spec.arms:
+        verdict = judge(findings.spec.arms, findings.trials)
+        for name, content in zip(VERDICT, (json.dumps(verdict.table), verdict.markdown), strict=True):
+            (folder / name).write_text(content, encoding="utf-8")
+    told = [(folder / name, "") for name in VERDICT if findings.spec.arms]
+    return [*told, (folder / LEADERBOARD, ""), (folder / REPORT, ""), (target, FIGURES)]
 
 
 def leaderboard(findings: Findings) -> dict[str, list[Any]]:
@@ -71,12 +78,12 @@ def leaderboard(findings: Findings) -> dict[str, list[Any]]:
     Names have slashes for dots: MLflow's UI takes a dot for a way into the value, and shows nothing. Numbers have six
     digits; all digits are in the runs.
     """
-    names, metrics = list(findings.axes), _metrics(findings)
+    names, metrics = findings.names, _metrics(findings)
     shown = [name.replace(".", "/") for name in names]
     columns = ["rank", "trial", "run", *metrics, *shown, "epochs", "seconds", "state", "cause"]
     rows = []
     for rank, trial in _in_order(findings):
-        params = [_plain(trial.params.get(name)) for name in names]
+        params = [_plain(findings.told(trial).get(name)) for name in names]
         values = [findings.value(trial, metric) for metric in metrics]
         *scores, seconds = (_plain(value) for value in (*values, findings.seconds_of(trial)))
         epochs, state = max(trial.results, default=0), _state(findings, trial)
@@ -86,6 +93,16 @@ def leaderboard(findings: Findings) -> dict[str, list[Any]]:
 
 def panels(findings: Findings) -> list[Panel]:
     """The figures of a search, or why they are missing."""
+    curves = Panel(
+        "learning_curves",
+        "Learning curves",
+        figures.learning_curves(findings),
+        "A line is a trial, the thick one the best. Point at one to see it in every figure; click to keep it.",
+    )
+    if findings.spec.arms:
+        verdict = judge(findings.spec.arms, findings.trials)
+        caption = "Mean difference on the test split, and its interval; the dots are the seeds."
+        return [Panel("differences", "Differences", figures.differences(verdict), caption), curves]
     scales = {
         name: scale_of(axis, [trial.params[name] for trial in findings.trials if name in trial.params])
         for name, axis in findings.axes.items()
@@ -93,12 +110,7 @@ def panels(findings: Findings) -> list[Panel]:
     found = importance(findings, scales)
     metric = findings.goal.metric
     shown = [
-        Panel(
-            "learning_curves",
-            "Learning curves",
-            figures.learning_curves(findings),
-            "A line is a trial, the thick one the best. Point at one to see it in every figure; click to keep it.",
-        ),
+        curves,
         Panel(
             "best_so_far",
             f"Best {metric} so far",
@@ -142,7 +154,8 @@ def panels(findings: Findings) -> list[Panel]:
 def render(findings: Findings, shown: Sequence[Panel]) -> str:
     """The report as HTML."""
     parts = [f"<h1>Search {escape(findings.name)}</h1>", f'<p class="quiet">{escape(_standing(findings))}</p>']
-    parts += [_best(findings), "<h2>Leaderboard</h2>", _leaderboard(findings)]
+    parts.append(arms_page.verdict(findings) if findings.spec.arms else _best(findings))
+    parts += ["<h2>Leaderboard</h2>", _leaderboard(findings)]
     told = {trial.ordinal: _told(findings, trial) for trial in findings.trials}
     for panel in shown:
         parts.append(f"<h2>{escape(panel.heading)}</h2>")
@@ -152,7 +165,8 @@ def render(findings: Findings, shown: Sequence[Panel]) -> str:
             drawn = svg(panel.figure, panel.name, told)
             parts.append(f'<figure id="{panel.name}">{drawn}<figcaption><p class="quiet">{escape(panel.caption)}</p>')
             parts.append("</figcaption></figure>")
-    parts += ["<h2>Failures</h2>", _failures(findings), "<h2>What was searched</h2>", _space(findings)]
+    parts += ["<h2>Failures</h2>", _failures(findings), "<h2>What was searched</h2>"]
+    parts.append(arms_page.jobs(findings.spec.arms) if findings.spec.arms else _space(findings))
     parts.append(f"<pre>{escape(specfile.dump(findings.spec))}</pre>")
     return page(f"Search {findings.name}", "\n".join(parts))
 
@@ -173,14 +187,15 @@ def _best(findings: Findings) -> str:
 
 
 def _leaderboard(findings: Findings) -> str:
-    names, metrics = list(findings.axes), _metrics(findings)
+    names, metrics = findings.names, _metrics(findings)
     columns = [(heading, "number") for heading in ("rank", "trial", *(short(name, names) for name in names))]
     columns += [(heading, "number") for heading in ("epochs", *metrics, "seconds")] + [("state", "")]
     rows = []
     for rank, trial in _in_order(findings):
         values = [findings.value(trial, metric) for metric in metrics]
         cells = [str(rank or ""), str(trial.ordinal)]
-        cells += [text(trial.params[name]) if name in trial.params else "" for name in names]
+        told = findings.told(trial)
+        cells += [text(told[name]) if name in told else "" for name in names]
         cells += [str(max(trial.results, default=0)), *(_number(value) for value in values)]
         cells += [_number(findings.seconds_of(trial), 1), _state(findings, trial)]
         rows.append((trial.ordinal, cells))
@@ -232,7 +247,7 @@ def _told(findings: Findings, trial: Trial) -> str:
     """What is said of a trial that is pointed at."""
     lines = [f"trial {trial.ordinal}: {_state(findings, trial)} after {max(trial.results, default=0)} epochs"]
     lines += [f"{metric} {_number(findings.value(trial, metric))}" for metric in _metrics(findings)]
-    return "\n".join([*lines, *(f"{name} {text(value)}" for name, value in trial.params.items())])
+    return "\n".join([*lines, *(f"{name} {text(value)}" for name, value in findings.told(trial).items())])
 
 
 def _state(findings: Findings, trial: Trial) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any, Self
@@ -13,9 +14,10 @@ from pydantic import Field, JsonValue, NonNegativeInt, PositiveFloat, PositiveIn
 from jobs.base import Spec, assign
 from jobs.spec import JobSpec
 from jobs.specfile import SpecError, read
+from tuning.arms import Arms
 from tuning.objective import Mode, Objective, check_metric
 from tuning.schedulers import PBT, NoScheduler, SchedulerSpec
-from tuning.searchers import NSGA2, TPE, Grid, SearcherSpec
+from tuning.searchers import NSGA2, TPE, Grid, Searcher, SearcherSpec
 from tuning.space import Choice, Distribution, DistributionSpec, Fixed, LogUniform, Space, Uniform
 
 Params = dict[str, JsonValue]
@@ -84,6 +86,8 @@ class SearchSpec(Spec):
     space: dict[str, DistributionSpec] | None = Field(None, min_length=1)
     """What is varied: dotted name of the job -> distribution. None takes warmup, label smoothing, mixup and
     distillation."""
+    arms: Arms | None = None
+    """A few jobs to compare on equal seeds, in place of a space that is searched."""
     metric: str = "val/top1"
     """What is optimised; never a metric of the test split."""
     mode: Mode = "max"
@@ -132,8 +136,24 @@ class SearchSpec(Spec):
             raise SpecError(told) from None
 
     def axes(self, base: JobSpec | None = None) -> dict[str, Distribution]:
-        """The space: the one given, or that of the four axes."""
+        """The space: the one given, or that of the four axes; arms have none."""
+        if self.arms is not None:
+            return {}
         return dict(self.space) if self.space is not None else default_space(base or self.base())
+
+    def build(self, base: JobSpec, points: tuple[Mapping[str, Any], ...] = ()) -> Searcher:
+        """Who says what a trial runs; for ``points`` see :class:`tuning.searchers.Searcher`.
+
+        Raises:
+            ValueError: the searcher cannot search this space.
+        """
+        if self.arms is not None:
+            return self.arms.build(base)
+        return self.searcher.build(self.axes(base), base, self.seed, self.goals, points)
+
+    def told(self, ordinal: int, params: Mapping[str, Any]) -> dict[str, Any]:
+        """What tells a trial from the others: its parameters, or its arm and seed."""
+        return dict(params) if self.arms is None else dict(zip(("arm", "seed"), self.arms.place(ordinal), strict=True))
 
     def trial(self, params: dict[str, Any], base: JobSpec | None = None) -> JobSpec:
         """The job of a trial; ``base``, if it is at hand, spares reading the file.
@@ -167,12 +187,18 @@ class SearchSpec(Spec):
         space = self.axes(base)
         before, after = base.flatten(), base.absolute().flatten()
         moved = {name: value for name, value in after.items() if before[name] != value and not _drawn(space, name)}
-        points = tuple({n: _absolute(base, n, value) for n, value in point.items()} for point in self.start_from.points)
+
+        def inside(point: Params) -> Params:
+            return {name: _absolute(base, name, value) for name, value in point.items()}
+
+        points = tuple(map(inside, self.start_from.points))
         return self.model_copy(
             update={
                 "job": os.path.abspath(self.job),
                 "set": {**self.set, **moved},
-                "space": {name: _absolute_values(base, name, distribution) for name, distribution in space.items()},
+                "space": {name: _absolute_values(base, name, axis) for name, axis in space.items()} or None,
+                "arms": self.arms
+                and self.arms.model_copy(update={"jobs": {arm: inside(job) for arm, job in self.arms.jobs.items()}}),
                 "start_from": self.start_from.model_copy(update={"points": points}),
             }
         )
@@ -197,6 +223,13 @@ class SearchSpec(Spec):
         if isinstance(self.searcher, NSGA2) and not self.objectives:
             raise ValueError("searcher kind nsga2 is for several objectives; for one metric take kind tpe")
         budget = self.budget
+        if self.arms is not None:
+            set_too = {"space": self.space, "start_from": self.start_from != StartFrom(), "objectives": self.objectives}
+            set_too |= {"budget.trials": budget.trials, "stop.stale_trials": self.stop.stale_trials}
+            set_too["scheduler"] = not isinstance(self.scheduler, NoScheduler)
+            if wrong := [name for name, value in set_too.items() if value]:
+                raise ValueError(f"arms say what runs, each to its end: leave {', '.join(wrong)} out")
+            return self
         if not (budget.trials or budget.hours or budget.total_epochs or isinstance(self.searcher, Grid)):
             raise ValueError("budget has no end: set budget.trials, budget.hours or budget.total_epochs")
         return self

@@ -16,6 +16,7 @@ from typing import Any
 
 from jobs.distillation.question import inputs
 from jobs.spec import JobSpec
+from tuning.arms import Arms
 from tuning.search import SearchSpec
 from tuning.searchers import Grid
 from tuning.space import Choice, Distribution, Fixed, Integers, Space, changed, holds
@@ -77,6 +78,8 @@ def sharing(spec: SearchSpec, base: JobSpec, stages: Sequence[tuple[float, int]]
             known.
         epoch_bytes: what the answers of an epoch take.
     """
+    if spec.arms is not None:
+        return _of_arms(spec.arms, spec.logit_cache_mb, base, epoch_bytes)
     seen = sequences(spec.axes(base), base, spec.searcher.points if isinstance(spec.searcher, Grid) else None)
     limit = spec.logit_cache_mb * 2**20
     if not seen.taught:
@@ -102,6 +105,19 @@ def sharing(spec: SearchSpec, base: JobSpec, stages: Sequence[tuple[float, int]]
         parts.append(f"they take {size / 2**20:,.0f} MB: raise logit_cache_mb")
     told = f"{100 * share:.0f} % of the teacher's forward passes are expected to be read instead"
     return Sharing(share, int(min(size, limit)), f"{told}: {'; '.join(parts)}")
+
+
+def _of_arms(arms: Arms, limit_mb: int, base: JobSpec, epoch_bytes: int) -> Sharing:
+    data = base.model_dump(mode="json")
+    shown = [_shown(data, arms.params(ordinal)) for ordinal in range(arms.trials)]
+    taught = [one for one in shown if one and one[0]]
+    if not taught:
+        return Sharing(0.0, 0, "")
+    different = len(set(taught))
+    size, limit = different * base.epochs * epoch_bytes, limit_mb * 2**20
+    share = (1 - different / len(taught)) * min(1.0, limit / size if size else 1.0)
+    told = f"{100 * share:.0f} % of the teacher's forward passes are expected to be read instead"
+    return Sharing(share, min(size, limit), f"{told}: {different} different inputs in {len(taught)} trials")
 
 
 def sequences(space: Space, base: JobSpec, points: int | None = None) -> Sequences:
@@ -165,7 +181,8 @@ def _shown(data: Mapping[str, Any], drawn: Mapping[str, Any]) -> tuple[str, str]
         return None
     source = job.data.model_dump(mode="json", exclude=_UNSEEN)
     teacher = "" if job.distillation is None else job.distillation.teacher.model_dump_json()
-    return teacher, json.dumps([inputs(job), source, job.resources.cpus_per_worker], sort_keys=True)
+    weights = job.model.pretrained and job.model.pretrained.model_dump(mode="json")  # they may say how images look
+    return teacher, json.dumps([inputs(job), source, weights, job.resources.cpus_per_worker], sort_keys=True)
 
 
 def _related(name: str, other: str) -> bool:

@@ -1,0 +1,160 @@
+"""The verdict on arms: what the questions about them come to on the test split, paired by seed.
+
+It is spoken once, when every run has ended: whoever looks after each and stops at the first difference finds one too
+often. Means until then are shown without a judgement.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tuning.arms import FEWEST, Arms
+from tuning.history import Trial, number
+from tuning.statistics import Comparison, compare
+
+METRIC = "test/top1"
+COLUMNS = (
+    "arm",
+    "test accuracy, %",
+    "seeds",
+    "against",
+    "difference, points",
+    "95 % interval, Holm",
+    "p, Holm",
+    "verdict",
+    "seeds needed",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """An arm, and what was asked about it.
+
+    Attributes:
+        label: how it is called.
+        arm: its name.
+        scores: seed -> test accuracy in %.
+        against: the arm that it is compared to; None where nothing is asked.
+        differences: to that, in points, by pairs.
+        found: what the pairs say, in points; None where there is no verdict.
+        words: the verdict.
+    """
+
+    label: str
+    arm: str
+    scores: dict[int, float]
+    against: str | None = None
+    differences: tuple[float, ...] = ()
+    found: Comparison | None = None
+    words: str = ""
+
+    @property
+    def cells(self) -> list[str]:
+        """As :data:`COLUMNS` say."""
+        cells = [self.label, spread(list(self.scores.values())), str(len(self.scores)), self.against or ""]
+        if self.found is None:
+            return [*cells, "", "", "", self.words, ""]
+        got = self.found
+        needed = "" if got.different or got.needed is None else f"{got.needed:,}"
+        chance = f"{got.p:.3f}" if got.p >= 0.001 else "< 0.001"
+        return [*cells, f"{got.mean:+.2f}", f"{got.low:+.2f} to {got.high:+.2f}", chance, self.words, needed]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of all questions.
+
+    Attributes:
+        rows: arms that others are compared to, each before those.
+        headline: in a sentence.
+        notes: what to know beside.
+    """
+
+    rows: tuple[Row, ...]
+    headline: str
+    notes: tuple[str, ...]
+
+    @property
+    def table(self) -> dict[str, list[Any]]:
+        """As MLflow writes a table."""
+        return {"columns": list(COLUMNS), "data": [row.cells for row in self.rows]}
+
+    @property
+    def markdown(self) -> str:
+        """The same for a document, with the headline and the notes."""
+        lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
+        lines += [f"| {' | '.join(row.cells)} |" for row in self.rows]
+        return "\n".join([self.headline, "", *lines, "", *(f"- {note}" for note in self.notes)]).rstrip() + "\n"
+
+
+def judge(arms: Arms, trials: Sequence[Trial]) -> Verdict:
+    """The verdict on what the trials of these arms scored so far."""
+    scores: dict[str, dict[int, float]] = {arm: {} for arm in arms.jobs}
+    notes: list[str] = []
+    for trial in trials:
+        arm, seed = arms.place(trial.ordinal)
+        value = number(trial.values, METRIC)
+        if trial.status == "FINISHED" and math.isfinite(value):
+            scores[arm][seed] = 100 * value
+        elif trial.status != "RUNNING":
+            why = f"{trial.kind}: {trial.cause}" if trial.status == "FAILED" else "it has no test score"
+            notes.append(f"seed {seed} of {arm} is left out of its pairs, for trial {trial.ordinal} failed ({why})")
+    ended = sum(trial.status != "RUNNING" for trial in trials)
+    pairs = {
+        place: [scores[q.arm][seed] - scores[q.against][seed] for seed in arms.seeds if _both(scores, q, seed)]
+        for place, q in enumerate(arms.asked)
+    }
+    results: dict[str, Comparison] = {}
+    if ended == arms.trials:
+        results = compare({str(place): values for place, values in pairs.items() if len(values) >= FEWEST})
+    rows: list[Row] = []
+    shown: set[str] = set()
+    for place, question in enumerate(arms.asked):
+        if question.against not in shown:
+            shown.add(question.against)
+            if all(row.arm != question.against or row.label != question.against for row in rows):
+                rows.append(Row(question.against, question.against, scores[question.against]))
+        found = results.get(str(place))
+        words = _words(found) if found else "" if ended < arms.trials else f"{len(pairs[place])} pairs are too few"
+        label = question.label or question.arm
+        told = (scores[question.arm], question.against, tuple(pairs[place]), found, words)
+        rows.append(Row(label, question.arm, *told))
+    notes += [f"{name} was not tried: {why}" for name, why in arms.left_out.items()]
+    headline = _headline(rows) if ended == arms.trials else f"No verdict yet: {ended} of {arms.trials} runs have ended."
+    return Verdict(tuple(rows), headline, tuple(notes))
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation as people write them."""
+    if not values:
+        return ""
+    mean = math.fsum(values) / len(values)
+    if len(values) < 2:
+        return f"{mean:.2f}"
+    return f"{mean:.2f} ± {math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)):.2f}"
+
+
+def _both(scores: dict[str, dict[int, float]], question: Any, seed: int) -> bool:
+    return seed in scores[question.arm] and seed in scores[question.against]
+
+
+def _words(found: Comparison) -> str:
+    return ("better" if found.mean > 0 else "worse") if found.different else "no difference"
+
+
+def _headline(rows: Sequence[Row]) -> str:
+    judged = [row for row in rows if row.found]
+    told = [
+        f"{row.label} is {row.words} than {row.against} by {abs(row.found.mean):.2f} points"
+        for row in judged
+        if row.found and row.found.different
+    ]
+    if not judged:
+        return "No verdict: too many runs failed."
+    if not told:
+        return "No difference: none of these is told from what it is compared to."
+    rest = len(judged) - len(told)
+    return f"{'; '.join(told)}; no difference in the other {rest}." if rest else f"{'; '.join(told)}."
