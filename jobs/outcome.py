@@ -43,5 +43,5 @@ def keep_model(path: str, outcome: Outcome, data: Data) -> None:
         "std": data.std,
         "flip": outcome.spec.evaluation.flip,
     }
-    model = outcome.spec.model.model_dump(mode="json")
+    model = outcome.spec.model.architecture().model_dump(mode="json")
     save(path, outcome.network, model, data.classes, preprocessing, {"metrics": outcome.test.metrics("test")})

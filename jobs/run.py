@@ -33,20 +33,37 @@ class Run:
         losses: float64 ``(updates an epoch, terms)`` on the device: this rank's mean loss of each update of the epoch
             under way, the total in column 0 and the other terms of the objective beside it.
         base_lr: learning rate that the schedule multiplies.
+        head: names of the tensors that pretrained weights did not bring; empty without such.
+        frozen: whether the rest stands still.
         skipped: int64 on the device: updates left out so far because fp16 gradients overflowed.
         records: what was reported so far (rank 0).
         best: highest validation top-1 so far and the epoch (from 1) it was reached in.
         stale_epochs: epochs since it rose.
     """
 
-    def __init__(self, spec: JobSpec, data: Data, place: Place, steps: Steps, assets: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        spec: JobSpec,
+        data: Data,
+        place: Place,
+        steps: Steps,
+        assets: Mapping[str, Any],
+        start: State | None = None,
+    ) -> None:
         self.spec, self.place, self.steps = spec, place, steps
         self.objective = Objective(spec, data, assets, place.device, self._prepare)
         seed_global(spec.seed.init, "init", device=place.device)
-        self.network = self._prepare(spec.model.build(len(data.classes), data.channels))
+        network = spec.model.build(len(data.classes), data.channels)
+        self.head: frozenset[str] = frozenset()
+        self.started_from: str | None = None
+        if spec.model.pretrained is not None:
+            from jobs.models import finetune
+
+            self.head = finetune.head(network, spec.model, len(data.classes), data.channels)
+            if start is None:  # a checkpoint has all of the network
+                self.started_from = finetune.fill(network, self.head, spec.model, assets["pretrained"])
+        self.network = self._prepare(network)
         self.average = Average(spec.ema, self.network) if spec.ema else None
-        wrapped = place.wrap(self.network)
-        self.trained: Any = torch.compile(wrapped) if spec.compile else wrapped
         self.base_lr = spec.optimizer.rate(spec.batch_size)
         self.optimizer = spec.optimizer.build(self.network, self.base_lr)
         self.scaler = precision.scaler(spec, place.device)
@@ -59,6 +76,35 @@ class Run:
         self.best_weights: dict[str, torch.Tensor] | None = None
         self.stale_epochs = 0
         self._spent_s, self._began = 0.0, time.monotonic()
+        self._shape = (0, 0, 0, 0)
+        self._wrap((start.step if start else 0) // steps.per_epoch)
+        if start is not None:
+            self.load(start)
+
+    def _wrap(self, epoch: int) -> None:
+        """Make ``trained`` of the network, for an epoch (from 0) and those after it in which the same weights learn.
+
+        DDP is told at its birth which gradients there will be, and so waits for no other.
+        """
+        self.frozen = epoch < self.spec.model.freeze_epochs
+        if self.spec.model.freeze_epochs:
+            from jobs.models import finetune
+
+            finetune.freeze(self.network, self.head, self.frozen)
+        wrapped = self.place.wrap(self.network)
+        self.trained: Any = torch.compile(wrapped) if self.spec.compile else wrapped
+
+    def enter(self, epoch: int) -> None:
+        """Be ready to train in an epoch (from 0); the body thaws where ``model.freeze_epochs`` have passed."""
+        if self.frozen and epoch >= self.spec.model.freeze_epochs:
+            self.trained = None  # and with it DDP's hooks on the head
+            self._wrap(epoch)
+            self.settle(self._shape)
+        self.trained.train()
+        if self.frozen:
+            from jobs.models import finetune
+
+            finetune.hold_statistics(self.network)
 
     def _prepare(self, network: torch.nn.Module) -> torch.nn.Module:
         """A network on the run's device, in its dtype and layout."""
@@ -95,7 +141,7 @@ class Run:
     def update(self, lr: float) -> None:
         """One optimizer step with the gradients at hand."""
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("lr_scale", 1.0)
         if self.spec.optimizer.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.spec.optimizer.clip_norm)
@@ -115,6 +161,7 @@ class Run:
         DDP lays its gradient buckets out anew after its first backward pass, and where a gradient lies decides in which
         order three or more ranks add it up. With this, a resumed run adds in the order of one that was never stopped.
         """
+        self._shape = shape
         if not self.place.distributed:
             return
         kept = [buffer.clone() for buffer in self.network.buffers()]
@@ -134,6 +181,7 @@ class Run:
             "channels_last": str(self.spec.channels_last),
             "device": system.device(self.place),
             "updates": f"{self.steps.total} ({self.steps.per_epoch} an epoch)",
+            **({"pretrained": f"sha256 {self.started_from}"} if self.started_from else {}),
         }
 
     def judge(self, top1: float, epoch: int) -> None:
@@ -224,7 +272,7 @@ class Run:
             self.average.network.load_state_dict(tree["average"])
         groups: list[dict[str, Any]] = []
         if tree["spec"]["optimizer"] != self.spec.optimizer.model_dump(mode="json"):  # weights of another configuration
-            groups = [{name: group[name] for name in self.optimizer.defaults} for group in self.optimizer.param_groups]
+            groups = [{n: group[n] for n in group if n != "params"} for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(tree["optimizer"])
         for group, settings in zip(self.optimizer.param_groups, groups, strict=False):  # none, or all of them
             group.update(settings)

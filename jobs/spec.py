@@ -179,6 +179,9 @@ class JobSpec(Spec):
     def absolute(self) -> Self:
         """The spec with absolute paths, so that it means the same in another directory."""
         changes: dict[str, Any] = {"data": self.data.absolute()}
+        if self.model.pretrained is not None:
+            pretrained = self.model.pretrained.absolute()
+            changes["model"] = self.model.model_copy(update={"pretrained": pretrained})
         if self.distillation is not None:
             teacher = self.distillation.teacher.absolute()
             changes["distillation"] = self.distillation.model_copy(update={"teacher": teacher})
@@ -199,6 +202,15 @@ class JobSpec(Spec):
         if self.schedule.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"schedule.warmup_epochs {self.schedule.warmup_epochs:g} must be less than epochs {self.epochs}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _thaws(self) -> Self:
+        if self.model.freeze_epochs >= self.epochs:
+            raise ValueError(
+                f"model.freeze_epochs {self.model.freeze_epochs} must be less than epochs {self.epochs}, "
+                "or the body never learns; lower it, or raise epochs"
             )
         return self
 

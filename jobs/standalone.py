@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jobs import specfile
+from jobs.checkpoint import State
 from jobs.outcome import keep_model
 from jobs.place import Place, process_group
 from jobs.report import Files, Print
@@ -37,8 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         place = Place.current(use_gpu)
         report = Files(given.output, spec.checkpoint.keep) if given.output else Print()
         start = place.broadcast(report.store.newest() if isinstance(report, Files) and place.rank == 0 else None)
+        if spec.model.pretrained is not None:
+            spec = place.broadcast(None if place.rank else _settled(spec, start))
         data = spec.data.open()
         assets: dict[str, Any] = {"data": data}
+        if spec.model.pretrained is not None and start is None:
+            assets["pretrained"] = spec.model.pretrained.folder(spec.model)
         if spec.distillation is not None:
             assets["teacher"] = place.broadcast(None if place.rank else spec.distillation.teacher.folder(data))
         outcome = train(spec, place, report, assets, start)
@@ -46,3 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             report.close()
             if place.rank == 0 and outcome.network is not None:
                 keep_model(f"{given.output}/model", outcome, data)
+
+
+def _settled(spec: JobSpec, start: State | None) -> JobSpec:
+    """The spec with its pretrained weights in a folder; of a run that goes on, with the images as they were."""
+    from jobs.models.finetune import IMAGES, resolve
+
+    if start is None:
+        return resolve(spec)
+    return spec.override({f"data.{name}": start.tree["spec"]["data"][name] for name in IMAGES})

@@ -42,7 +42,9 @@ def train(
         place: where this process stands.
         report: who is told; answers STOP when the run shall leave off.
         assets: ``data``: the opened data source (``jobs.data.sets.Data``); ``teacher``: the folder of the teacher,
-            where the job distils; ``logits``: the ``jobs.distillation.store.LogitCache`` that keeps its answers.
+            where the job distils; ``logits``: the ``jobs.distillation.store.LogitCache`` that keeps its answers;
+            ``pretrained``: the folder of the weights that the network starts from, where it does and there is no
+            ``start`` (``jobs.models.finetune.resolve``).
         start: the checkpoint to go on from.
 
     Raises:
@@ -57,9 +59,7 @@ def train(
     spec = precision.resolve(spec, place.device)
     steps = Steps.of(spec, len(data.train))
     with precision.backends(spec, place.device):
-        run = Run(spec, data, place, steps, assets)
-        if start is not None:
-            run.load(start)
+        run = Run(spec, data, place, steps, assets, start)
         return _train(run, data, report)
 
 
@@ -77,7 +77,7 @@ def _train(run: Run, data: Data, report: Report) -> Outcome:
     run.settle((steps.part, data.channels, data.size, data.size))
     while (ended := place.broadcast(run.finished())) is None:
         epoch, first = divmod(run.step, steps.per_epoch)
-        run.trained.train()
+        run.enter(epoch)
         if first == 0:
             run.losses.zero_()
         watch, began, lr = Watch(run.losses[:, 0], first), time.monotonic(), run.lr

@@ -16,7 +16,7 @@ def fit_with_train(
     """Rank 0's answer (see ``orchestrator.worker.work``), or the ``failure``.
 
     Args:
-        spec: the job; its teacher, if any, is a folder, and ``use_gpu`` is decided.
+        spec: the job; its teacher and its pretrained weights, if any, are folders, and ``use_gpu`` is decided.
         run: name of its run, which ``recorders`` has open.
         data: a reference to the opened data.
         recorders: handle of the actor.

@@ -13,8 +13,8 @@ from typing import Any
 
 from jobs import specfile
 from jobs.spec import JobSpec
+from orchestrator import pretrained, teacher
 from orchestrator import resume as resuming
-from orchestrator import teacher
 from orchestrator.fitting import fit_with_train
 from orchestrator.home import default_uri, run_folder
 from orchestrator.origin import environment, revision
@@ -134,6 +134,8 @@ def train(
     """
     check_uri(spec.tracking.uri or redact(default_uri()))
     spec = spec.absolute()
+    ready = pretrained.resolve(spec, resume)
+    spec = spec.model_copy(update={"data": ready.data})  # kept with the run, for whatever becomes of the weights
     changed = resuming.changes(resume, spec) if resume else {}
     tell("opening the data", False)
     data = spec.data.open()
@@ -143,7 +145,7 @@ def train(
 
     reference = ray.put(data)
     data = ray.get(reference)  # the store's copy, so that this process holds none of its own
-    resolved = teacher.resolve(fit(spec), data, lambda job: teach(job, show, tell))
+    resolved = teacher.resolve(fit(ready), data, lambda job: teach(job, show, tell))
     name = resume or f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     folder = run_folder(name)
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from jobs.data.sets import Arrays, Data
 from jobs.distillation import JobTeacher
 from jobs.spec import JobSpec
 from jobs.steps import Steps
+from orchestrator import pretrained
 
 if TYPE_CHECKING:
     from jobs.models.size import Size
@@ -50,7 +51,9 @@ class Needs:
         """
         import torch
 
+        from jobs.models.meta import on_meta
         from jobs.models.size import measure
+        from jobs.optimizers.depth import depths
         from jobs.precision import resolve
 
         cuda = torch.cuda.is_available() and spec.resources.use_gpu is not False
@@ -60,7 +63,10 @@ class Needs:
         size = measure(spec.model, len(data.classes), data.channels, data.size, steps.part, width)
         if data.test_size != data.size:
             measure(spec.model, len(data.classes), data.channels, data.test_size, 1, width)
-        built = spec.optimizer.build(torch.nn.Conv2d(1, 1, 1), spec.optimizer.rate(spec.batch_size))
+        if spec.optimizer.layer_decay is not None:
+            depths(on_meta(spec.model, len(data.classes), data.channels))
+        alike = spec.optimizer.model_copy(update={"layer_decay": None})
+        built = alike.build(torch.nn.Conv2d(1, 1, 1), spec.optimizer.rate(spec.batch_size))
         moments = 2 if isinstance(built.defaults.get("betas"), tuple) else 1
         one = size.parameters * (8 if spec.precision == "fp64" else 4)
         averaged = spec.ema is not None
@@ -85,6 +91,8 @@ def plan(spec: JobSpec) -> tuple[dict[str, str], bool]:
 
     from jobs.precision import resolve
 
+    ready = pretrained.resolve(spec)
+    spec = spec.model_copy(update={"data": ready.data})
     need, data = spec.resources, spec.data.open()
     needs = Needs.of(spec, data)
     steps, size = needs.steps, needs.size
@@ -111,9 +119,28 @@ def plan(spec: JobSpec) -> tuple[dict[str, str], bool]:
         "disk": f"{needs.checkpoint / 2**20:,.1f} MB a checkpoint, {spec.checkpoint.keep} of them kept",
         "verdict": "fits" if fits else "does not fit: lower resources.workers, cpus_per_worker or batch_size",
     }
+    if ready.model.pretrained is not None:
+        lines["pretrained"] = _started(ready, data, base)
     if spec.distillation is not None:
         teacher = spec.distillation.teacher
         lines["teacher"] = "trained first, once: " + teacher.job if isinstance(teacher, JobTeacher) else teacher.kind
     for number, note in enumerate(data.notes):
         lines[f"note {number + 1}"] = note
     return lines, fits
+
+
+def _started(spec: JobSpec, data: Data, lr: float) -> str:
+    """What a network starts from, and how it is tuned; ``spec`` with its weights in a folder."""
+    from jobs.models.finetune import head
+    from jobs.models.meta import on_meta
+    from jobs.optimizers.depth import depths
+
+    network = on_meta(spec.model, len(data.classes), data.channels)
+    fresh = head(network, spec.model, len(data.classes), data.channels)
+    told = f"{len(network.state_dict()) - len(fresh)} tensors; fresh: {', '.join(sorted(fresh))}"
+    if frozen := spec.model.freeze_epochs:
+        told += f"; they alone learn for {frozen} of {spec.epochs} epochs"
+    if (decay := spec.optimizer.layer_decay) is not None:
+        deepest = max(depths(network).values())
+        told += f"; lr {lr * decay**deepest:.4g} at depth 0 to {lr:.4g} at {deepest}"
+    return told

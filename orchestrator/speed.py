@@ -15,7 +15,7 @@ def images_per_s(spec: JobSpec, data: Data, limit_s: float = math.inf) -> float:
     """What one worker trains in a second, by a few updates of the real loop's parts in this process.
 
     Args:
-        spec: the job; its teacher is left out.
+        spec: the job; its teacher and its pretrained weights are left out.
         data: its data, opened, or some that looks alike.
         limit_s: seconds after which no further update is begun; the first is always made.
     """
@@ -31,6 +31,7 @@ def images_per_s(spec: JobSpec, data: Data, limit_s: float = math.inf) -> float:
 
     place = Place.current(None if spec.resources.use_gpu == "auto" else spec.resources.use_gpu)
     spec = precision.resolve(spec.override({"resources.workers": 1, "distillation": None}), place.device)
+    spec = spec.model_copy(update={"model": spec.model.architecture()})  # what the weights are makes no difference
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(spec.resources.cpus_per_worker)))
     try:

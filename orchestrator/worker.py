@@ -97,7 +97,7 @@ def work(
     """The body of a worker, under Ray Train or in a trial of a search; every rank calls it alike.
 
     Args:
-        spec: the job; its teacher, if any, is a folder.
+        spec: the job; its teacher and its pretrained weights, if any, are folders.
         place: where this process stands.
         recorder: of the run; the newest sound checkpoint is taken from its store.
         report: what the loop reports to: the recorder, or what stands around it.
@@ -129,6 +129,8 @@ def work(
     if graft is not None and newest is not None:
         newest = _grafted(newest, graft["run"], Steps.of(spec, len(data.train)).per_epoch * graft["epoch"])
     start = place.broadcast(newest)
+    if start is None and spec.model.pretrained is not None:  # a folder too
+        assets["pretrained"] = spec.model.pretrained.folder(spec.model)
     if start is not None and place.rank == 0:
         report([Record(*record) for record in start.tree["records"]])  # whoever was killed may not have heard of them
     try:

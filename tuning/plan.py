@@ -9,6 +9,7 @@ import shutil
 import psutil
 
 from jobs.spec import JobSpec
+from orchestrator import pretrained
 from orchestrator.home import home
 from orchestrator.plan import Needs
 from orchestrator.speed import images_per_s
@@ -28,6 +29,7 @@ def plan(spec: SearchSpec) -> tuple[dict[str, str], bool]:
     from jobs.distillation.store import epoch_bytes  # torch
 
     base = spec.base()
+    base = base.model_copy(update={"data": pretrained.resolve(base).data})
     data = base.data.open()
     needs, resources = Needs.of(base, data), base.resources
     cpus, memory = os.cpu_count() or 1, psutil.virtual_memory().total

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from annotated_types import Len
 from pydantic import Field, JsonValue, PositiveFloat
 
-from jobs.base import Spec
+from jobs.models.weights import RunWeights, StoredWeights, Weights
 
 if TYPE_CHECKING:
     from jobs.data.sets import Data
@@ -18,15 +18,11 @@ if TYPE_CHECKING:
 Three = Annotated[tuple[float, ...], Len(3, 3)]
 
 
-class Teacher(Spec):
+class Teacher(Weights):
     """What every kind of teacher can be told."""
 
     check_classes: bool = True
     """Refuse a teacher whose class names are not those of the data, in order; false trusts the order."""
-
-    def absolute(self) -> Self:
-        """The spec with absolute paths, so that it means the same in another directory."""
-        return self
 
     @abstractmethod
     def folder(self, data: Data) -> str:
@@ -40,35 +36,12 @@ class Teacher(Spec):
         """
 
 
-class StoredTeacher(Teacher):
+class StoredTeacher(StoredWeights, Teacher):
     """A network that was trained here and kept: a run's ``model`` folder, or what ``jobs.models.save`` wrote."""
 
-    kind: Literal["model"] = "model"
-    path: str
-    """Folder or fsspec URL."""
 
-    def absolute(self) -> Self:
-        """With an absolute path."""
-        return self if "://" in self.path else self.model_copy(update={"path": os.path.abspath(self.path)})
-
-    def folder(self, data: Data) -> str:
-        """The path itself."""
-        return self.path
-
-
-class RunTeacher(Teacher):
+class RunTeacher(RunWeights, Teacher):
     """The network of a finished run."""
-
-    kind: Literal["run"] = "run"
-    run: str
-    """Name of a run under ORCHESTRATOR_HOME, or the id of a run in MLflow."""
-
-    def folder(self, data: Data) -> str:
-        """Not known here: runs are the orchestrator's, which replaces this by its folder."""
-        raise ValueError(
-            f"distillation.teacher: run {self.run!r} is known to the orchestrator alone; without it, give the run's "
-            "model folder: {kind: model, path: ...}"
-        )
 
 
 class JobTeacher(Teacher):

@@ -56,7 +56,7 @@ class Library(Model):
         return network
 
 
-WEIGHTS = "networks start from fresh weights here; pretrained ones are not supported yet, so leave it out"
+WEIGHTS = "model.pretrained says which weights the network starts from, so leave it out"
 GAMMA = "model.zero_gamma says whether the last gamma of a residual branch starts at 0, so leave it out"
 DATA = "it follows from the data, so leave it out"
 ONE_OUTPUT = "a classifier must put out one tensor of logits, so leave it out"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
+
+from pydantic import NonNegativeInt, model_validator
 
 from jobs.base import Spec
+from jobs.models.weights import LibraryWeights, WeightsSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,10 +20,46 @@ class Model(Spec):
     zero_gamma: bool = False
     """Start the last normalisation of every residual branch with gamma 0, so that each block begins as its shortcut;
     for networks of residual blocks only."""
+    pretrained: WeightsSpec | None = None
+    """Weights to start from, all but the head, which is fresh for the classes of the data; null starts afresh. Images
+    get the size, channels, mean and std that the weights were trained with, wherever ``data`` leaves them out."""
+    freeze_epochs: NonNegativeInt = 0
+    """Epochs in which only the head learns: the weights of the body stand still, and so do its running statistics."""
+
+    @model_validator(mode="after")
+    def _starts_once(self) -> Self:
+        kind: str = self.kind  # type: ignore[attr-defined]
+        if self.pretrained is None:
+            if self.freeze_epochs:
+                raise ValueError(
+                    f"freeze_epochs {self.freeze_epochs} would hold a body that has learned nothing; "
+                    "set pretrained, or leave freeze_epochs out"
+                )
+            return self
+        if self.zero_gamma:
+            raise ValueError(
+                "zero_gamma true is for fresh networks: pretrained brings gammas of its own; leave one of them out"
+            )
+        if isinstance(self.pretrained, LibraryWeights):
+            if kind not in ("timm", "torchvision"):
+                raise ValueError(
+                    f"pretrained.kind library: no library has weights for kind {kind}; take a network of timm or "
+                    "torchvision, or weights of kind run, model or file"
+                )
+            if kind == "timm" and self.pretrained.weights is not None:
+                raise ValueError(
+                    f"pretrained.weights {self.pretrained.weights!r} is torchvision's way; timm's weights stand in "
+                    "model.name, such as resnet50.a1_in1k"
+                )
+        return self
+
+    def architecture(self) -> Self:
+        """The spec without what was done to get its weights: what a trained network is rebuilt from."""
+        return self.model_copy(update={"pretrained": None, "freeze_epochs": 0})
 
     @abstractmethod
     def build(self, classes: int, channels: int) -> nn.Module:
-        """A freshly initialised network; the caller has seeded the global generator.
+        """A freshly initialised network, whatever ``pretrained`` says; the caller has seeded the global generator.
 
         Raises:
             ValueError: no such network, or it cannot take these classes or channels.

@@ -1,4 +1,5 @@
-"""Pretrained networks of torchvision and timm, kept in a folder of the cache that ``jobs.models.load`` reads."""
+"""Weights from elsewhere (torchvision, timm, a file), kept in a folder of the cache: whole networks that
+``jobs.models.load`` reads, and weights to start from, which ``jobs.models.finetune`` reads."""
 
 from __future__ import annotations
 
@@ -41,13 +42,10 @@ def keep_pretrained(
     """
     from jobs.models.stored import save
 
-    if file is not None and not os.path.isfile(file):
-        raise ValueError(f"there are no weights at {file}; give a .safetensors or .pth file")
-    stamp = (os.path.abspath(file), os.stat(file).st_size, os.stat(file).st_mtime_ns) if file else weights
-    folder = str(cached("pretrained", key(model.model_dump_json(), stamp, mean, std, classes), ""))
+    folder = _folder(model, weights, file, mean, std, classes)
     if os.path.exists(f"{folder}/model.json"):
         return folder
-    tensors, known = _read(file) if file else _fetch(model, weights)
+    tensors, known = (_read(file), {}) if file else _fetch(model, weights)
     network = model.build(classes, 3)
     _fill(network, tensors, file or f"{model.kind} {getattr(model, 'name', '')}", classes)  # type: ignore[attr-defined]
     preprocessing = {
@@ -61,63 +59,128 @@ def keep_pretrained(
     return folder
 
 
-def _read(file: str) -> tuple[Mapping[str, torch.Tensor], dict[str, Any]]:
+def keep_weights(model: Model, weights: str | None, file: str | None, told: Mapping[str, Any]) -> str:
+    """The folder of weights that a network can start from, whatever classes they were trained on.
+
+    Its ``model.json`` says what is known of them; what is not (of a file for kind resnet or cnn) is null.
+
+    Args:
+        model: spec of the network.
+        weights: torchvision's name of the weights; timm's stand in the name of the network.
+        file: weights in a local file instead.
+        told: ``size``, ``mean`` and ``std``, where they are not the library's.
+
+    Raises:
+        ValueError: the weights cannot be had here; the message says how to bring a file.
+    """
+    from jobs.models.stored import write
+
+    model = model.architecture()
+    folder = _folder(model, weights, file, dict(told))
+    if os.path.exists(f"{folder}/model.json"):
+        return folder
+    tensors, known = (_read(file), _config(model)) if file else _fetch(model, weights)
+    given = {name: value for name, value in told.items() if value is not None}
+    preprocessing = {name: {**known, **given}.get(name) for name in ("size", "channels", "mean", "std")}
+    if preprocessing["mean"] is not None:
+        preprocessing["channels"] = len(preprocessing["mean"])
+    spec = model.model_dump(mode="json")
+    write(folder, tensors, {"model": spec, "classes": known.get("classes", []), "preprocessing": preprocessing})
+    return folder
+
+
+def _folder(model: Model, weights: str | None, file: str | None, *more: object) -> str:
+    """Where in the cache that is kept; a file is told by its path, size and time."""
+    if file is not None and not os.path.isfile(file):
+        raise ValueError(f"there are no weights at {file}; give a .safetensors or .pth file")
+    stamp = (os.path.abspath(file), os.stat(file).st_size, os.stat(file).st_mtime_ns) if file else weights
+    return str(cached("pretrained", key(model.model_dump_json(), stamp, *more), ""))
+
+
+def _read(file: str) -> Mapping[str, torch.Tensor]:
     import torch
     from safetensors.torch import load_file
 
     try:
         if file.endswith(".safetensors"):
-            return load_file(file), {}
+            return dict(load_file(file))
         tensors = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever is wrong with a file that comes from elsewhere
         raise ValueError(f"{file} holds no weights that can be read safely: {error}") from error
     for name in ("state_dict", "model"):  # as training scripts wrap them
         tensors = tensors.get(name, tensors) if isinstance(tensors, dict) else tensors
-    return tensors, {}
+    if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+        raise ValueError(f"{file} holds no weights: a mapping of names to tensors was expected, or one in state_dict")
+    return tensors
 
 
 def _fetch(model: Model, weights: str | None) -> tuple[Mapping[str, torch.Tensor], dict[str, Any]]:
-    """The library's own weights, from its cache or the network."""
+    """The library's own weights, from its cache or the network, and what it says of them."""
     name, kind = model.name, model.kind  # type: ignore[attr-defined]
+    known = _config(model, weights)
     try:
-        return _torchvision(name, weights or "DEFAULT") if kind == "torchvision" else _timm(name)
+        return _torchvision(name, weights) if kind == "torchvision" else _timm(model), known
     except (OSError, RuntimeError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"the weights of {kind} {name} cannot be fetched: {first}. Without a network, bring the file: fetch it "
-            "where there is one and give its path as file"
+            f"the weights of {kind} {name} cannot be fetched: {first}. Without a network, bring the file: fetch "
+            f"{known.get('url', 'it')} where there is one, and give its path (model.pretrained: {{kind: file, path: "
+            "...}; of a teacher: file)"
         ) from error
 
 
-def _torchvision(name: str, weights: str) -> tuple[Mapping[str, torch.Tensor], dict[str, Any]]:
+def _torchvision(name: str, weights: str | None) -> Mapping[str, torch.Tensor]:
+    tensors: Mapping[str, torch.Tensor] = _entry(name, weights).get_state_dict(progress=False, check_hash=True)
+    return tensors
+
+
+def _entry(name: str, weights: str | None) -> Any:
+    """torchvision's entry of the weights of that name, by default its newest."""
     from torchvision import models
 
-    every = models.get_model_weights(name)
-    if weights not in every.__members__:
-        raise ValueError(f"torchvision has no weights {weights!r} for {name}; it has {', '.join(every.__members__)}")
-    entry = every[weights]
-    transforms = entry.transforms()
-    known = {
-        "mean": list(transforms.mean),
-        "std": list(transforms.std),
-        "size": transforms.crop_size[0],
-        "classes": _names(entry.meta["categories"]),
-    }
-    return entry.get_state_dict(progress=False, check_hash=True), known
+    try:
+        every = models.get_model_weights(name).__members__
+    except ValueError:
+        every = {}
+    if (weights or "DEFAULT") not in every:
+        raise ValueError(
+            f"torchvision has no weights {weights or 'DEFAULT'!r} for {name}; it has {', '.join(every) or 'none'}"
+        )
+    return every[weights or "DEFAULT"]
 
 
-def _timm(name: str) -> tuple[Mapping[str, torch.Tensor], dict[str, Any]]:
+def _timm(model: Model) -> Mapping[str, torch.Tensor]:
     import timm
 
-    network = timm.create_model(name, pretrained=True)
-    known = network.pretrained_cfg
-    count = known["num_classes"]
-    return network.state_dict(), {
-        "mean": list(known["mean"]),
-        "std": list(known["std"]),
-        "size": known["input_size"][1],
-        "classes": _names([f"class {number}" for number in range(count)]),
-    }
+    network: nn.Module = timm.create_model(model.name, pretrained=True, **model.kwargs)  # type: ignore[attr-defined]
+    return network.state_dict()
+
+
+def _config(model: Model, weights: str | None = None) -> dict[str, Any]:
+    """What a library says of the weights of a network: ``size``, ``channels``, ``mean``, ``std``, ``classes``, ``url``;
+    empty where it has none, as for our own kinds."""
+    name, kind = getattr(model, "name", ""), model.kind  # type: ignore[attr-defined]
+    if kind == "torchvision":
+        entry = _entry(name, weights)
+        transforms = entry.transforms()
+        size, mean, std, url = transforms.crop_size[0], transforms.mean, transforms.std, entry.url
+        classes = entry.meta["categories"]
+    elif kind == "timm" and (found := _published(name)) is not None:
+        size, mean, std = found.input_size[1], found.mean, found.std
+        hub = f"https://huggingface.co/{found.hf_hub_id}/resolve/main/model.safetensors"
+        url, classes = hub if found.hf_hub_id else found.url, [f"class {k}" for k in range(found.num_classes)]
+    else:
+        return {}
+    told = {"size": size, "channels": len(mean), "mean": list(mean), "std": list(std)}
+    return {**told, "classes": _names(classes), "url": url}
+
+
+def _published(name: str) -> Any:
+    """timm's configuration of the weights of that name; None where it has published none."""
+    import timm
+
+    found = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    return found if found is not None and (found.hf_hub_id or found.url) else None
 
 
 def _names(categories: Sequence[str]) -> list[str]:

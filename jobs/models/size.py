@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.utils.flop_counter import FlopCounterMode
 
+from jobs.models.meta import on_meta
 from jobs.models.model import Model
 
 _DTYPES = {2: torch.bfloat16, 4: torch.float32, 8: torch.float64}
@@ -51,7 +47,7 @@ def measure(model: Model, classes: int, channels: int, size: int, batch: int, dt
     Raises:
         ValueError: the network cannot be built, cannot take such images, or puts out something else than logits.
     """
-    network = _on_meta(model, classes, channels).to(_DTYPES[dtype_bytes])
+    network = on_meta(model, classes, channels).to(_DTYPES[dtype_bytes])
     x = torch.empty(batch, channels, size, size, device="meta", dtype=_DTYPES[dtype_bytes])
     saved: dict[int, torch.UntypedStorage] = {}
 
@@ -81,33 +77,3 @@ def measure(model: Model, classes: int, channels: int, size: int, batch: int, dt
         activation_bytes=kept + (2 * parameters if dtype_bytes == 2 else 0),
         flops_per_image=flops.get_total_flops() // batch,
     )
-
-
-def _on_meta(model: Model, classes: int, channels: int) -> nn.Module:
-    """The network, built with no parameter ever filled; the global generators are left alone.
-
-    ``torch.device("meta")`` would be too much: some networks (RegNet) compute their widths with small tensors. The few
-    that compute with their parameters (Swin V2 CR, ViTamin) are built in earnest, and their memory is given back.
-    """
-    with torch.random.fork_rng(devices=[]):
-        try:
-            with _parameters_on_meta():
-                return model.build(classes, channels).to("meta")
-        except (NotImplementedError, RuntimeError):
-            return model.build(classes, channels).to("meta")
-
-
-@contextmanager
-def _parameters_on_meta() -> Iterator[None]:
-    thread = threading.get_ident()
-
-    def move(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
-        if parameter is None or parameter.is_meta or threading.get_ident() != thread:
-            return None
-        return nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
-
-    handle = register_module_parameter_registration_hook(move)  # type: ignore[arg-type]  # its stub forgets the result
-    try:
-        yield
-    finally:
-        handle.remove()

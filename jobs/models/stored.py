@@ -113,30 +113,29 @@ def save(
     Raises:
         ValueError: preprocessing or spec lacks something that ``load`` needs, or extra uses one of its names.
     """
+    missing = [name for name in ("size", "channels", "mean", "std") if name not in preprocessing]
+    if missing or "kind" not in spec_json:
+        raise ValueError(f"a stored model needs {', '.join(missing) or 'the kind of its spec'}, which is not given")
+    meta = {"model": dict(spec_json), "classes": list(classes), "preprocessing": dict(preprocessing)}
+    clash = sorted({"format", "sha256", *meta} & (extra or {}).keys())
+    if clash:
+        raise ValueError(f"extra may not use the names {', '.join(clash)}: the format has them")
+    write(path, model.state_dict(), {**meta, **(extra or {})})
+
+
+def write(path: str | PathLike[str], tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> None:
+    """Write tensors and what is known of them to the folder ``path``, which :func:`read` reads."""
     import fsspec
     from safetensors.torch import save as serialise
 
     from jobs.checkpoint import snapshot
 
-    missing = [name for name in ("size", "channels", "mean", "std") if name not in preprocessing]
-    if missing or "kind" not in spec_json:
-        raise ValueError(f"a stored model needs {', '.join(missing) or 'the kind of its spec'}, which is not given")
-    tensors = serialise(snapshot(model.state_dict()))
-    meta: dict[str, Any] = {
-        "format": FORMAT,
-        "model": dict(spec_json),
-        "classes": list(classes),
-        "preprocessing": dict(preprocessing),
-        "sha256": hashlib.sha256(tensors).hexdigest(),
-    }
-    clash = sorted(meta.keys() & (extra or {}).keys())
-    if clash:
-        raise ValueError(f"extra may not use the names {', '.join(clash)}: the format has them")
-    meta.update(extra or {})
-    text = json.dumps(meta, indent=2, allow_nan=False)
+    data = serialise(snapshot(dict(tensors)))
+    told = {"format": FORMAT, "sha256": hashlib.sha256(data).hexdigest(), **meta}
+    text = json.dumps(told, indent=2, allow_nan=False)
     fs, folder = fsspec.core.url_to_fs(path)
     fs.makedirs(folder, exist_ok=True)
-    fs.pipe_file(f"{folder}/{_TENSORS}", tensors)
+    fs.pipe_file(f"{folder}/{_TENSORS}", data)
     fs.pipe_file(f"{folder}/{_META}", text.encode())
 
 
@@ -147,29 +146,18 @@ def load(path: str | PathLike[str]) -> LoadedModel:
         FileNotFoundError: no model there.
         ValueError: the folder is damaged, of another format, or its tensors are not those of the network it specifies.
     """
-    import fsspec
     import torch
     from pydantic import TypeAdapter
-    from safetensors.torch import load as parse
 
     from jobs.models import Model, ModelSpec
 
-    fs, folder = fsspec.core.url_to_fs(path)
-    meta = json.loads(fs.cat_file(f"{folder}/{_META}"))
-    if meta.get("format") != FORMAT:
-        raise ValueError(f"{path}/{_META} has format {meta.get('format')!r}, this version reads format {FORMAT}")
-    data = fs.cat_file(f"{folder}/{_TENSORS}")
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != meta["sha256"]:
-        raise ValueError(
-            f"{path}/{_TENSORS} has sha256 {digest}, but {_META} says {meta['sha256']}: it is damaged; copy it again"
-        )
-    tensors = parse(data)
+    meta, tensors = read(path)
     spec: Model = TypeAdapter(ModelSpec).validate_json(json.dumps(meta["model"]))
     told = meta["preprocessing"]
     with torch.random.fork_rng(devices=[]):
         network = spec.build(len(meta["classes"]), told["channels"])
-    _match(path, network.state_dict(), tensors)
+    if wrong := differences(network.state_dict(), tensors):
+        raise ValueError(f"{path}/{_TENSORS} does not fit the network that {_META} specifies: {wrong}")
     if any(tensor.dtype == torch.float64 for tensor in tensors.values()):
         network.to(torch.float64)
     network.load_state_dict(tensors)
@@ -186,16 +174,37 @@ def load(path: str | PathLike[str]) -> LoadedModel:
     )
 
 
-def _match(path: object, wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> None:
-    differences = [f"{name} is missing" for name in wanted if name not in found]
-    differences += [f"{name} is one too many" for name in found if name not in wanted]
-    differences += [
+def read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """What is known of the tensors in the folder ``path``, and they themselves, on the CPU.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        ValueError: the folder is damaged, or of another format.
+    """
+    import fsspec
+    from safetensors.torch import load as parse
+
+    fs, folder = fsspec.core.url_to_fs(path)
+    meta = json.loads(fs.cat_file(f"{folder}/{_META}"))
+    if meta.get("format") != FORMAT:
+        raise ValueError(f"{path}/{_META} has format {meta.get('format')!r}, this version reads format {FORMAT}")
+    data = fs.cat_file(f"{folder}/{_TENSORS}")
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != meta["sha256"]:
+        raise ValueError(
+            f"{path}/{_TENSORS} has sha256 {digest}, but {_META} says {meta['sha256']}: it is damaged; copy it again"
+        )
+    return meta, parse(data)
+
+
+def differences(wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> str:
+    """How tensors differ in name and shape from those that are wanted; empty where they do not."""
+    listed = [f"{name} is missing" for name in wanted if name not in found]
+    listed += [f"{name} is one too many" for name in found if name not in wanted]
+    listed += [
         f"{name} has shape {tuple(found[name].shape)} instead of {tuple(tensor.shape)}"
         for name, tensor in wanted.items()
         if name in found and found[name].shape != tensor.shape
     ]
-    if differences:
-        more = f" and {len(differences) - 8} more" if len(differences) > 8 else ""
-        raise ValueError(
-            f"{path}/{_TENSORS} does not fit the network that {_META} specifies: {'; '.join(differences[:8])}{more}"
-        )
+    more = f" and {len(listed) - 8} more" if len(listed) > 8 else ""
+    return "; ".join(listed[:8]) + more

@@ -45,9 +45,8 @@ class _AdaBound(Optimizer):
     def build(self, network: torch.nn.Module, lr: float) -> torch.optim.Optimizer:
         """The optimizer over the trainable parameters of ``network``; ``lr`` becomes its ``base_lr``."""
         from jobs.optimizers.bounded import Bounded
-        from jobs.optimizers.parameters import groups
 
-        parameters = groups(network, self.weight_decay, self.no_decay)
+        parameters = self.groups(network)
         chosen = {name: getattr(self, name) for name in ("betas", "eps", "final_lr", "gamma", "amsbound", "decoupled")}
         return Bounded(parameters, lr, **chosen)
 

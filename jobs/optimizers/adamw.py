@@ -24,7 +24,7 @@ class AdamW(Optimizer):
         """The optimizer over the trainable parameters of ``network``."""
         import torch
 
-        from jobs.optimizers.parameters import fused, groups
+        from jobs.optimizers.parameters import fused
 
-        parameters = groups(network, self.weight_decay, self.no_decay)
+        parameters = self.groups(network)
         return torch.optim.AdamW(parameters, lr=lr, betas=self.betas, eps=self.eps, fused=fused(network))

@@ -66,16 +66,16 @@ class Library(Optimizer):
     def _make(
         self, create: Callable[..., torch.optim.Optimizer], network: torch.nn.Module, lr: float, given: dict[str, Any]
     ) -> torch.optim.Optimizer:
-        from jobs.optimizers.parameters import groups
-
         who = f"{self.kind} {self.name}"  # type: ignore[attr-defined]
-        parameters = groups(network, self.weight_decay, self.no_decay)
+        parameters = self.groups(network)
         if "weight_decay" not in inspect.signature(create).parameters:
             if self.weight_decay:
                 raise ValueError(
                     f"{who} has no weight decay; set optimizer.weight_decay to 0, got {self.weight_decay:g}"
                 )
-            parameters = [{"params": group["params"]} for group in parameters]
+            parameters = [
+                {name: value for name, value in group.items() if name != "weight_decay"} for group in parameters
+            ]
         try:
             made = create(parameters, lr=lr, **{**given, **self.kwargs})
         except (TypeError, ValueError, AssertionError, RuntimeError) as error:

@@ -7,7 +7,7 @@ here alone; a linear warmup ends on it.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
@@ -36,6 +36,9 @@ class Optimizer(Spec):
     no_decay: tuple[Part, ...] = ()
     """What is left out of weight decay: ``bias`` (of every layer but the normalisations), ``norm`` (all that
     normalisation layers have). The papers' "no bias decay" (arXiv 1807.11205, 1812.01187) is [bias, norm]."""
+    layer_decay: float | None = Field(None, gt=0, le=1)
+    """Every depth of the network learns at this share of the rate of the next one, so that the head alone has all of
+    it (BEiT, arXiv 2106.08254; timm's ``layer_decay``); None gives all the same."""
     clip_norm: PositiveFloat | None = None
     """Largest global L2 norm of the gradient; None does not clip."""
 
@@ -59,6 +62,12 @@ class Optimizer(Spec):
             return self.lr
         assert self.lr_per_256 is not None
         return self.lr_per_256 * batch_size / 256
+
+    def groups(self, network: torch.nn.Module) -> list[dict[str, Any]]:
+        """The parameter groups of ``network``; see :func:`jobs.optimizers.parameters.groups`."""
+        from jobs.optimizers.parameters import groups
+
+        return groups(network, self.weight_decay, self.no_decay, self.layer_decay)
 
     @abstractmethod
     def build(self, network: torch.nn.Module, lr: float) -> torch.optim.Optimizer:

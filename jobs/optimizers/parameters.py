@@ -1,4 +1,4 @@
-"""Which parameters an optimizer moves, and which of them decay.
+"""Which parameters an optimizer moves, which of them decay, and at what share of the learning rate.
 
 No bias decay (Jia et al., arXiv 1807.11205, as in arXiv 1812.01187, section 3.1): weight decay on the weights of
 convolutions and linear layers alone, none on biases, gamma and beta.
@@ -13,11 +13,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from jobs.optimizers.depth import depths
+
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 """BatchNorm and InstanceNorm of every dimension, and the others of torch."""
 
 
-def groups(network: nn.Module, weight_decay: float, no_decay: Collection[str] = ()) -> list[dict[str, Any]]:
+def groups(
+    network: nn.Module, weight_decay: float, no_decay: Collection[str] = (), layer_decay: float | None = None
+) -> list[dict[str, Any]]:
     """Parameter groups for a torch optimizer: what decays, then what does not; both in the network's order.
 
     ``bias`` in ``no_decay`` exempts what is called ``bias`` or ``*_bias`` (attention's ``in_proj_bias``) in any layer
@@ -25,8 +29,14 @@ def groups(network: nn.Module, weight_decay: float, no_decay: Collection[str] = 
     Everything else decays: class tokens, position embeddings, LayerScale, PReLU. (timm exempts by shape instead: all
     that has at most one dimension.)
 
+    With ``layer_decay`` there are such groups for every depth (:func:`jobs.optimizers.depth.depths`), the deepest last;
+    a group's ``lr_scale`` is ``layer_decay ** (deepest - depth)``, so the head's is 1 (arXiv 2106.08254, as in timm).
+
     Every trainable parameter is in exactly one group, once, however many modules share it (it is exempt if any of them
     exempts it); frozen ones are in none. A group without parameters is left out.
+
+    Raises:
+        ValueError: there is a ``layer_decay``, and the order of the network's layers is not known.
     """
     exempt = {
         id(parameter)
@@ -34,11 +44,17 @@ def groups(network: nn.Module, weight_decay: float, no_decay: Collection[str] = 
         for name, parameter in module.named_parameters(recurse=False)
         if _part(module, name) in no_decay
     }
-    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    made = [
-        {"params": [p for p in trainable if id(p) not in exempt], "weight_decay": weight_decay},
-        {"params": [p for p in trainable if id(p) in exempt], "weight_decay": 0.0},
-    ]
+    trainable = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
+    where = {name: 0 for name, _ in trainable} if layer_decay is None else depths(network)
+    deepest = max(where.values(), default=0)
+    made = []
+    for depth in range(deepest + 1):
+        here = [parameter for name, parameter in trainable if where[name] == depth]
+        scale = {} if layer_decay is None else {"lr_scale": layer_decay ** (deepest - depth)}
+        made += [
+            {"params": [p for p in here if id(p) not in exempt], "weight_decay": weight_decay, **scale},
+            {"params": [p for p in here if id(p) in exempt], "weight_decay": 0.0, **scale},
+        ]
     return [group for group in made if group["params"]]
 
 

@@ -35,9 +35,9 @@ class SGD(Optimizer):
         """
         import torch
 
-        from jobs.optimizers.parameters import fused, groups
+        from jobs.optimizers.parameters import fused
 
-        parameters = groups(network, self.weight_decay, self.no_decay)
+        parameters = self.groups(network)
         optimizer = torch.optim.SGD(
             parameters, lr=lr, momentum=self.momentum, nesterov=self.nesterov, fused=fused(network)
         )
