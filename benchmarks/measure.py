@@ -131,9 +131,10 @@ def workplace() -> Iterator[Path]:
         yield Path(path)
 
 
-def recipe(folder: Path, images: int, *overrides: str) -> Path:
+def recipe(folder: Path, images: int, *overrides: str, test: int | None = None) -> Path:
     """``jobs/recipes/cifar10.yaml`` with overrides, on a training split of ``images`` images or a few more.
 
+    It is tested on ``test`` images, else on 1000 or a ninth as many.
     The answer is its file. The job never ends by itself, and evaluates and saves nothing until it is stopped, unless
     the overrides say so.
     """
@@ -142,7 +143,7 @@ def recipe(folder: Path, images: int, *overrides: str) -> Path:
     from jobs import specfile
     from jobs.spec import JobSpec
 
-    rows = {"train": round(images / 0.9) + 20, "test": max(1000, images // 9)}
+    rows = {"train": round(images / 0.9) + 20, "test": test or max(1000, images // 9)}
     number = sum(1 for _ in folder.glob("data*"))
     data = folder / f"data{number}"
     data.mkdir()

@@ -5,10 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 
 from jobs.spec import JobSpec
+
+
+class HasPrecision(Protocol):
+    """What names an arithmetic: fp32, bf16, fp16 or fp64."""
+
+    @property
+    def precision(self) -> str:
+        """Its name."""
+        ...
+
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -38,7 +49,7 @@ def dtype(spec: JobSpec) -> torch.dtype:
     return torch.float64 if spec.precision == "fp64" else torch.float32
 
 
-def autocast(spec: JobSpec, device: torch.device) -> torch.autocast:
+def autocast(spec: HasPrecision, device: torch.device) -> torch.autocast:
     """The autocast context of the forward pass; it does nothing for fp32 and fp64."""
     return torch.autocast(device.type, _AUTOCAST.get(spec.precision), enabled=spec.precision in _AUTOCAST)
 
@@ -57,10 +68,15 @@ def backends(spec: JobSpec, device: torch.device) -> Iterator[None]:
     if spec.deterministic and device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-    torch.use_deterministic_algorithms(spec.deterministic and device.type == "cuda")
+    _deterministic(spec.deterministic and device.type == "cuda")
     torch.backends.cudnn.benchmark = not spec.deterministic
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
+        _deterministic(before[0])
         torch.backends.cudnn.benchmark = before[1]
+
+
+def _deterministic(wanted: bool) -> None:
+    if wanted != torch.are_deterministic_algorithms_enabled():  # the call imports torch's compiler, which takes seconds
+        torch.use_deterministic_algorithms(wanted)

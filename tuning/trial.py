@@ -208,6 +208,7 @@ def _direct(
         torch.cuda.set_per_process_memory_fraction(shared["memory_share"], place.device)
     url = f"{run_folder(run).as_uri()}/checkpoints"
     report = ToRecorder(shared["recorders"], run, url, spec.checkpoint.keep)
+    gc.freeze()  # what is here before the trial stays: looking through it for garbage after each trial takes long
     try:
         told = ToTune(report, line, same, shared["settled"])
         return work(spec, place, report, told, ray.get(reference), shared["logits"], graft)
