@@ -2,7 +2,8 @@
 
 from jobs.spec import JobSpec
 from orchestrator.cli import build
-from tuning.cli import search
+from orchestrator.init.command import init
+from tuning.cli import ablate, search
 from tuning.search import SearchSpec
 
 KINDS = {"job": JobSpec, "search": SearchSpec}
@@ -11,7 +12,9 @@ KINDS = {"job": JobSpec, "search": SearchSpec}
 def main() -> None:
     """Run ``orchestrator``."""
     app = build(KINDS)
+    app.command()(init)
     app.add_typer(search, name="search")
+    app.command()(ablate)
     app(prog_name="orchestrator")
 
 

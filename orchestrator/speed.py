@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
+from itertools import pairwise
 
 from jobs.data.sets import Data
 from jobs.spec import JobSpec
@@ -17,7 +19,7 @@ def images_per_s(spec: JobSpec, data: Data, limit_s: float = math.inf) -> float:
     Args:
         spec: the job; its teacher and its pretrained weights are left out.
         data: its data, opened, or some that looks alike.
-        limit_s: seconds after which no further update is begun; the first is always made.
+        limit_s: seconds after the first update from which on no further one is begun; two are always made.
     """
     import torch
 
@@ -37,7 +39,7 @@ def images_per_s(spec: JobSpec, data: Data, limit_s: float = math.inf) -> float:
     try:
         steps = Steps.of(spec, len(data.train))
         run = Run(spec, data, place, steps, {})
-        ends = [time.monotonic()]
+        began, ends = time.monotonic(), list[float]()
         for step, parts in Loader(spec, data, place, steps).epoch(0, 0):
             for part, x, labels in parts:
                 y = one_hot(labels, len(data.classes), x.dtype)
@@ -45,14 +47,12 @@ def images_per_s(spec: JobSpec, data: Data, limit_s: float = math.inf) -> float:
                     terms = run.objective(run.trained(x), x, y, At(0, step, part, spec.epochs, steps.total))
                 terms[0].backward()
             run.update(run.lr)
+            if place.device.type == "cuda":
+                torch.cuda.synchronize()
             ends.append(time.monotonic())
-            if len(ends) > _WARM + _PROBED or ends[-1] - ends[0] > limit_s:
+            if len(ends) > _WARM + _PROBED or (len(ends) > 1 and ends[-1] - ends[0] > limit_s):
                 break
-        if place.device.type == "cuda":
-            torch.cuda.synchronize()
-            ends[-1] = time.monotonic()
-        updates = len(ends) - 1
-        warm = min(_WARM, updates // 2)
-        return (updates - warm) * spec.batch_size / (ends[-1] - ends[warm])
+        took = [after - before for before, after in pairwise([began, *ends])]
+        return spec.batch_size / statistics.median(took[min(_WARM, len(took) // 2) :])  # another program may interfere
     finally:
         torch.set_num_threads(threads)

@@ -1,0 +1,145 @@
+"""What a path holds: class folders, split folders, or tables, as a source of ``jobs.data``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from jobs.data import ImageFolder, Parquet, PathTable
+from jobs.data.image_folder import SPLITS
+from jobs.data.image_folder import SUFFIXES as IMAGES
+from jobs.data.table import read
+
+Source = ImageFolder | Parquet | PathTable
+
+_TABLES = (".csv", ".tsv", ".parquet")
+_PATHS = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img", "name", "id")
+_LABELS = ("label", "class", "class_name", "category", "target", "species", "y", "labels")
+_PARTS = ("split", "set", "subset", "partition", "fold")
+_TRIED = 20
+
+
+def recognise(path: Path) -> tuple[Source, list[str]]:
+    """The source that a folder or table is, with an absolute path, and what a person should know of the choice.
+
+    Raises:
+        ValueError: there is nothing there that could be one, with what is there.
+    """
+    path = path.expanduser().absolute()
+    if path.is_file():
+        if path.suffix.lower() not in _TABLES:
+            raise ValueError(
+                f"{path} is neither a folder nor a table ({', '.join(_TABLES)}); give the folder with a folder for "
+                "each class, or a table of paths and classes"
+            )
+        found = _table(path)
+        if found is None:
+            names = ", ".join(read(str(path), "the table", 1).column_names)
+            raise ValueError(
+                f"{path} has the columns {names}, and none that names files that exist beside one of classes; call "
+                f"them path and label, paths starting at {path.parent}"
+            )
+        return found, []
+    root, notes = _inner(path)
+    tables = _tables(root) if root.is_dir() else []
+    if tables and not _class_folders(root):
+        return _of_tables(root, tables), notes
+    notes += [f"{name} was passed over, for there are class folders; to use it, give it to init" for name in tables]
+    return ImageFolder(root=str(root)), notes
+
+
+def _inner(path: Path) -> tuple[Path, list[str]]:
+    """The folder itself, or the one inside that has it all, as archives often unpack."""
+    root = path
+    while root.is_dir() and len(inside := _visible(root)) == 1 and inside[0].is_dir() and not _known(inside[0]):
+        below = _visible(inside[0])
+        if sum(entry.is_dir() for entry in below) < 2 and not _tables(inside[0]):
+            break
+        root = inside[0]
+    return root, [f"{path} holds nothing but {root.relative_to(path)}, so that was looked at"] if root != path else []
+
+
+def _class_folders(root: Path) -> bool:
+    """Whether two or more folders with images stand in it, or a train folder with some."""
+    folders = [entry for entry in _visible(root) if entry.is_dir()]
+    train = [folder for folder in folders if folder.name.lower() in SPLITS["train"]]
+    inside = [entry for entry in _visible(train[0]) if entry.is_dir()] if train else []
+    return sum(map(_has_image, inside or folders)) >= 2
+
+
+def _has_image(folder: Path) -> bool:
+    for _, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        if any(os.path.splitext(name)[1].lower() in IMAGES and not name.startswith(".") for name in files):
+            return True
+    return False
+
+
+def _of_tables(root: Path, names: list[str]) -> Source:
+    """The tables of a folder, where they are train, val and test, or one alone."""
+    by_split = {split: [name for name in names if Path(name).stem.lower() in known] for split, known in SPLITS.items()}
+    if len(by_split["train"]) == 1:
+        source = _table(root / by_split["train"][0])
+        others = {split: str(root / found[0]) for split, found in by_split.items() if split != "train" and found}
+        if source is not None and not (isinstance(source, PathTable) and source.split_column):
+            if isinstance(source, Parquet) and "val" in others and "test" not in others:
+                others = {"test": others["val"]}
+            return type(source).model_validate({**source.model_dump(), **others})
+    fitting = [found for name in names if (found := _table(root / name)) is not None]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        raise ValueError(
+            f"{root} has {', '.join(names)}, but no columns there name files that exist beside a column of classes; "
+            "call them path and label"
+        )
+    raise ValueError(f"{root} has {len(fitting)} tables: {', '.join(names)}; give init the one to use")
+
+
+def _table(path: Path) -> Source | None:
+    """The source that a table is; None where no columns fit."""
+    head = read(str(path), "the table", _TRIED)
+    columns = {name.strip().lower(): name for name in head.column_names}
+    labels = [columns[name] for name in _LABELS if name in columns]
+    if path.suffix.lower() == ".parquet" and (image := _bytes_column(head)) and labels:
+        return Parquet(train=str(path), image_column=image, label_column=labels[0])
+    for name in [columns[name] for name in _PATHS if name in columns]:
+        values = [str(value) for value in head[name].to_pylist() if value]
+        if labels and any((path.parent / value.strip()).is_file() for value in values):
+            split = next(
+                (columns[part] for part in _PARTS if part in columns and _says_train(head, columns[part])), None
+            )
+            return PathTable(train=str(path), path_column=name, label_column=labels[0], split_column=split)
+    return None
+
+
+def _bytes_column(head: Any) -> str | None:
+    import pyarrow as pa
+
+    for field in head.schema:
+        inner = (
+            field.type.field("bytes").type
+            if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0
+            else field.type
+        )
+        if pa.types.is_binary(inner) or pa.types.is_large_binary(inner):
+            return str(field.name)
+    return None
+
+
+def _says_train(head: Any, column: str) -> bool:
+    known = {word for words in SPLITS.values() for word in words}
+    return all(str(value).strip().lower() in known for value in head[column].to_pylist())
+
+
+def _tables(root: Path) -> list[str]:
+    return [entry.name for entry in _visible(root) if entry.is_file() and entry.suffix.lower() in _TABLES]
+
+
+def _known(folder: Path) -> bool:
+    return any(folder.name.lower() in words for words in SPLITS.values())
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))

@@ -1,0 +1,71 @@
+"""Specs as YAML text with a comment on what was decided."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+_WIDTH = 118
+_PLAIN = re.compile(r"[A-Za-z_/][\w./+-]*")
+_WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
+
+
+def flow(value: Any) -> str:
+    """A value in one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {flow(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(flow, value)) + "]"
+    if isinstance(value, str):
+        plain = _PLAIN.fullmatch(value) and value.isascii() and value.lower() not in _WORDS
+        return value if plain else json.dumps(value, ensure_ascii=not value.isprintable())
+    return json.dumps(value)
+
+
+def block(data: Mapping[str, Any], why: Mapping[str, str], wide: tuple[str, ...] = ()) -> str:
+    """A spec as text: a line a field, with its reason as a comment.
+
+    Args:
+        data: the fields, in order.
+        why: reasons by dotted name; an entry of a list goes by its kind.
+        wide: fields that are mappings to be written a line an entry.
+    """
+    lines: list[str] = []
+    for name, value in data.items():
+        if name in wide:
+            lines += [*_line(f"{name}:", why.get(name, ""))]
+            for key, inner in value.items():
+                lines += _line(f"  {key}: {flow(inner)}", why.get(f"{name}.{key}", ""))
+        elif isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value):
+            lines += [*_line(f"{name}:", why.get(name, ""))]
+            for entry in value:
+                lines += _line(f"  - {flow(entry)}", why.get(f"{name}.{entry.get('kind')}", ""))
+        else:
+            lines += _line(f"{name}: {flow(value)}", why.get(name, ""))
+    return "\n".join(lines) + "\n"
+
+
+def comment(text: str, indent: str = "") -> list[str]:
+    """A text as lines of a comment."""
+    clean = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return textwrap.wrap(clean, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
+
+
+def _line(line: str, why: str) -> list[str]:
+    """The reason beside the line where there is room, else above it."""
+    if not why:
+        return [line]
+    beside = f"{line}  # {why}"
+    if len(beside) <= _WIDTH and why.isprintable():
+        return [beside]
+    return [*comment(why, line[: len(line) - len(line.lstrip())]), line]
+
+
+def duration(minutes: float) -> str:
+    """For people."""
+    if minutes < 1:
+        return "less than a minute"
+    return f"about {minutes:.0f} min" if minutes < 90 else f"about {minutes / 60:.1f} hours"

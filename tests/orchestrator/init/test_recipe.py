@@ -1,0 +1,87 @@
+"""What init chooses and writes, and that it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator import launch
+from orchestrator.init.machine import Machine
+from orchestrator.init.write import names
+from tests.orchestrator.init.steps import Make, chosen, looked, said, search
+from tests.orchestrator.real import orchestrator
+
+
+def test_uneven_classes_are_weighted_and_very_uneven_ones_drawn_equally(make: Make, tmp_path: Path) -> None:
+    found = looked(make("some", zero=100, one=20))
+    assert "uneven classes, 5.0 to 1: zero has 100, one 20" in said(found)
+    spec = chosen(found, tmp_path)
+    assert spec.data.class_weights == "balanced" and not spec.data.balanced_sampling
+    found = looked(make("pics", three=4, two=150))
+    assert "uneven classes, 37.5 to 1" in said(found)
+    assert chosen(found, tmp_path).data.balanced_sampling
+    assert search(found, tmp_path).metric == "val/balanced_accuracy"
+
+
+def test_a_gpu_gets_a_larger_network_and_a_worker_each(make: Make, tmp_path: Path) -> None:
+    found = looked(make("pics", zero=100, one=100))
+    spec = chosen(found, tmp_path, Machine(16, ("a GPU", "a GPU"), 8 * 2**30))
+    assert (spec.model.depth, spec.resources.workers, spec.resources.cpus_per_worker) == (56, 2, 8)
+    assert chosen(found, tmp_path).model.depth == 20
+
+
+def test_characters_are_not_flipped(make: Make, tmp_path: Path) -> None:
+    found = looked(make("pics", **{"0": 30, "1": 30}))
+    assert [trick.kind for trick in chosen(found, tmp_path).augment] == ["crop"]
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("my_job.yaml", ("my_job", "my_search", "my_search.yaml")),
+        ("pets.yml", ("pets", "pets_search", "pets_search.yml")),
+        ("job.yaml", ("job", "search", "search.yaml")),
+        ("мои фото.yaml", ("images", "images_search", "мои фото_search.yaml")),
+    ],
+)
+def test_names(output: str, expected: tuple[str, str, str]) -> None:
+    job, search, path = names(Path("there") / output)
+    assert (job, search, str(path)) == (*expected[:2], f"there/{expected[2]}")
+
+
+def test_the_search_has_the_four_axes_and_a_budget_for_the_machine(make: Make, tmp_path: Path) -> None:
+    spec = search(looked(make("pics", zero=100, one=100)), tmp_path)
+    axes = ("schedule.warmup_epochs", "batch.label_smoothing.epsilon", "batch.mixup.alpha", "optimizer.lr")
+    assert tuple(spec.axes()) == axes and spec.axes()["batch.label_smoothing.epsilon"].contains(0.0)
+    assert spec.scheduler.kind == "asha" and spec.set["resources.workers"] == 1
+    assert spec.budget.trials and spec.budget.hours
+
+
+@pytest.mark.usefixtures("cluster")
+def test_the_recipe_trains_to_the_end(make: Make, tmp_path: Path) -> None:
+    root = make("pics", zero=40, one=8)
+    (root / "zero" / "broken.png").write_bytes(b"")
+    job = chosen(looked(root), tmp_path).override({"epochs": 2, "schedule.warmup_epochs": 1, "model.depth": 8})
+    result = launch.train(job)
+    assert (result.status, result.ended_by) == ("FINISHED", "epochs")
+    assert 0 <= result.metrics["test/top1"] <= 1
+
+
+def test_the_command_writes_both_files_and_overwrites_nothing_unasked(make: Make, tmp_path: Path) -> None:
+    root, out = make("pics", zero=40, one=40), tmp_path / "my_job.yaml"
+    (root / "zero" / "broken.png").write_bytes(b"")
+    done = orchestrator("init", str(root), "-o", str(out))
+    assert done.returncode == 0, done.stderr
+    for part in ("one 40", "1 image cannot be read", "broken.png: zero bytes", "orchestrator train", "my_search.yaml"):
+        assert part in done.stdout
+    written = out.read_text(), (tmp_path / "my_search.yaml").read_text()
+    assert orchestrator("plan", str(out)).returncode == 0
+    planned = orchestrator("search", "plan", str(tmp_path / "my_search.yaml"))
+    assert planned.returncode == 0 and "batch.mixup.alpha" in planned.stdout
+    again = orchestrator("init", str(root), "-o", str(out))
+    assert again.returncode == 2 and "my_job.yaml and" in again.stderr and "--force" in again.stderr
+    (root / "one").rename(root / "zero" / "one")
+    refused = orchestrator("init", str(root), "-o", str(out), "--force")
+    assert refused.returncode == 2 and "one class only" in refused.stderr and "Traceback" not in refused.stderr
+    assert written == (out.read_text(), (tmp_path / "my_search.yaml").read_text())
