@@ -54,6 +54,51 @@ class Scores:
         return {f"{split}/{name}": value for name, value in values.items()}
 
 
+class Tally:
+    """What is counted of a split, batch by batch; all of it can be added up over ranks.
+
+    Attributes:
+        seen, right: int64 ``(K,)``: images of each class, and those of them that were recognised.
+        counts: all tensors, on the device, in which another tally can be added.
+    """
+
+    def __init__(self, classes: int, device: torch.device) -> None:
+        self.classes = classes
+        self.seen = torch.zeros(classes, dtype=torch.int64, device=device)
+        self.right, self._right5 = torch.zeros_like(self.seen), torch.zeros((), dtype=torch.int64, device=device)
+        self._loss = torch.zeros((), dtype=torch.float64, device=device)
+        self._cells = classes**2 if classes <= CONFUSION_CLASSES else 0
+        self._confusion = torch.zeros(self._cells, dtype=torch.int64, device=device)
+        self.counts = (self.seen, self.right, self._right5, self._loss, self._confusion)
+
+    def add(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Count a batch: logits ``(n, K)`` and int64 labels ``(n,)``; returns the predicted classes, int64 ``(n,)``."""
+        logits = logits.to(torch.float32 if logits.dtype.itemsize < 4 else logits.dtype)
+        losses = nn.functional.cross_entropy(logits, labels, reduction="none")
+        ranked = logits.topk(min(5, self.classes), dim=1).indices
+        hits = ranked == labels[:, None]
+        self._loss += losses.to(torch.float64).sum()
+        self.seen.index_add_(0, labels, torch.ones_like(labels))
+        self.right.index_add_(0, labels, hits[:, 0].to(torch.int64))
+        self._right5 += hits.sum()
+        if self._cells:
+            self._confusion.index_add_(0, labels * self.classes + ranked[:, 0], torch.ones_like(labels))
+        return ranked[:, 0]
+
+    def scores(self, count: int) -> Scores:
+        """The scores of a split of ``count`` images; it is asserted that this many were counted."""
+        scored = int(self.seen.sum())
+        assert scored == count, f"scored {scored} images of a split of {count}"
+        return Scores(
+            count=scored,
+            loss=float(self._loss) / scored,
+            top1=int(self.right.sum()) / scored,
+            top5=int(self._right5) / scored if self.classes > 5 else None,
+            recall=(self.right.to(torch.float64) / self.seen).cpu(),
+            confusion=self._confusion.view(self.classes, self.classes).cpu() if self._cells else None,
+        )
+
+
 @torch.no_grad()
 def evaluate(
     network: nn.Module,
@@ -78,35 +123,11 @@ def evaluate(
     place.share_buffers(network)
     training = network.training
     network.eval()
-    device = place.device
-    top = min(5, classes)
-    seen = torch.zeros(classes, dtype=torch.int64, device=device)
-    right, right5 = torch.zeros_like(seen), torch.zeros((), dtype=torch.int64, device=device)
-    loss = torch.zeros((), dtype=torch.float64, device=device)
-    cells = classes**2 if classes <= CONFUSION_CLASSES else 0
-    confusion = torch.zeros(cells, dtype=torch.int64, device=device)
+    tally = Tally(classes, place.device)
     for x, labels in batches:
         with autocast():
             logits = (network(x) + network(x.flip(3))) / 2 if flip else network(x)
-        logits = logits.to(torch.float32 if logits.dtype.itemsize < 4 else logits.dtype)
-        losses = nn.functional.cross_entropy(logits, labels, reduction="none")
-        ranked = logits.topk(top, dim=1).indices
-        hits = ranked == labels[:, None]
-        loss += losses.to(torch.float64).sum()
-        seen.index_add_(0, labels, torch.ones_like(labels))
-        right.index_add_(0, labels, hits[:, 0].to(torch.int64))
-        right5 += hits.sum()
-        if cells:
-            confusion.index_add_(0, labels * classes + ranked[:, 0], torch.ones_like(labels))
+        tally.add(logits, labels)
     network.train(training)
-    place.sum(seen, right, right5, loss, confusion)
-    scored = int(seen.sum())
-    assert scored == count, f"scored {scored} images of a split of {count}"
-    return Scores(
-        count=scored,
-        loss=float(loss) / scored,
-        top1=int(right.sum()) / scored,
-        top5=int(right5) / scored if classes > 5 else None,
-        recall=(right / seen).to("cpu", torch.float64),
-        confusion=confusion.view(classes, classes).cpu() if cells else None,
-    )
+    place.sum(*tally.counts)
+    return tally.scores(count)

@@ -43,5 +43,12 @@ def keep_model(path: str, outcome: Outcome, data: Data) -> None:
         "std": data.std,
         "flip": outcome.spec.evaluation.flip,
     }
-    model = outcome.spec.model.architecture().model_dump(mode="json")
-    save(path, outcome.network, model, data.classes, preprocessing, {"metrics": outcome.test.metrics("test")})
+    spec = outcome.spec
+    scored = {
+        "precision": spec.precision,
+        "channels_last": spec.channels_last,
+        "batch_size": spec.evaluation.batch_size,
+        "workers": spec.resources.workers,
+    }
+    extra = {"metrics": outcome.test.metrics("test"), "scored": scored}
+    save(path, outcome.network, spec.model.architecture().model_dump(mode="json"), data.classes, preprocessing, extra)

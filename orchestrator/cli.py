@@ -15,6 +15,7 @@ from rich.text import Text
 from jobs import specfile
 from jobs.base import Spec
 from jobs.spec import JobSpec
+from orchestrator import models_cli
 from orchestrator.home import default_uri, home
 from orchestrator.tracking.uri import redact
 
@@ -38,6 +39,7 @@ def build(kinds: Mapping[str, type[Spec]]) -> typer.Typer:
     app.command()(compare)
     app.command()(ui)
     app.command()(sync)
+    models_cli.register(app)
     runs.command("list")(runs_list)
     runs.command("rm")(runs_rm)
     runs.command("gc")(runs_gc)

@@ -12,9 +12,9 @@ from jobs.data.cache import key
 from jobs.data.sets import Data
 from jobs.distillation import Distillation, JobTeacher, RunTeacher, StoredTeacher
 from jobs.spec import JobSpec
-from orchestrator.home import default_uri, home, run_folder
+from orchestrator import models
+from orchestrator.home import home, run_folder
 from orchestrator.tracking.lock import Lock, Locked
-from orchestrator.tracking.uri import redact
 
 log = logging.getLogger(__name__)
 
@@ -58,39 +58,10 @@ def _check(distillation: Distillation, folder: str, data: Data) -> None:
 
 def _of_run(name: str) -> str:
     """The model of a finished run, by its name here or its id in MLflow."""
-    from orchestrator import runs
-
     try:
-        folder = runs.find(name) / "model"
+        return str(models.find(name).model)
     except ValueError as error:
-        try:
-            return _from_mlflow(name)
-        except ConnectionError as refusal:
-            raise ValueError(f"distillation.teacher: {error}; nor is it the id of a run in MLflow: {refusal}") from None
-    if not (folder / "model.json").exists():
-        raise ValueError(f"distillation.teacher: run {name} has no model; only a finished run can teach")
-    return str(folder)
-
-
-def _from_mlflow(run_id: str) -> str:
-    """The model that MLflow keeps for a run of that id.
-
-    Raises:
-        ConnectionError: it has none, or does not answer.
-    """
-    from mlflow.exceptions import MlflowException
-
-    from orchestrator.tracking.mlflow import connect
-
-    target = home() / "cache" / "teachers" / key(default_uri(), run_id)
-    if (target / "model" / "model.json").exists():
-        return str(target / "model")
-    client = connect(redact(default_uri()), home() / "artifacts")
-    target.mkdir(parents=True, exist_ok=True)
-    try:
-        return str(client.download_artifacts(run_id, "model", str(target)))
-    except (MlflowException, OSError) as error:
-        raise ConnectionError(str(error).strip().splitlines()[0]) from None
+        raise ValueError(f"distillation.teacher: {error}") from None
 
 
 def _of_job(teacher: JobTeacher, train: Callable[[JobSpec], str]) -> str:

@@ -63,15 +63,25 @@ class LoadedModel:
         import numpy as np
         import torch
 
-        weight = next(self.network.parameters())
+        device = next(self.network.parameters()).device
         probabilities = [np.empty((0, len(self.classes)), np.float32)]
         with torch.inference_mode():
             for start in range(0, len(images), _BATCH):
-                batch = torch.from_numpy(self._fitted(images[start : start + _BATCH])).to(weight.device)
-                x = self._normalised(batch, weight.dtype)
-                logits = (self.network(x) + self.network(x.flip(3))) / 2 if self.flip else self.network(x)
-                probabilities.append(logits.softmax(1).to(torch.float32).cpu().numpy())
+                batch = torch.from_numpy(self._fitted(images[start : start + _BATCH])).to(device)
+                probabilities.append(self.logits(batch).softmax(1).to(torch.float32).cpu().numpy())
         return np.concatenate(probabilities)
+
+    def logits(self, images: torch.Tensor, channels_last: bool = False) -> torch.Tensor:
+        """Logits ``(N, K)`` of images that have their size already.
+
+        Args:
+            images: uint8 ``(N, size, size, channels)``, on the network's device.
+            channels_last: whether the network is fed in layout NHWC.
+        """
+        x = self._normalised(images, next(self.network.parameters()).dtype)
+        x = x if channels_last else x.contiguous()
+        logits: torch.Tensor = (self.network(x) + self.network(x.flip(3))) / 2 if self.flip else self.network(x)
+        return logits
 
     def _fitted(self, images: Sequence[Image] | NDArray[np.uint8]) -> NDArray[np.uint8]:
         import numpy as np
@@ -87,9 +97,10 @@ class LoadedModel:
             return np.stack([fit(image, self.size, self.crop_ratio) for image in images])
         return np.stack([fit(pixels(image, self.channels), self.size, self.crop_ratio) for image in images])
 
-    def _normalised(self, batch: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        mean, std = (batch.new_tensor(each, dtype=dtype).view(1, -1, 1, 1) * 255 for each in (self.mean, self.std))
-        return (batch.permute(0, 3, 1, 2).to(dtype) - mean) / std
+    def _normalised(self, images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """Float ``(N, C, H, W)``, a view of layout NHWC, by the very arithmetic of the training loop."""
+        shift, std = (images.new_tensor(each, dtype=dtype).view(1, -1, 1, 1) * 255 for each in (self.mean, self.std))
+        return images.permute(0, 3, 1, 2).to(dtype).sub(shift).mul(1 / std)
 
 
 def save(

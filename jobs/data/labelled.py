@@ -1,0 +1,175 @@
+"""Labelled images from outside, for a model that is trained already: its classes, its size, its channels."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.data.image_folder import SPLITS, Files
+from jobs.data.listing import images_below, is_image
+from jobs.data.prepare import MEMORY_BYTES
+from jobs.data.rows import ParquetTable, Rows
+from jobs.data.scan import scan
+from jobs.data.sets import Arrays, Split
+from jobs.data.store import Encoded, Streamed
+
+if TYPE_CHECKING:
+    from jobs.models import LoadedModel
+
+log = logging.getLogger(__name__)
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Labelled images for a model.
+
+    Attributes:
+        split: the images, fitted or to be fitted as the model's own were; labels are numbers of its classes.
+        names: where the images lie, by their number in the split.
+        skipped: those that cannot be read, and why.
+        notes: what a person should know of how the set was read.
+    """
+
+    split: Split
+    names: Sequence[str]
+    skipped: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+
+class Names(Sequence[str]):
+    """Names of some images of a store, made when they are asked for."""
+
+    def __init__(self, store: Encoded, picks: NDArray[np.int64]) -> None:
+        self.store, self.picks = store, picks
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.picks)
+
+    def __getitem__(self, at: int) -> str:  # type: ignore[override]
+        """The name of one."""
+        return self.store.name(int(self.picks[at]))
+
+
+def open_labelled(
+    path: str, model: LoadedModel, max_corrupt: int = 0, columns: tuple[str, str] = ("image", "label")
+) -> Labelled:
+    """Labelled images in a folder with a folder a class, or in Parquet files.
+
+    Args:
+        path: folder of class folders, folder of Parquet files, Parquet file, or a glob of such files.
+        model: whose classes are meant, and whose size, channels and crop hold.
+        max_corrupt: how many unreadable images may be left out.
+        columns: of Parquet files: that of the images and that of the labels.
+
+    Raises:
+        ValueError: there are no labelled images, labels that the model does not know, or too many unreadable images.
+    """
+    files = _parquet_files(path)
+    store, notes = _rows(files, columns, model.classes) if files else _folder(path, model.classes)
+    if not len(store):
+        raise ValueError(f"{path} has no labelled images; {'; '.join(notes) or 'give another folder'}")
+    keep = len(store) * model.size**2 * model.channels <= MEMORY_BYTES
+    found = scan(store, model.size, model.channels, keep, model.crop_ratio)
+    skipped = [f"{store.name(index)}: {reason}" for index, reason in sorted(found.errors.items())]
+    if len(skipped) > max_corrupt or len(skipped) == len(store):
+        shown = "".join(f"\n  {line}" for line in skipped[:_SHOWN]) + ("\n  ..." if len(skipped) > _SHOWN else "")
+        raise ValueError(
+            f"{len(skipped)} of {len(store)} images cannot be read:{shown}\nmend or remove them, or allow for "
+            f"{len(skipped)} that are left out (--max-corrupt, now {max_corrupt})"
+        )
+    for line in skipped:
+        log.warning("left out an image that cannot be read: %s", line)
+    good = found.good
+    counts = np.bincount(store.labels[good], minlength=len(model.classes))
+    if missing := [name for name, count in zip(model.classes, counts, strict=True) if not count]:
+        notes = [*notes, f"no images of {len(missing)} of the {len(model.classes)} classes: {_few(missing)}"]
+    split: Split = Streamed(store, good, model.channels)
+    if found.pixels is not None:
+        split = Arrays(found.pixels if len(good) == len(store) else found.pixels[good], store.labels[good])
+    return Labelled(split, Names(store, good), skipped, notes)
+
+
+def _folder(path: str, classes: Sequence[str]) -> tuple[Files, list[str]]:
+    root = os.path.abspath(os.path.expanduser(path))
+    if not os.path.isdir(root):
+        raise ValueError(f"{path} is no folder of class folders and no Parquet file; give one of them")
+    with os.scandir(root) as entries:
+        inside = sorted((entry.name, entry.is_dir()) for entry in entries if entry.name[0] != ".")
+    known = {name: number for number, name in enumerate(classes)}
+    folders = [name for name, is_folder in inside if is_folder]
+    if unknown := [name for name in folders if name not in known]:
+        splits = [name for name in unknown if any(name.lower() in words for words in SPLITS.values())]
+        cure = (
+            f"{', '.join(splits)} look like splits: give one of them, {os.path.join(path, splits[0])}"
+            if splits
+            else "rename the folders to the model's classes, or leave them out"
+        )
+        raise ValueError(
+            f"{path} has folders that are no classes of the model: {_few(unknown)}; its classes are "
+            f"{_few(classes)}. {cure[0].upper()}{cure[1:]}"
+        )
+    paths: list[bytes] = []
+    labels: list[int] = []
+    others: list[str] = []
+    for name in folders:
+        files = [os.fsencode(os.path.relpath(file, root)) for file in images_below(f"{root}/{name}", others.append)]
+        paths += files
+        labels += [known[name]] * len(files)
+    notes = [f"{len(others)} files passed over, their suffix is not that of an image: {_few(others)}"] if others else []
+    if unlabelled := [name for name, is_folder in inside if not is_folder and is_image(name)]:
+        notes.append(f"{len(unlabelled)} images lie in no class folder and were left out: {_few(unlabelled)}")
+    return Files(Path(root), paths, np.array(labels, np.int64)), notes
+
+
+def _rows(files: Sequence[str], columns: tuple[str, str], classes: Sequence[str]) -> tuple[Rows, list[str]]:
+    table = ParquetTable.of(files, *columns)
+    table.check()
+    store, names = Rows(table), table.classes()
+    notes = [f"{len(files)} files: {_few(files)}"] if len(files) > 1 else []
+    if names is None:
+        names = tuple(classes)
+        notes.append("the files name no classes; their labels are taken for the numbers of the model's")
+    outside = np.flatnonzero((store.labels < 0) | (store.labels >= len(names)))
+    if len(outside):
+        raise ValueError(
+            f"{table.where(int(outside[0]))}: label {store.labels[outside[0]]} is not in 0 .. {len(names) - 1} (and "
+            f"{len(outside) - 1} more such rows); label the rows, or take them out"
+        )
+    known: Mapping[str, int] = {name: number for number, name in enumerate(classes)}
+    if unknown := [names[label] for label in np.unique(store.labels).tolist() if names[label] not in known]:
+        raise ValueError(
+            f"{files[0]} has classes that the model does not know: {_few(unknown)}; its classes are {_few(classes)}. "
+            "Leave their rows out"
+        )
+    store.labels = np.array([known.get(name, -1) for name in names], np.int64)[store.labels]
+    return store, notes
+
+
+def _parquet_files(path: str) -> list[str]:
+    """The Parquet files that a path means; none where it means something else."""
+    inside = os.path.abspath(os.path.expanduser(path))
+    if os.path.isdir(inside):
+        files = sorted(glob.glob(f"{glob.escape(inside)}/*.parquet"))
+        words = {word for several in SPLITS.values() for word in several}
+        stems = {os.path.basename(file).split(".")[0].split("-")[0].lower() for file in files}
+        if len(stems & words) > 1:
+            raise ValueError(f"{path} has several splits ({_few(list(map(os.path.basename, files)))}); name one file")
+        return files
+    if any(mark in path for mark in "*?["):
+        return sorted(glob.glob(inside, recursive=True))
+    return [inside] if path.lower().endswith(".parquet") else []
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -1,0 +1,148 @@
+"""The registry: what a promoted model says of itself, and that it answers over HTTP without this project around it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from jobs.models import load
+from orchestrator import promotion
+from orchestrator.home import default_uri, run_folder
+from tests.orchestrator.real import mlflow_run, orchestrator, wait_until
+
+REFUSE = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("orchestrator", "tuning", "ray", "typer"):
+            raise ImportError(f"{name} is not there")
+sys.meta_path.insert(0, Refuse())
+"""
+
+
+@pytest.fixture(scope="module")
+def promoted(finished_run: str) -> Any:
+    """The run's model, registered by the command line."""
+    done = orchestrator("promote", finished_run, "--alias", "champion", "--name", "digits-served")
+    assert done.returncode == 0, done.stderr
+    assert "digits-served version 1 is champion" in done.stdout
+    assert "mlflow models serve --env-manager local -m models:/digits-served@champion" in done.stdout
+    client, _ = mlflow_run(finished_run)
+    return client.get_model_version_by_alias("digits-served", "champion")
+
+
+def files_of(version: Any) -> Path:
+    return Path(version.source.removeprefix("file://"))
+
+
+def test_the_version_tells_all_that_is_needed(promoted: Any, finished_run: str) -> None:
+    client, run = mlflow_run(finished_run)
+    meta = json.loads((run_folder(finished_run) / "model" / "model.json").read_text())
+    assert promoted.run_id == run.info.run_id
+    assert run.info.status == "FINISHED"
+    assert json.loads(promoted.tags["classes"]) == list("0123456789")
+    assert json.loads(promoted.tags["preprocessing"]) == meta["preprocessing"]
+    assert promoted.tags["dataset.digest"] == run.data.tags["dataset.digest"]
+    assert promoted.tags["spec"] == (run_folder(finished_run) / "spec.yaml").read_text()
+    assert promoted.tags["repeat"].endswith("orchestrator train spec.yaml")
+    assert promoted.tags["repeat"] in promoted.description
+    [logged] = client.search_logged_models([run.info.experiment_id], f"name = '{'digits-served'}'")
+    assert (logged.status, logged.source_run_id) == ("READY", run.info.run_id)
+    assert (files_of(promoted) / "artifacts" / "spec.yaml").exists()
+
+
+def test_nothing_in_it_is_pickled(promoted: Any) -> None:
+    kinds = {path.suffix for path in files_of(promoted).rglob("*") if path.is_file()}
+    assert kinds <= {".py", ".json", ".yaml", ".txt", ".safetensors", ".md", ""}
+    assert not [path for path in files_of(promoted).rglob("*") if "pkl" in path.name or "__pycache__" in path.name]
+
+
+def test_served_over_http_it_takes_images_and_answers_with_classes(
+    promoted: Any, finished_run: str, tmp_path: Path
+) -> None:
+    """The server must not see this project: all of it but what lies in the model is refused to its imports."""
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "sitecustomize.py").write_text(REFUSE)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local", "--port", str(port)]
+    environment = os.environ | {"MLFLOW_TRACKING_URI": default_uri(), "PYTHONPATH": str(tmp_path / "path")}
+    environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    log = tmp_path / "log"
+    with open(log, "w") as file:
+        server = subprocess.Popen(
+            [*command, "--workers", "1", "-m", "models:/digits-served@champion"],
+            cwd=tmp_path, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    try:
+        wait_until(lambda: server.poll() is not None or _answers(port), "the server")
+        assert server.poll() is None, log.read_text()
+        raw = load_digits().images[:2]
+        pixels = np.rint(raw * (255 / 16)).astype(np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels[0]).resize((40, 30)).convert("RGB").save(buffer, "PNG")
+        rows = [{"image": base64.b64encode(buffer.getvalue()).decode()}, {"image": pixels[1].tolist()}]
+        status, answer = _post(port, {"dataframe_records": rows})
+        assert status == 200, answer
+        given = [Image.open(buffer), Image.fromarray(pixels[1])]
+        wanted = load(run_folder(finished_run) / "model").predict(given)
+        for row, probabilities in zip(answer["predictions"], wanted, strict=True):
+            assert row["class"] == str(probabilities.argmax())
+            assert row["probability"] == pytest.approx(probabilities.max(), rel=1e-4)
+            assert list(row["probabilities"].values()) == pytest.approx(probabilities.tolist(), rel=1e-3, abs=1e-6)
+        status, answer = _post(port, {"dataframe_records": [*rows, {"image": "bm8gaW1hZ2U="}]})
+        assert status == 400
+        assert "image 2 cannot be read: not an image" in json.dumps(answer)
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait()
+
+
+def test_a_second_version_takes_the_alias_and_folders_and_unknown_runs_are_refused(
+    promoted: Any, finished_run: str, tmp_path: Path
+) -> None:
+    second = promotion.promote(finished_run, "challenger", "digits-served")
+    assert (second.version, second.uri) == ("2", "models:/digits-served@challenger")
+    client, _ = mlflow_run(finished_run)
+    assert client.get_model_version_by_alias("digits-served", "champion").version == promoted.version
+    shutil.copytree(run_folder(finished_run) / "model", tmp_path / "copy")
+    with pytest.raises(ValueError, match="is the folder of a model, but only the model of a run can be registered"):
+        promotion.promote(str(tmp_path / "copy"), "champion")
+    unknown = orchestrator("promote", "nobody", "--alias", "champion")
+    assert unknown.returncode == 2
+    assert "there is no run 'nobody'" in unknown.stderr
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5) as reply:
+            return reply.status == 200
+    except OSError:
+        return False
+
+
+def _post(port: int, body: dict[str, Any]) -> tuple[int, Any]:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            return reply.status, json.load(reply)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
