@@ -40,6 +40,9 @@ TRICKS: tuple[Row, ...] = (
     ("{}", "batch", None),  # an entry of a list is a trick by its kind
     ("distillation", "distillation", None),
     ("{}", "augment", None),
+    ("pretrained weights", "model.pretrained", None),
+    ("frozen body at first", "model.freeze_epochs", 0),
+    ("layer-wise rates", "optimizer.layer_decay", None),
     ("stochastic depth", "model.drop_path", 0.0),
     ("EMA", "ema", None),
     ("{} loss", "loss", {"kind": "cross_entropy"}),

@@ -26,8 +26,8 @@ def board(spec: SearchSpec, trials: Sequence[Trial], title: str, running: bool, 
         most: rows to show; those under way and the best come first.
     """
     goal = spec.goals[0]
-    told = {trial.ordinal: spec.told(trial.ordinal, trial.params) for trial in trials}
-    names = list(dict.fromkeys(name for params in told.values() for name in params))
+    params = {trial.ordinal: spec.told(trial.ordinal, trial.params) for trial in trials}
+    names = list(dict.fromkeys(name for drawn in params.values() for name in drawn))
     table = Table(title=title, title_justify="left", caption=summary(trials, running), caption_justify="left")
     table.add_column("trial", justify="right")
     for name in names:
@@ -47,7 +47,7 @@ def board(spec: SearchSpec, trials: Sequence[Trial], title: str, running: bool, 
             told = f"failed ({trial.kind}): {trial.cause}"
         table.add_row(
             str(trial.ordinal),
-            *(text(told[trial.ordinal][name]) if name in told[trial.ordinal] else "" for name in names),
+            *(text(params[trial.ordinal][name]) if name in params[trial.ordinal] else "" for name in names),
             str(max(trial.results, default=0)),
             "" if math.isnan(value) else f"{value:.4f}",
             told,
@@ -66,10 +66,10 @@ def arms_board(arms: Arms) -> Table:
     return table
 
 
-def verdict_board(arms: Arms, trials: Sequence[Trial]) -> Group:
-    """The verdict as a table, with what to know beside it."""
+def verdict_board(arms: Arms, trials: Sequence[Trial], title: str) -> Group:
+    """The verdict as a table with that title, and what to know beside it."""
     found = judge(arms, trials)
-    table = Table()
+    table = Table(title=title, title_justify="left")
     for name in COLUMNS:
         left = name in ("arm", "against", "verdict")
         table.add_column(name, justify="left" if left else "right", overflow="fold")

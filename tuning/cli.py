@@ -149,7 +149,7 @@ def status(name: Name) -> None:
     state = f"running ({running})" if running else f"over: {history.closed}" if history.closed else "stopped"
     out.print(board(history.spec, list(history.trials.values()), f"{name}: {state}", running is not None, 10**6))
     if history.spec.arms is not None:
-        out.print(verdict_board(history.spec.arms, list(history.trials.values())))
+        out.print(verdict_board(history.spec.arms, list(history.trials.values()), "verdict"))
     if not running and not history.closed:
         out.print(f"resume   orchestrator search resume {name}", markup=False)
 
@@ -227,9 +227,11 @@ def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool
 
     history = History.look(find(outcome.name))
     assert history.spec is not None
-    out.print(board(history.spec, outcome.trials, f"{outcome.name}: {outcome.status} ({outcome.why})", False, _SHOWN))
+    title = f"{outcome.name}: {outcome.status} ({outcome.why})"
     if history.spec.arms is not None:
-        out.print(verdict_board(history.spec.arms, outcome.trials))
+        out.print(verdict_board(history.spec.arms, outcome.trials, title))
+    else:
+        out.print(board(history.spec, outcome.trials, title, False, _SHOWN))
     if outcome.behind:
         out.print(f"tracking {outcome.behind} events are not in MLflow yet; ship them with: orchestrator sync")
     for label, link in links(outcome, history.spec).items():

@@ -26,6 +26,10 @@ pre { background: #f6f7f9; padding: 12px 16px; overflow-x: auto; font-size: 13px
 [data-trial] { cursor: pointer; }
 body.pointing svg [data-trial] { opacity: 0.12; } body.pointing svg [data-trial].on { opacity: 1; }
 svg [data-trial].on .seen { stroke-width: 3.5px !important; } tr.on td { background: #e8f1fb; }
+@media (max-width: 700px) {
+  body { padding: 16px; } th, td { padding: 4px 6px; } th.number { white-space: normal; }
+  figure { overflow-x: auto; } figure svg { min-width: 640px; }
+}
 #tip { position: fixed; display: none; white-space: pre; pointer-events: none; background: #1c1f23; color: #fff;
   padding: 8px 10px; border-radius: 5px; font-size: 12px; line-height: 1.4; z-index: 9; }
 """

@@ -174,7 +174,8 @@ def render(findings: Findings, shown: Sequence[Panel]) -> str:
 def _standing(findings: Findings) -> str:
     goals = " and ".join(f"{goal.metric} ({goal.mode})" for goal in findings.spec.goals)
     told = f"{summary(findings.trials, findings.state == 'running')}; {_duration(findings.seconds)} of work"
-    return f"{findings.state[0].upper()}{findings.state[1:]}. {told}. Goal: {goals}."
+    goal = "Judged on the test split" if findings.spec.arms else f"Goal: {goals}"
+    return f"{findings.state[0].upper()}{findings.state[1:]}. {told}. {goal}."
 
 
 def _best(findings: Findings) -> str:
@@ -188,7 +189,8 @@ def _best(findings: Findings) -> str:
 
 def _leaderboard(findings: Findings) -> str:
     names, metrics = findings.names, _metrics(findings)
-    columns = [(heading, "number") for heading in ("rank", "trial", *(short(name, names) for name in names))]
+    columns = [(heading, "number") for heading in ("rank", "trial")]
+    columns += [(short(name, names), "" if name == "arm" else "number") for name in names]
     columns += [(heading, "number") for heading in ("epochs", *metrics, "seconds")] + [("state", "")]
     rows = []
     for rank, trial in _in_order(findings):

@@ -19,12 +19,12 @@ METRIC = "test/top1"
 COLUMNS = (
     "arm",
     "test accuracy, %",
-    "seeds",
-    "against",
     "difference, points",
     "95 % interval, Holm",
-    "p, Holm",
     "verdict",
+    "against",
+    "p, Holm",
+    "seeds",
     "seeds needed",
 )
 
@@ -54,13 +54,13 @@ class Row:
     @property
     def cells(self) -> list[str]:
         """As :data:`COLUMNS` say."""
-        cells = [self.label, spread(list(self.scores.values())), str(len(self.scores)), self.against or ""]
-        if self.found is None:
-            return [*cells, "", "", "", self.words, ""]
-        got = self.found
-        needed = "" if got.different or got.needed is None else f"{got.needed:,}"
-        chance = f"{got.p:.3f}" if got.p >= 0.001 else "< 0.001"
-        return [*cells, f"{got.mean:+.2f}", f"{got.low:+.2f} to {got.high:+.2f}", chance, self.words, needed]
+        mean, interval, chance, needed = "", "", "", ""
+        if got := self.found:
+            mean, interval = f"{got.mean:+.2f}", f"{got.low:+.2f} to {got.high:+.2f}"
+            chance = f"{got.p:.3f}" if got.p >= 0.001 else "< 0.001"
+            needed = "" if got.different or got.needed is None else f"{got.needed:,}"
+        scored, seeds = spread(list(self.scores.values())), str(len(self.scores))
+        return [self.label, scored, mean, interval, self.words, self.against or "", chance, seeds, needed]
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,15 @@ def write(tmp_path: Path, name: str, **changes: Any) -> str:
     return str(path)
 
 
+def kill(command: Command) -> None:
+    """Kill a driver outright, and its cluster with it."""
+    children = psutil.Process(command.process.pid).children(recursive=True)
+    command.process.kill()
+    command.end()
+    for child in children:
+        wait_until(lambda child=child: not child.is_running() or _kill(child), "the cluster to be gone")
+
+
 def hunt(path: str, name: str, moments: list[tuple[int, float]]) -> None:
     """Launch a search, kill its driver again and again, and let it end at last.
 
@@ -69,11 +78,7 @@ def hunt(path: str, name: str, moments: list[tuple[int, float]]) -> None:
         with Command(*words) as command:
             wait_until(lambda epoch=epoch: results(name) >= epoch, f"epoch {epoch}")
             time.sleep(seconds)
-            children = psutil.Process(command.process.pid).children(recursive=True)
-            command.process.kill()
-            command.end()
-            for child in children:
-                wait_until(lambda child=child: not child.is_running() or _kill(child), "the cluster to be gone")
+            kill(command)
         if (run_folder(name) / FILE).exists():
             words = ["search", "resume", name]
             told = orchestrator("search", "status", name)
