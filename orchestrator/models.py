@@ -16,7 +16,7 @@ from orchestrator.tracking.journal import FILE, read
 from orchestrator.tracking.mlflow import Shipper
 from orchestrator.tracking.uri import redact
 
-_META = "model.json"
+_META, _DIGEST = "model.json", "dataset.digest"
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,12 @@ class Found:
         return specfile.read(path, JobSpec)
 
     def digest(self) -> str | None:
-        """Digest of the data that the run was trained on; None where there is no journal."""
-        if self.run is None:
-            return None
-        tags: dict[str, str] = read(self.run / FILE)[0].event["tags"]
-        return tags.get("dataset.digest")
+        """Digest of the data that the run was trained on; None for a model that nothing is known of."""
+        if self.run is not None:
+            tags: dict[str, str] = read(self.run / FILE)[0].event["tags"]
+            return tags.get("dataset.digest")
+        note = self.model.parent / _DIGEST
+        return note.read_text(encoding="utf-8") if note.exists() else None
 
 
 def find(name: str) -> Found:
@@ -114,12 +115,15 @@ def _from_mlflow(run_id: str) -> Path:
     from orchestrator.tracking.mlflow import connect
 
     target = home() / "cache" / "teachers" / key(default_uri(), run_id)
-    if (target / "model" / _META).exists():
+    if (target / "model" / _META).exists() and (target / _DIGEST).exists():
         return target / "model"
     client = connect(redact(default_uri()), home() / "artifacts")
     target.mkdir(parents=True, exist_ok=True)
     try:
-        client.download_artifacts(run_id, SPEC, str(target))
-        return Path(client.download_artifacts(run_id, "model", str(target)))
+        digest = client.get_run(run_id).data.tags.get("dataset.digest", "")
+        for artifact in (SPEC, "model"):
+            client.download_artifacts(run_id, artifact, str(target))
+        (target / _DIGEST).write_text(digest, encoding="utf-8")
     except (MlflowException, OSError) as error:
         raise ConnectionError(str(error).strip().splitlines()[0]) from None
+    return target / "model"

@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -72,9 +71,8 @@ def promote(run: str, alias: str, registered: str | None = None) -> Promoted:
         raise ValueError(f"{run} is the folder of a model, but only the model of a run can be registered; name a run")
     if not run_id:
         raise ValueError(f"run {found.name} is not in MLflow yet; send it with: orchestrator sync")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     client = connect(uri, home() / "artifacts")
-    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     from mlflow.entities import LoggedModelOutput
     from mlflow.exceptions import MlflowException
     from mlflow.models import Model

@@ -40,6 +40,7 @@ _SETTINGS = {  # MLflow's own defaults wait 246 s for a dead server, and flood a
     "MLFLOW_ASYNC_LOGGING_BUFFERING_SECONDS": "2",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 _METRICS, _ENTRIES = 200, 50  # in a call; MLflow takes 1000 and 100, but 1 MB and few seconds at most
 _PARAM, _TAG, _KEY = 6000, 8000, 250  # longest values and names that MLflow takes

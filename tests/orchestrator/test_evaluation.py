@@ -163,3 +163,19 @@ def test_figures_show_the_gap_and_the_images() -> None:
     assert [int(axes.images[0].get_array().max()) for axes in shown] == [7, 8, 7]
     assert [text.get_text() for text in figure.axes[0].texts] == ["cat", "taken for", "dog", "2 of 5"]
     assert confused_pairs([]).texts[0].get_text() == "No class was taken for another."
+
+
+def test_a_run_that_only_mlflow_has_is_judged_all_the_same(
+    finished_run: str, home: Path, session_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on another machine: its own home is empty, the store is the other one's."""
+    store = f"sqlite:///{session_home / 'mlflow.db'}"
+    run_id = json.loads((session_home / "runs" / finished_run / "shipped.json").read_text())["run_id"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    found = evaluate(run_id, "test")
+    assert {name: found.metrics[name] for name in found.recorded} == found.recorded
+    assert found.folder.is_relative_to(home / "models" / run_id)
+    spec = models.find(run_id).model.parent / "spec.yaml"
+    spec.write_text(spec.read_text().replace("split_seed: 0", "split_seed: 1"))
+    with pytest.raises(ValueError, match="has changed since it was trained"):
+        evaluate(run_id, "test")

@@ -23,7 +23,9 @@ from sklearn.datasets import load_digits
 from jobs.models import load
 from orchestrator import promotion
 from orchestrator.home import default_uri, run_folder
+from orchestrator.tracking.mlflow import Shipper
 from tests.orchestrator.real import mlflow_run, orchestrator, wait_until
+from tests.orchestrator.test_compare import search
 
 REFUSE = """
 import sys
@@ -146,3 +148,21 @@ def _post(port: int, body: dict[str, Any]) -> tuple[int, Any]:
             return reply.status, json.load(reply)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
+
+
+def test_a_search_means_its_best_trial(home: Path, finished_run: str, session_home: Path) -> None:
+    search("hunt", [0.3, 0.9, 0.6, None])
+    for name in ("hunt", "hunt-0000", "hunt-0001"):
+        Shipper(run_folder(name)).ship()
+    with pytest.raises(ValueError, match=r"the best trial of search hunt is hunt-0001, which has no model"):
+        promotion.promote("hunt", "champion")
+    kept = session_home / "runs" / finished_run
+    shutil.copytree(kept / "model", run_folder("hunt-0001") / "model")
+    shutil.copy(kept / "spec.yaml", run_folder("hunt-0001"))
+    made = promotion.promote("hunt", "champion")
+    assert (made.run, made.name, made.version) == ("hunt-0001", "finished", "1")
+    client, trial = mlflow_run("hunt-0001")
+    assert client.get_model_version_by_alias("finished", "champion").run_id == trial.info.run_id
+    shutil.copytree(kept / "model", run_folder("hunt-0002") / "model")
+    with pytest.raises(ValueError, match=r"run hunt-0002 is not in MLflow yet; send it with: orchestrator sync"):
+        promotion.promote("hunt-0002", "champion")
