@@ -15,7 +15,8 @@ def device(place: Place) -> str:
     """The device by name."""
     if place.device.type == "cuda":
         return torch.cuda.get_device_name(place.device)
-    return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads a worker)"
+    kernels = torch.backends.cpu.get_cpu_capability()
+    return f"cpu ({platform.machine()}, {kernels}, {torch.get_num_threads()} threads a worker)"
 
 
 def sample(place: Place) -> dict[str, float]:

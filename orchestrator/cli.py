@@ -77,11 +77,19 @@ def train(
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Go on from a run's newest sound checkpoint.")
     ] = None,
+    verify: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Train a run again from what MLflow holds, and compare.")
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Let Ray talk.")] = False,
 ) -> None:
     """Train a job, here or on the cluster of RAY_ADDRESS."""
     from orchestrator.resume import stored
 
+    if verify is not None:
+        if spec is not None or resume is not None or set_:
+            fail("--verify RUN stands alone: the run is repeated as it was", 2)
+        models_cli.verify(verify, verbose)
+        return
     if spec is None and resume is None:
         fail("which job? Give its file, or --resume RUN to go on with a run (orchestrator runs list)", 2)
     try:

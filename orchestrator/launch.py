@@ -7,7 +7,7 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,6 +118,7 @@ def train(
     tell: Callable[[str, bool], None] = lambda text, lasting: None,
     verbose: bool = False,
     parent: str | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> Result:
     """Run a job to its end and track it.
 
@@ -128,6 +129,7 @@ def train(
         tell: called with what is being done before and after the training, and whether it is worth keeping.
         verbose: let Ray talk.
         parent: name of the search that the run belongs under.
+        tags: of the run in MLflow, besides those that every run has.
 
     Raises:
         ValueError: the data or the cluster do not fit the spec, or the spec not the run; nothing was started.
@@ -150,7 +152,7 @@ def train(
     folder = run_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
     recorders = ray.remote(num_cpus=0, max_concurrency=1)(Recorders).remote()
-    tags = {"dataset.digest": data.digest, **revision(), **environment()}
+    tags = {"dataset.digest": data.digest, **revision(), **environment(), **(tags or {})}
     tracking = spec.tracking
     opened = recorders.begin.remote(name, tracking.experiment, tracking.uri, spec.flatten(), tags, parent)
     earlier = ray.get(opened)

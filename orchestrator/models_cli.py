@@ -1,4 +1,4 @@
-"""What to do with a trained model: evaluate, predict, export, promote. Parse, call, print."""
+"""What to do with a trained model: evaluate, predict, export, promote, verify. Parse, call, print."""
 
 from __future__ import annotations
 
@@ -213,3 +213,32 @@ def _fail(message: object, code: int) -> None:
     from orchestrator.cli import fail
 
     fail(message, code)
+
+
+def verify(name: str, verbose: bool) -> None:
+    """Repeat a run and say whether it came out again; exits 1 if it did not."""
+    from orchestrator.progress import Display
+    from orchestrator.verify import Repetition, words
+
+    try:
+        repetition = Repetition.of(name)
+        with Display(out, repetition.spec) as display:
+            found = repetition.run(display, display.tell, verbose)
+    except ValueError as error:
+        _fail(error, 2)
+        return
+    except (RuntimeError, ConnectionError) as error:
+        _fail(error, 1)
+        return
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+        return
+    if found.machine:
+        table = Table("of the machine", found.before.run, found.again.run)
+        for tag, values in found.machine.items():
+            table.add_row(tag, *(value or "-" for value in values))
+        out.print(table)
+    for line in words(found):
+        out.print(line, markup=False, soft_wrap=True)
+    if not found.equal:
+        raise typer.Exit(1)
