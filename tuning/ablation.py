@@ -63,7 +63,8 @@ _SPELLED |= {"rand_augment": "RandAugment", "trivial_augment": "TrivialAugment",
 
 def tricks(job: JobSpec) -> dict[str, dict[str, Any]]:
     """The tricks of a job: name -> changes that take it away, by dotted name."""
-    data, found = job.model_dump(mode="json"), {}
+    data = job.model_dump(mode="json")
+    found: dict[str, dict[str, Any]] = {}
     for name, field, plain in TRICKS:
         value = look_up(data, field)
         plain = plain(job) if callable(plain) else plain

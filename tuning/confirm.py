@@ -6,6 +6,8 @@ base are trained again, and judged on the test split, which steered nothing.
 
 from __future__ import annotations
 
+from typing import Any
+
 from jobs.spec import JobSpec
 from tuning.arms import Arms
 from tuning.history import History, Trial, ranked
@@ -39,7 +41,7 @@ def confirm(history: History, top: int, seeds: int) -> tuple[SearchSpec, tuple[s
     chosen, remarks = _best(spec, base, trials, top)
     used = [seed for trial in trials for name, seed in trial.params.items() if name in ("seed.init", "seed.data")]
     first = 1 + max([base.seed.init, base.seed.data, *used])
-    arms = {BASE: {}} | {f"trial {trial.ordinal}": _without_seeds(trial) for trial in chosen}
+    arms: dict[str, Any] = {BASE: {}} | {f"trial {trial.ordinal}": _without_seeds(trial) for trial in chosen}
     given = {name: getattr(spec, name) for name in ("job", "set", "max_concurrent", "gpus_per_trial")}
     made = SearchSpec(
         **given,
@@ -57,7 +59,8 @@ def _best(spec: SearchSpec, base: JobSpec, trials: list[Trial], top: int) -> tup
     ended = [trial for trial in ranked(trials, spec.goals[0]) if trial.status == "FINISHED"]
     own = [trial for trial in ended if not trial.donors]
     order = [trial for trial in own if not trial.stopped_by] + [trial for trial in own if trial.stopped_by]
-    jobs, chosen, remarks = [_seedless(base)], [], []
+    jobs, remarks = [_seedless(base)], list[str]()
+    chosen: list[Trial] = []
     for trial in order:
         if len(chosen) == top:
             break

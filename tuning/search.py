@@ -224,7 +224,11 @@ class SearchSpec(Spec):
             raise ValueError("searcher kind nsga2 is for several objectives; for one metric take kind tpe")
         budget = self.budget
         if self.arms is not None:
-            set_too = {"space": self.space, "start_from": self.start_from != StartFrom(), "objectives": self.objectives}
+            set_too: dict[str, object] = {
+                "space": self.space,
+                "start_from": self.start_from != StartFrom(),
+                "objectives": self.objectives,
+            }
             set_too |= {"budget.trials": budget.trials, "stop.stale_trials": self.stop.stale_trials}
             set_too["scheduler"] = not isinstance(self.scheduler, NoScheduler)
             if wrong := [name for name, value in set_too.items() if value]:
