@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 
 from jobs.models import CNN, Model, ModelSpec, ResNet, Timm, Torchvision
+from jobs.models.weights import FileWeights, LibraryWeights
 from jobs.randomness import seed_global
 
 EXAMPLES: list[Model] = [
@@ -22,6 +23,8 @@ EXAMPLES: list[Model] = [
     ResNet(depth=50, width=1, variant="D", drop_path=0.999),
     ResNet(depth=8, width=4, variant="D", zero_gamma=True, drop_path=0.1),
     Timm(name="resnet10t"),
+    Timm(name="resnet10t", pretrained=LibraryWeights(), freeze_epochs=3),
+    Torchvision(name="resnet18", pretrained=FileWeights(path="x", size=8, mean=(0.5,), std=(0.1,))),
     Timm(name="vit_tiny_patch16_224", kwargs={"img_size": 32, "patch_size": 8, "depth": 2}),
     Timm(name="resnet10t", zero_gamma=True, kwargs={"drop_path_rate": 0.1}),
     Torchvision(name="mobilenet_v3_small"),

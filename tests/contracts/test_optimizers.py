@@ -23,11 +23,16 @@ ORDINARY: list[Optimizer] = [
     Timm(lr=5e-3, name="lamb", weight_decay=0.02, no_decay=("bias", "norm")),
     Timm(lr_per_256=1e-4, name="lion"),
     Timm(lr=1e-2, name="muon"),
+    *(kind(lr=1e-3, weight_decay=1e-2, layer_decay=0.5) for kind in (SGD, Adam, AdamW, AdaBound, AdaBoundW)),
+    Torch(lr=1e-3, name="Rprop", layer_decay=0.8),
+    Timm(lr=1e-2, name="muon", layer_decay=0.8, no_decay=("norm",)),
     Timm(lr=1e-2, name="sgdp", kwargs={"momentum": 0.0, "nesterov": False}),
 ]
 EXTREME: list[Optimizer] = [
     SGD(lr=0.1, momentum=1 - 1e-9, clip_norm=1e-9),
     SGD(lr=1e-30, weight_decay=1e6),
+    SGD(lr=0.1, layer_decay=1.0),
+    AdamW(lr=1e-3, layer_decay=1e-30),
     *(kind(lr_per_256=1e-3, **end) for kind in (Adam, AdamW, AdaBound, AdaBoundW) for end in ENDS),
     *(kind(lr=1e-3, amsbound=True, gamma=1.0, final_lr=1e-30) for kind in (AdaBound, AdaBoundW)),
     *(kind(lr=1e-3, amsbound=True, gamma=1e-8, final_lr=1e4) for kind in (AdaBound, AdaBoundW)),
