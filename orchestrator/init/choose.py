@@ -24,6 +24,8 @@ _SMALL = 64
 """Largest size for the networks of small images."""
 _UPDATES, _MINUTES, _BATCH = (2_000, 10_000), (20, 60), (128, 256)
 """On a CPU and on a GPU: updates that a run is to have, minutes that it may take, and the largest batch a worker."""
+_FINE_BATCH = 32
+"""The largest batch of fine-tuning on a CPU, where images are large."""
 _EPOCHS, _FINE_EPOCHS = (10, 100), (5, 20)
 _STEPS_AN_EPOCH = 8
 _WORKERS, _IMAGES_A_WORKER, _PIXELS_A_CPU = 8, 32, 16 * 32**2
@@ -71,37 +73,39 @@ def choose(name: str, found: Survey, machine: Machine, start: Start) -> Recipe:
     gpu = bool(machine.gpus)
     data: dict[str, Any] = {"name": name}
     why: dict[str, str] = {}
-    data["data"], size = _images(found, gpu, start, why)
+    data["data"], size, channels = _images(found, gpu, start, why)
     data["model"] = _network(found, size, gpu, start, why)
     data["augment"] = _augment(found, size, why)
     data["batch"] = [{"kind": "label_smoothing", "epsilon": 0.1}]
     why["batch.label_smoothing"] = "keeps the network from being too sure"
     train = found.parts["train"]
-    batch = _batch(train, len(machine.gpus) or 1, gpu)
-    workers, cpus = _workers(batch, size, machine)
     fine = start.pretrained is not None
+    most = _BATCH[gpu] if gpu or not fine else _FINE_BATCH
+    batch = _batch(train, len(machine.gpus) or 1, most)
+    workers, cpus = _workers(batch, size, machine)
     lr = _rounded((0.01 if fine else 0.1) * batch / 128)
     data["optimizer"] = {"kind": "sgd", "lr": lr, "weight_decay": 5e-4, "no_decay": ["bias", "norm"]}
+    if fine:
+        data["optimizer"]["layer_decay"] = 0.8
     data["schedule"] = {"warmup_epochs": 1, "decay": {"kind": "cosine"}}
     data |= {"epochs": 2, "batch_size": batch, "precision": "auto"}
     data["resources"] = {"workers": workers, "cpus_per_worker": cpus}
-    batch, activations = _fit(data, found, size, machine)
+    batch, activations = _fit(data, found, (size, channels), machine)
     data["batch_size"] = batch
     data["optimizer"]["lr"] = lr = _rounded((0.01 if fine else 0.1) * batch / 128)
-    rate, how = _speed(data, found, size, gpu)
+    rate, how = _speed(data, found, (size, channels), gpu)
     epochs, minutes = _epochs(train, batch, rate * workers, gpu, fine)
     data["epochs"] = epochs
     warmup = max(1, min(5, epochs // 20))
     data["schedule"]["warmup_epochs"] = warmup
     updates = train // batch * epochs
     base = "0.01 for a batch of 128, so that the weights keep what they know" if fine else "0.1 for a batch of 128"
-    why["optimizer"] = f"lr: {base}, scaled; biases and norms do not decay"
+    deep = "; early layers learn slower (layer_decay)" if fine else ""
+    why["optimizer"] = f"lr: {base}, scaled{deep}; biases and norms do not decay"
     why["schedule"] = f"{warmup} epoch{'s' if warmup > 1 else ''} of warmup, then cosine to 0"
     why["epochs"] = f"{updates:,} updates, {duration(minutes)} here: {rate * workers:,.0f} images/s, {how}"
     limit = (
-        f"at least {_STEPS_AN_EPOCH} updates an epoch"
-        if batch < _BATCH[gpu] * (len(machine.gpus) or 1)
-        else "the usual one"
+        f"at least {_STEPS_AN_EPOCH} updates an epoch" if batch < most * (len(machine.gpus) or 1) else "the usual one"
     )
     why["batch_size"] = f"{limit}; {activations / 2**20:,.0f} MB of activations a worker"
     why["precision"] = "bf16 where the processor has it, else fp32"
@@ -110,15 +114,16 @@ def choose(name: str, found: Survey, machine: Machine, start: Start) -> Recipe:
     return Recipe(data, why, rate, how, minutes)
 
 
-def _images(found: Survey, gpu: bool, start: Start, why: dict[str, str]) -> tuple[dict[str, Any], int]:
-    """The data's fields, and the size in pixels."""
+def _images(found: Survey, gpu: bool, start: Start, why: dict[str, str]) -> tuple[dict[str, Any], int, int]:
+    """The data's fields, and the images' size in pixels and channels."""
     data: dict[str, Any] = found.source.model_dump(mode="json", exclude_defaults=True)
     data = {"kind": found.source.kind, **data}
     for shared in ("test_fraction", "val_fraction"):
         data.pop(shared, None)
     median = f"the median of the shorter sides is {found.size}"
-    if start.pretrained is not None and start.size:
-        size = start.size
+    channels = 3 if found.colour else 1
+    if start.pretrained is not None and start.size and start.channels:
+        size, channels = start.size, start.channels
         why["data"] = f"size ({size}), channels, mean and std are those of the weights"
     else:
         most = 224 if gpu else _SMALL
@@ -129,7 +134,7 @@ def _images(found: Survey, gpu: bool, start: Start, why: dict[str, str]) -> tupl
             limit = "" if found.size <= most else f"; more takes long {'here' if gpu else 'without a GPU'}"
             why["data.size"] = f"{median}{limit}; the central square of each is resized to it"
         data["size"] = size
-        data["channels"] = 3 if found.colour else 1
+        data["channels"] = channels
         why["data.channels"] = "there are colour images" if found.colour else "all images are grey"
     if "test" in found.drawn:
         data["test_fraction"] = found.source.test_fraction
@@ -146,7 +151,7 @@ def _images(found: Survey, gpu: bool, start: Start, why: dict[str, str]) -> tupl
     elif found.ratio >= UNEVEN:
         data["class_weights"] = "balanced"
         why["data.class_weights"] = f"classes are uneven, {found.ratio:.1f} to 1: rare ones count more in the loss"
-    return data, size
+    return data, size, channels
 
 
 def _network(found: Survey, size: int, gpu: bool, start: Start, why: dict[str, str]) -> dict[str, Any]:
@@ -177,9 +182,8 @@ def _augment(found: Survey, size: int, why: dict[str, str]) -> list[dict[str, An
     return tricks
 
 
-def _batch(train: int, workers: int, gpu: bool) -> int:
-    """A power of two a worker, so that an epoch has some updates."""
-    each = _BATCH[gpu]
+def _batch(train: int, workers: int, each: int) -> int:
+    """A power of two a worker, at most ``each``, so that an epoch has some updates."""
     while each > 8 and train < each * workers * _STEPS_AN_EPOCH:
         each //= 2
     while each > 1 and train < each * workers:
@@ -198,14 +202,14 @@ def _workers(batch: int, size: int, machine: Machine) -> tuple[int, int]:
     return workers, max(1, min(machine.cpus // workers, useful))
 
 
-def _fit(data: dict[str, Any], found: Survey, size: int, machine: Machine) -> tuple[int, int]:
+def _fit(data: dict[str, Any], found: Survey, image: tuple[int, int], machine: Machine) -> tuple[int, int]:
     """The batch that fits into the memory, and bytes of its activations on a worker."""
     import psutil
 
     from jobs.models.size import measure
 
     spec = JobSpec.model_validate(data)
-    channels, workers = data["data"].get("channels", 3), spec.resources.workers
+    (size, channels), workers = image, spec.resources.workers
     room = _MEMORY_SHARE * (machine.gpu_bytes or psutil.virtual_memory().available)
     batch = spec.batch_size
     while True:
@@ -215,15 +219,12 @@ def _fit(data: dict[str, Any], found: Survey, size: int, machine: Machine) -> tu
         batch = batch // workers // 2 * workers
 
 
-def _speed(data: dict[str, Any], found: Survey, size: int, gpu: bool) -> tuple[float, str]:
+def _speed(data: dict[str, Any], found: Survey, image: tuple[int, int], gpu: bool) -> tuple[float, str]:
     """Images a second of one worker, and how that is known."""
     from jobs.models.size import measure
 
-    fresh = (
-        assign(data, {"model.pretrained": None, "model.freeze_epochs": 0}) if "pretrained" in data["model"] else data
-    )
-    spec = JobSpec.model_validate(assign(fresh, {"resources.workers": 1, "resources.use_gpu": gpu}))
-    channels = data["data"].get("channels", 3)
+    spec = JobSpec.model_validate(assign(data, {"resources.workers": 1, "resources.use_gpu": gpu}))
+    size, channels = image
     part = spec.batch_size // data["resources"]["workers"]
     flops = 3 * measure(spec.model, len(found.classes), channels, size, 1, 4).flops_per_image
     speed = _FLOPS_A_CPU * spec.resources.cpus_per_worker

@@ -18,6 +18,14 @@ def init(
     output: Annotated[
         Path | None, typer.Option("-o", metavar="FILE", help="The job's file; named after the images unless given.")
     ] = None,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|[NAME=]FILE|RUN|none",
+            help="Weights to start from: a network of torchvision or timm, a file, one of your runs, or none; unless "
+            "given, the library's are tried.",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
 ) -> None:
     """Look at images, say what is wrong with them, and write a recipe and a search of it, with reasons."""
@@ -29,23 +37,24 @@ def init(
     if there := [str(path) for path in (output, other) if path.exists() and not force]:
         fail(f"{' and '.join(there)} would be overwritten; give another file with -o, or --force", 2)
     try:
-        _init(images, output, job, search, other)
+        _init(images, output, job, search, other, pretrained)
     except ValueError as error:
         fail(error, 2)
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}", 1)
 
 
-def _init(images: Path, output: Path, job: str, search: str, other: Path) -> None:
+def _init(images: Path, output: Path, job: str, search: str, other: Path, pretrained: str | None) -> None:
     from orchestrator.init.choose import choose
     from orchestrator.init.look import look
     from orchestrator.init.machine import Machine
     from orchestrator.init.show import show
     from orchestrator.init.source import recognise
-    from orchestrator.init.start import Start
+    from orchestrator.init.start import find
     from orchestrator.init.survey import survey
     from orchestrator.init.text import duration
     from orchestrator.init.write import job_text, search_text
+    from orchestrator.pretrained import resolve
 
     source, notes = recognise(images)
     classes, stores, more = source.stores()
@@ -60,9 +69,12 @@ def _init(images: Path, output: Path, job: str, search: str, other: Path) -> Non
         seen = look(stores, progress)
     found = survey(source, classes, stores, seen)
     machine = Machine.here()
+    with err.status("looking for weights to start from"):
+        start = find(pretrained, machine)
     with err.status("timing a few updates"):
-        recipe = choose(job, found, machine, Start())
-    text = job_text(output, found, recipe, [])
+        recipe = choose(job, found, machine, start)
+    resolve(recipe.spec.absolute())  # whether the weights fit
+    text = job_text(output, found, recipe, start.advice)
     other_text, cost = search_text(search, other, output.absolute(), found, recipe, machine)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text, encoding="utf-8")
@@ -72,7 +84,7 @@ def _init(images: Path, output: Path, job: str, search: str, other: Path) -> Non
         (f"orchestrator train {shlex.quote(str(output))}", duration(recipe.minutes)),
         (f"orchestrator search launch {shlex.quote(str(other))}", cost),
     ]
-    show(out, found, recipe, [*notes, *more], following)
+    show(out, found, recipe, [*notes, *more, *([start.told] if start.told else [])], following)
 
 
 def _bar() -> Progress:

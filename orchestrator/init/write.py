@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def names(output: Path) -> tuple[str, str, Path]:
     return stem, other if other != stem else f"{stem}_search", output.with_name(f"{search}{output.suffix}")
 
 
-def job_text(path: Path, found: Survey, recipe: Recipe, advice: list[str]) -> str:
+def job_text(path: Path, found: Survey, recipe: Recipe, advice: Sequence[str]) -> str:
     """The job's YAML.
 
     Args:
@@ -46,7 +47,7 @@ def job_text(path: Path, found: Survey, recipe: Recipe, advice: list[str]) -> st
         *comment("See first what it will do:  orchestrator plan " + path.name),
     ]
     body = block(recipe.data, recipe.why, ("data",))
-    return "\n".join([*head, body + "".join(f"{line}\n" for line in advice)])
+    return "\n".join([*head, body + "".join(f"{line}\n" for part in advice for line in comment(part))])
 
 
 def search_text(name: str, path: Path, job: Path, found: Survey, recipe: Recipe, machine: Machine) -> tuple[str, str]:
@@ -56,7 +57,7 @@ def search_text(name: str, path: Path, job: Path, found: Survey, recipe: Recipe,
     at_once = len(machine.gpus) or machine.cpus
     rate = recipe.rate if gpu else recipe.rate / each
     epochs = min(recipe.data["epochs"], 30)
-    grace = max(1, epochs // 9)
+    grace = max(1 + recipe.data["model"].get("freeze_epochs", 0), epochs // 9)
     trial_s = _expected_epochs(epochs, grace) * found.parts["train"] / rate + _START_S
     trials = int(max(_TRIALS[0], min(_TRIALS[1], _HOURS[gpu] * 3600 * at_once / trial_s)))
     hours = max(_LEAST_HOURS, math.ceil(2 * trials * trial_s / at_once / 360) / 10)

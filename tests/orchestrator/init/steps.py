@@ -18,6 +18,7 @@ from tuning.search import SearchSpec
 
 Make = Callable[..., Path]
 CPUS = Machine(2)
+FRESH = Start()
 
 
 def looked(path: Path) -> Survey:
@@ -32,11 +33,11 @@ def said(found: Survey) -> str:
     )
 
 
-def chosen(found: Survey, tmp_path: Path, machine: Machine = CPUS) -> JobSpec:
+def chosen(found: Survey, tmp_path: Path, machine: Machine = CPUS, start: Start = FRESH) -> JobSpec:
     """The job as it is read back from the text."""
-    recipe = choose("x", found, machine, Start())
+    recipe = choose("x", found, machine, start)
     path = tmp_path / "x.yaml"
-    path.write_text(job_text(path, found, recipe, []), encoding="utf-8")
+    path.write_text(job_text(path, found, recipe, start.advice), encoding="utf-8")
     spec = specfile.read(path, JobSpec)
     assert spec == recipe.spec
     return spec
@@ -45,7 +46,7 @@ def chosen(found: Survey, tmp_path: Path, machine: Machine = CPUS) -> JobSpec:
 def search(found: Survey, tmp_path: Path) -> SearchSpec:
     """The search as it is read back from the text, with every end of every range tried on the job."""
     job = chosen(found, tmp_path)
-    recipe = choose("x", found, CPUS, Start())
+    recipe = choose("x", found, CPUS, FRESH)
     path = tmp_path / "y.yaml"
     path.write_text(search_text("y", path, tmp_path / "x.yaml", found, recipe, CPUS)[0], encoding="utf-8")
     spec = specfile.read(path, SearchSpec)

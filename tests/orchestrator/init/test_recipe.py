@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torchvision
+from safetensors.torch import save_file
 
 from orchestrator import launch
 from orchestrator.init.machine import Machine
+from orchestrator.init.start import find
 from orchestrator.init.write import names
-from tests.orchestrator.init.steps import Make, chosen, looked, said, search
+from orchestrator.pretrained import resolve
+from tests.orchestrator.init.steps import CPUS, Make, chosen, looked, said, search
 from tests.orchestrator.real import orchestrator
 
 
@@ -71,7 +75,7 @@ def test_the_recipe_trains_to_the_end(make: Make, tmp_path: Path) -> None:
 def test_the_command_writes_both_files_and_overwrites_nothing_unasked(make: Make, tmp_path: Path) -> None:
     root, out = make("pics", zero=40, one=40), tmp_path / "my_job.yaml"
     (root / "zero" / "broken.png").write_bytes(b"")
-    done = orchestrator("init", str(root), "-o", str(out))
+    done = orchestrator("init", str(root), "-o", str(out), "--pretrained", "none")
     assert done.returncode == 0, done.stderr
     for part in ("one 40", "1 image cannot be read", "broken.png: zero bytes", "orchestrator train", "my_search.yaml"):
         assert part in done.stdout
@@ -79,9 +83,39 @@ def test_the_command_writes_both_files_and_overwrites_nothing_unasked(make: Make
     assert orchestrator("plan", str(out)).returncode == 0
     planned = orchestrator("search", "plan", str(tmp_path / "my_search.yaml"))
     assert planned.returncode == 0 and "batch.mixup.alpha" in planned.stdout
-    again = orchestrator("init", str(root), "-o", str(out))
+    again = orchestrator("init", str(root), "-o", str(out), "--pretrained", "none")
     assert again.returncode == 2 and "my_job.yaml and" in again.stderr and "--force" in again.stderr
     (root / "one").rename(root / "zero" / "one")
-    refused = orchestrator("init", str(root), "-o", str(out), "--force")
+    refused = orchestrator("init", str(root), "-o", str(out), "--pretrained", "none", "--force")
     assert refused.returncode == 2 and "one class only" in refused.stderr and "Traceback" not in refused.stderr
     assert written == (out.read_text(), (tmp_path / "my_search.yaml").read_text())
+
+
+def test_weights_from_a_file_set_all_that_goes_with_them(make: Make, tmp_path: Path) -> None:
+    file = tmp_path / "weights.safetensors"
+    save_file(torchvision.models.resnet18().state_dict(), file)
+    found = looked(make("pics", zero=40, one=40))
+    start = find(f"resnet18={file}", CPUS)
+    spec = chosen(found, tmp_path, start=start)
+    assert (spec.model.name, spec.model.pretrained.path, spec.model.freeze_epochs) == ("resnet18", str(file), 1)
+    assert spec.data.size is None and spec.optimizer.layer_decay == 0.8 and spec.optimizer.lr < 0.01
+    assert (resolve(spec).data.size, resolve(spec).data.channels) == (224, 3)
+    with pytest.raises(ValueError, match=r"there are no weights at .*none.pth"):
+        find(str(tmp_path / "none.pth"), CPUS)
+    with pytest.raises(ValueError, match="neither torchvision nor timm has such a network"):
+        find("resnet19", CPUS)
+
+
+def test_without_the_library_s_weights_it_starts_from_scratch_and_says_how(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("torch.hub.download_url_to_file", unreachable)
+    start = find(None, CPUS)
+    assert "cannot be fetched: no network, so the recipe starts from scratch" in start.told
+    spec = chosen(looked(make("pics", zero=40, one=40)), tmp_path, start=start)
+    assert spec.model.kind == "resnet" and "https://download.pytorch.org/" in (tmp_path / "x.yaml").read_text()
