@@ -1,0 +1,117 @@
+"""The face for notebooks and scripts: train, search and evaluate with the specs of the command line.
+
+Like the command line, it stands above all three packages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jobs import specfile
+from jobs.base import Spec
+from jobs.spec import JobSpec
+from orchestrator import launch
+from orchestrator.cli import out
+from orchestrator.evaluation import Evaluation
+from orchestrator.evaluation import evaluate as _evaluate
+from orchestrator.launch import Result
+from orchestrator.progress import Display
+from tuning import launch as searching
+from tuning.launch import Outcome
+from tuning.search import SearchSpec
+
+Given = str | PathLike[str] | Mapping[str, Any]
+"""A YAML file, or what would stand in one."""
+AnySpec = TypeVar("AnySpec", bound=Spec)
+
+
+def train(
+    spec: Given | JobSpec,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    resume: str | None = None,
+    verbose: bool = False,
+) -> Result:
+    """Train a job, here or on the cluster of RAY_ADDRESS, as ``orchestrator train`` does.
+
+    Args:
+        spec: the job: a YAML file, its content as a mapping, or a ``JobSpec``.
+        changes: dotted name -> value, such as ``{"epochs": 5, "optimizer.lr": 0.2}``.
+        resume: name of the run to go on with.
+        verbose: let Ray talk.
+
+    Returns:
+        the run's name, how it ended (``status`` is KILLED after an interrupt), and its ``test/...`` metrics.
+
+    Raises:
+        ValueError: the spec is wrong, or data or cluster do not fit it; nothing was started.
+        RuntimeError: the run failed; the first cause is in the message.
+    """
+    job = _spec(spec, JobSpec, changes)
+    with Display(out, job) as display:
+        result = launch.train(job, resume, display, display.tell, verbose)
+    if result.status == "FAILED":
+        raise RuntimeError(f"run {result.run} failed: {result.ended_by}")
+    return result
+
+
+def search(
+    spec: Given | SearchSpec | None = None,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    resume: str | None = None,
+    verbose: bool = False,
+) -> Outcome:
+    """Run a search, as ``orchestrator search launch`` and ``resume`` do.
+
+    Args:
+        spec: the search: a YAML file, its content as a mapping, or a ``SearchSpec``; None with ``resume``.
+        changes: dotted name -> value, such as ``{"budget.trials": 20, "set.epochs": 5}``.
+        resume: name of the search to go on with instead.
+        verbose: let Ray talk.
+
+    Returns:
+        the search's name, how it ended, its trials, ``ranked`` with the best first (each with ``run``, ``params`` and
+        ``values``), and the HTML file of its ``report``.
+
+    Raises:
+        ValueError: the spec is wrong, or data or cluster do not fit it; nothing was started.
+    """
+    if (spec is None) == (resume is None):
+        raise ValueError("give a search, or the name of one to resume")
+    given = None if spec is None else _spec(spec, SearchSpec, changes)
+
+    def tell(text: str, lasting: bool) -> None:
+        if lasting:
+            out.print(text, markup=False, soft_wrap=True)
+
+    return searching.search(given, resume=resume, tell=tell, verbose=verbose)
+
+
+def evaluate(run: str | Result, data: str | PathLike[str] = "test", output: str | Path | None = None) -> Evaluation:
+    """Judge a trained model on labelled images, as ``orchestrator evaluate`` does.
+
+    Args:
+        run: what :func:`train` gave, the name of a run, its id in MLflow, or the folder of a model.
+        data: ``test`` or ``val`` for the run's own splits, or the path of class folders or Parquet files.
+        output: folder for metrics and figures; None makes one below the run's.
+
+    Raises:
+        ValueError: there is no such model, or its classes and the data do not fit.
+    """
+    return _evaluate(run.run if isinstance(run, Result) else run, str(data), output)
+
+
+def _spec(given: Given | Spec, kind: type[AnySpec], changes: Mapping[str, Any] | None) -> AnySpec:
+    if isinstance(given, kind):
+        spec = given
+    elif isinstance(given, Mapping):
+        spec = kind.model_validate(given)
+    elif isinstance(given, str | PathLike):
+        spec = specfile.read(Path(given), kind)
+    else:
+        raise ValueError(f"a {kind.__name__} is wanted, a mapping or a file, but {type(given).__name__} was given")
+    return spec.override(changes) if changes else spec
