@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from jobs import models, specfile, standalone
 from jobs.checkpoint import State, Store
 from jobs.models import finetune
 from jobs.place import Place
@@ -200,3 +202,23 @@ def test_the_checkpoint_that_is_gone_on_from_is_all_there_is(folder: str) -> Non
     assert isinstance(start, State)
     data = JobSpec.model_validate(start.tree["spec"]).data
     assert (data.mean, data.std) == ((0.3,), (0.3,))
+
+
+def test_by_itself_it_goes_on_without_the_weights(tmp_path: Path) -> None:
+    """``python -m jobs.train`` resolves them once; what they said of the images is in the checkpoint."""
+    path = kept(tmp_path / "weights", job(model=RESNET))
+    model = {**RESNET, "pretrained": {"kind": "model", "path": path}, "freeze_epochs": 1}
+    (tmp_path / "x.yaml").write_text(specfile.dump(job(model=model)))
+    arguments = [str(tmp_path / "x.yaml"), "-o", str(tmp_path / "out")]
+    standalone.main(arguments)
+    whole = models.load(tmp_path / "out" / "model")
+    assert whole.mean == (0.25,)
+    checkpoints = Store(str(tmp_path / "out" / "checkpoints"))
+    newest = checkpoints.steps()[-1]
+    shutil.rmtree(tmp_path / "out" / "checkpoints" / f"step_{newest:09d}")
+    shutil.rmtree(tmp_path / "out" / "model")
+    shutil.rmtree(path)
+    standalone.main(arguments)
+    again = models.load(tmp_path / "out" / "model")
+    assert again.mean == (0.25,)
+    assert not moved(whole.network.state_dict(), again.network.state_dict())
