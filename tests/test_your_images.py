@@ -1,0 +1,89 @@
+"""Runs the commands of docs/your-images.md, as a new user would, on JPEGs of three of CIFAR-10's classes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+CLASSES = {0: "airplane", 1: "automobile", 2: "bird"}
+IMAGES = 60
+SHORTER = {  # what keeps the test short; everything else is as the page has it
+    "init": ["--pretrained", "none"],
+    "train": ["-s", "epochs=6"],
+    "search launch": ["-s", "budget.trials=2", "-s", "budget.epochs_per_trial=9"],
+    "search confirm": ["--top", "1", "--seeds", "3"],
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder that holds my_photos/, as the page shows it."""
+    rows = pq.ParquetFile(_cifar10() / "train.parquet").iter_batches(1000)
+    counts = dict.fromkeys(CLASSES, 0)
+    for row in (row for batch in rows for row in batch.to_pylist()):
+        name, number = CLASSES.get(row["label"]), counts.get(row["label"], IMAGES)
+        if name and number < IMAGES:
+            counts[row["label"]] += 1
+            (tmp_path / "my_photos" / name).mkdir(parents=True, exist_ok=True)
+            picture = Image.open(io.BytesIO(row["image"]["bytes"]))
+            picture.save(tmp_path / "my_photos" / name / f"{number:03}.jpg", quality=95)
+        if min(counts.values()) == IMAGES:
+            break
+    return tmp_path
+
+
+def _cifar10() -> Path:
+    folder = Path(os.environ.get("CIFAR10_PARQUET") or ROOT.parent / "shared" / "data" / "cifar10")
+    if not (folder / "train.parquet").is_file():
+        message = f"CIFAR-10 is not in {folder}: set CIFAR10_PARQUET to the folder of train.parquet and test.parquet"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return folder
+
+
+def commands() -> list[str]:
+    """The page's commands, in order."""
+    return re.findall(r"^    orchestrator (.+)$", (ROOT / "docs" / "your-images.md").read_text(), re.MULTILINE)
+
+
+def test_the_page_from_init_to_promote(folder: Path) -> None:
+    environment = os.environ | {"ORCHESTRATOR_HOME": str(folder / "home"), "PYTHONPATH": str(ROOT)}
+    environment.pop("RAY_ADDRESS", None)
+    run = ""
+    done: dict[str, str] = {}
+    for command in commands():
+        words = shlex.split(command.replace("RUN", run))
+        name = " ".join(words[: 2 if words[0] == "search" else 1])
+        result = subprocess.run(
+            [sys.executable, "-m", "orchestrator", *words, *SHORTER.get(name, [])],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert result.returncode == 0, f"orchestrator {command}\n{result.stdout}\n{result.stderr}"
+        done[name] = result.stdout
+        run = re.search(r"^run +(\S+) \(FINISHED", result.stdout, re.MULTILINE)[1] if name == "train" else run
+    assert list(done) == [
+        *("init", "plan", "train", "search plan", "search launch", "search confirm"),
+        *("evaluate", "predict", "export", "promote"),
+    ]
+    assert "3: airplane 60, automobile 60, bird 60" in done["init"]
+    assert "verdict      fits" in done["plan"] and "verdict      fits" in done["search plan"]
+    assert "top1" in done["evaluate"] and "is champion" in done["promote"] and "parity" in done["export"]
+    with open(folder / "predictions.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == IMAGES and {row["class"] for row in rows} <= set(CLASSES.values())
+    assert not any(row["error"] for row in rows)
