@@ -31,8 +31,10 @@ class Outcome:
     spec: JobSpec
 
 
-def keep_model(path: str, outcome: Outcome, data: Data) -> None:
-    """Store the network of ``outcome`` with its spec, class names and preprocessing; ``jobs.models.load`` reads it."""
+def keep_model(path: str, outcome: Outcome, data: Data) -> str:
+    """Store the network of ``outcome`` with its spec, class names and preprocessing, which ``jobs.models.load`` reads;
+    SHA-256 of its tensors' file.
+    """
     assert outcome.network is not None
     assert outcome.test is not None
     preprocessing = {
@@ -51,4 +53,6 @@ def keep_model(path: str, outcome: Outcome, data: Data) -> None:
         "workers": spec.resources.workers,
     }
     extra = {"metrics": outcome.test.metrics("test"), "scored": scored}
-    save(path, outcome.network, spec.model.architecture().model_dump(mode="json"), data.classes, preprocessing, extra)
+    return save(
+        path, outcome.network, spec.model.architecture().model_dump(mode="json"), data.classes, preprocessing, extra
+    )

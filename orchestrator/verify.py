@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from orchestrator.resume import SPEC
 from orchestrator.tracking.mlflow import Shipper, connect
 from orchestrator.tracking.recorder import State
 from orchestrator.tracking.uri import redact
+from orchestrator.worker import WEIGHTS
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -36,13 +36,16 @@ class Held:
         run: its name.
         tags: all of them.
         values: (epoch, metric) -> the first value that was recorded, without what measures the machine.
-        weights: SHA-256 of its tensors as stored; None where MLflow has no model of it.
     """
 
     run: str
     tags: Mapping[str, str]
     values: Mapping[tuple[int, str], float]
-    weights: str | None
+
+    @property
+    def weights(self) -> str | None:
+        """SHA-256 of its tensors as stored; None of a run that did not come to its end."""
+        return self.tags.get(WEIGHTS)
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,7 @@ def words(verdict: Verdict) -> list[str]:
         weights = f"and the weights (SHA-256 {str(again.weights)[:12]}) are" if before.weights else "are"
         lines.append(f"EQUAL, bit for bit: {verdict.compared} values {weights} those of {before.run}")
         if not before.weights:
-            lines.append("its weights are not in MLflow, so they could not be compared")
+            lines.append(f"it has no tag {WEIGHTS}, so its weights could not be compared")
     if verdict.unmatched:
         lines.append(f"recorded by one of the two only: {', '.join(verdict.unmatched)}")
     if not verdict.equal and not verdict.machine:
@@ -179,21 +182,13 @@ def words(verdict: Verdict) -> list[str]:
 
 def held(client: MlflowClient, run_id: str) -> Held:
     """What MLflow holds of a run."""
-    from mlflow.exceptions import MlflowException
-
     run = client.get_run(run_id)
     values: dict[tuple[int, str], float] = {}
     for metric in run.data.metrics:
         if not metric.startswith(_CLOCKS):
             for point in client.get_metric_history(run_id, metric):
                 values.setdefault((point.step, metric), point.value)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            model = client.download_artifacts(run_id, "model/model.json", folder)
-            weights = str(json.loads(Path(model).read_text(encoding="utf-8"))["sha256"])
-        except (MlflowException, OSError):
-            weights = None
-    return Held(str(run.info.run_name), dict(run.data.tags), values, weights)
+    return Held(str(run.info.run_name), dict(run.data.tags), values)
 
 
 def _locate(name: str) -> tuple[MlflowClient, str]:

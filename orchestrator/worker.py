@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from jobs.data.sets import Data
     from jobs.place import Place
 
+WEIGHTS = "weights.sha256"
+"""Tag of a finished run: SHA-256 of the file that holds its tensors."""
+
 
 class ToRecorder:
     """Sends to the Recorder actor without ever waiting for it, and saves checkpoints.
@@ -145,7 +148,8 @@ def work(
     recorder.close()
     answer: dict[str, Any] = {"ended_by": outcome.ended_by, "step": outcome.step}
     if place.rank == 0 and outcome.network is not None and outcome.test is not None:
-        keep_model(f"{run_folder(recorder.run).as_uri()}/model", outcome, data)
+        weights = keep_model(f"{run_folder(recorder.run).as_uri()}/model", outcome, data)
+        recorder.recorders.tag.remote(recorder.run, WEIGHTS, weights)
         answer["metrics"] = outcome.test.metrics("test")
         answer["confusion"] = None if outcome.test.confusion is None else outcome.test.confusion.numpy()
         ray.get(recorder.recorders.state.remote(recorder.run))  # all records sent before have been taken in

@@ -13,10 +13,12 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
+from jobs import specfile
 from jobs.report import Record
 from jobs.spec import JobSpec
 from orchestrator import runs
 from orchestrator.home import run_folder
+from orchestrator.resume import SPEC
 from orchestrator.tracking.journal import FILE, read
 from tuning.failures import kind_of
 from tuning.history import History, Trial, jsonable, number, ranked
@@ -237,11 +239,12 @@ class Driver:
         tags = {**self.tags, "search": self.spec.name, "ordinal": str(trial.ordinal), **{n: str(told[n]) for n in told}}
         if trial.ordinal not in self.live:
             first = params if not trial.donors else None  # params once: what they become is told below
-            begin = self.recorders.begin.remote(
-                trial.run, job.tracking.experiment, job.tracking.uri, first, tags, self.spec.name
-            )
-            ray.get(begin)
+            where = job.tracking.experiment, job.tracking.uri
+            ray.get(self.recorders.begin.remote(trial.run, *where, first, tags, self.spec.name))
             self.live.add(trial.ordinal)
+            if first is not None:  # so that each trial can be trained again by itself
+                (run_folder(trial.run) / SPEC).write_text(specfile.dump(job), encoding="utf-8")
+                self.recorders.artifact.remote(trial.run, run_folder(trial.run) / SPEC)
         if isinstance(self.spec.scheduler, PBT):
             self.recorders.record.remote(trial.run, settings(trial))
         return job.model_copy(update={"name": trial.run})

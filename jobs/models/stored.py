@@ -110,8 +110,8 @@ def save(
     classes: Sequence[str],
     preprocessing: Mapping[str, Any],
     extra: Mapping[str, Any] | None = None,
-) -> None:
-    """Write a network to the folder ``path``.
+) -> str:
+    """Write a network to the folder ``path``; SHA-256 of the file of its tensors.
 
     Args:
         path: folder or fsspec URL; made where it is missing.
@@ -131,11 +131,13 @@ def save(
     clash = sorted({"format", "sha256", *meta} & (extra or {}).keys())
     if clash:
         raise ValueError(f"extra may not use the names {', '.join(clash)}: the format has them")
-    write(path, model.state_dict(), {**meta, **(extra or {})})
+    return write(path, model.state_dict(), {**meta, **(extra or {})})
 
 
-def write(path: str | PathLike[str], tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> None:
-    """Write tensors and what is known of them to the folder ``path``, which :func:`read` reads."""
+def write(path: str | PathLike[str], tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> str:
+    """Write tensors and what is known of them to the folder ``path``, which :func:`read` reads; SHA-256 of the tensors'
+    file.
+    """
     import fsspec
     from safetensors.torch import save as serialise
 
@@ -148,6 +150,7 @@ def write(path: str | PathLike[str], tensors: Mapping[str, torch.Tensor], meta: 
     fs.makedirs(folder, exist_ok=True)
     fs.pipe_file(f"{folder}/{_TENSORS}", data)
     fs.pipe_file(f"{folder}/{_META}", text.encode())
+    return str(told["sha256"])
 
 
 def load(path: str | PathLike[str]) -> LoadedModel:

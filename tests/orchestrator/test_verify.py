@@ -12,7 +12,8 @@ from orchestrator.__main__ import KINDS
 from orchestrator.cli import build
 from orchestrator.home import run_folder
 from orchestrator.tracking.mlflow import Shipper
-from orchestrator.verify import Difference, Repetition, compare, words
+from orchestrator.verify import Difference, Held, Repetition, compare, words
+from orchestrator.worker import WEIGHTS
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +61,19 @@ def test_the_first_difference_and_the_machine_are_named(repetition: Repetition) 
     assert "host" not in verdict.machine
 
 
+def _with_weights(repetition: Repetition, weights: str | None) -> Held:
+    tags = {tag: value for tag, value in repetition.before.tags.items() if tag != WEIGHTS}
+    return dataclasses.replace(repetition.before, tags=tags | ({WEIGHTS: weights} if weights else {}))
+
+
 def test_equal_values_with_other_weights_are_not_equal(repetition: Repetition) -> None:
-    verdict = compare(repetition.before, dataclasses.replace(repetition.before, weights="0" * 64))
+    verdict = compare(repetition.before, _with_weights(repetition, "0" * 64))
     assert not verdict.equal
     assert "DIFFERENT weights" in words(verdict)[0]
 
 
 def test_weights_that_are_gone_are_said_to_be(repetition: Repetition) -> None:
-    verdict = compare(dataclasses.replace(repetition.before, weights=None), repetition.before)
+    verdict = compare(_with_weights(repetition, None), repetition.before)
     assert verdict.equal
     assert "could not be compared" in " ".join(words(verdict))
 

@@ -90,18 +90,15 @@ def test_equal_seeds_give_equal_searches() -> None:
 
 
 def test_a_trial_equals_the_job_by_itself() -> None:
-    from orchestrator import launch
+    from orchestrator.verify import Repetition
 
     outcome = search(spec("alone", budget={"trials": 1, "epochs_per_trial": 2}))
     trial = outcome.trials[0]
-    result = launch.train(outcome_spec(outcome.name).trial(trial.params))
-    assert result.metrics["test/loss"] == trial.values["test/loss"]
-
-
-def outcome_spec(name: str) -> SearchSpec:
-    found = History.look(find(name)).spec
-    assert found is not None
-    return found
+    repetition = Repetition.of(trial.run)
+    assert repetition.spec.optimizer.lr == trial.params["optimizer.lr"]
+    verdict = repetition.run()
+    assert verdict.equal and verdict.before.weights
+    assert verdict.again.values[2, "test/loss"] == trial.values["test/loss"]
 
 
 def test_a_failing_trial_fails_alone_and_can_be_retried() -> None:
