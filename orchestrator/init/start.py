@@ -93,6 +93,9 @@ def _network(name: str) -> dict[str, Any]:
 
 
 def _run(name: str, error: ValueError) -> Start:
+    from pydantic import TypeAdapter
+
+    from jobs.models import ModelSpec
     from jobs.models.stored import read
     from orchestrator import models
 
@@ -101,8 +104,8 @@ def _run(name: str, error: ValueError) -> Start:
     except ValueError as other:
         raise ValueError(f"{error}, nor a run: {other}") from None
     meta, _ = read(folder)
-    model = {field: value for field, value in meta["model"].items() if value is not None}
-    model = {field: value for field, value in model.items() if field not in ("pretrained", "freeze_epochs")}
+    spec: Any = TypeAdapter(ModelSpec).validate_python(meta["model"])
+    model = {"kind": spec.kind, **spec.architecture().model_dump(mode="json", exclude_defaults=True)}
     return _told(model, {"kind": "run", "run": name}, f"starts from run {name}", meta["preprocessing"])
 
 

@@ -70,6 +70,8 @@ def test_the_recipe_trains_to_the_end(make: Make, tmp_path: Path) -> None:
     result = launch.train(job)
     assert (result.status, result.ended_by) == ("FINISHED", "epochs")
     assert 0 <= result.metrics["test/top1"] <= 1
+    again = chosen(looked(root), tmp_path, start=find(result.run, CPUS))  # and another one starts from its weights
+    assert (again.model.depth, again.model.pretrained.run) == (8, result.run) and resolve(again).data.size == 16
 
 
 def test_the_command_writes_both_files_and_overwrites_nothing_unasked(make: Make, tmp_path: Path) -> None:
