@@ -43,10 +43,10 @@ def chosen(found: Survey, tmp_path: Path, machine: Machine = CPUS, start: Start 
     return spec
 
 
-def search(found: Survey, tmp_path: Path) -> SearchSpec:
+def search(found: Survey, tmp_path: Path, start: Start = FRESH) -> SearchSpec:
     """The search as it is read back from the text, with every end of every range tried on the job."""
-    job = chosen(found, tmp_path)
-    recipe = choose("x", found, CPUS, FRESH)
+    job = chosen(found, tmp_path, start=start)
+    recipe = choose("x", found, CPUS, start)
     path = tmp_path / "y.yaml"
     path.write_text(search_text("y", path, tmp_path / "x.yaml", found, recipe, CPUS)[0], encoding="utf-8")
     spec = specfile.read(path, SearchSpec)

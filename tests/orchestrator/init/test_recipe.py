@@ -102,6 +102,7 @@ def test_weights_from_a_file_set_all_that_goes_with_them(make: Make, tmp_path: P
     assert (spec.model.name, spec.model.pretrained.path, spec.model.freeze_epochs) == ("resnet18", str(file), 1)
     assert spec.data.size is None and spec.optimizer.layer_decay == 0.8 and spec.optimizer.lr < 0.01
     assert (resolve(spec).data.size, resolve(spec).data.channels) == (224, 3)
+    assert search(found, tmp_path, start).scheduler.grace_epochs > spec.model.freeze_epochs
     with pytest.raises(ValueError, match=r"there are no weights at .*none.pth"):
         find(str(tmp_path / "none.pth"), CPUS)
     with pytest.raises(ValueError, match="neither torchvision nor timm has such a network"):
