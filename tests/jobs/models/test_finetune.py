@@ -169,7 +169,7 @@ def test_without_a_network_the_file_is_named_that_must_be_brought(
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    bring = r"Without a network, bring the file: fetch {} where there is one, and give its path \(model\.pretrained: \{{"
+    bring = r"Without a network, bring the file: fetch {} where there is one, and give its path \(model"
     url = bring.format(r"https://download\.pytorch\.org/models/resnet18-f37072fd\.pth")
     with pytest.raises(ValueError, match=rf"torchvision resnet18 cannot be fetched: .*{url}"):
         finetune.resolve(library("torchvision", "resnet18", weights="IMAGENET1K_V1"))
