@@ -51,7 +51,7 @@ def confirm(history: History, top: int, seeds: int) -> tuple[SearchSpec, tuple[s
         logit_cache_mb=spec.logit_cache_mb,
         models_mb=spec.models_mb,
     )
-    return made, remarks
+    return made.begun_with(base), remarks
 
 
 def _best(spec: SearchSpec, base: JobSpec, trials: list[Trial], top: int) -> tuple[list[Trial], tuple[str, ...]]:

@@ -1,9 +1,9 @@
 """What happened in a search, by its journal: searcher and scheduler are rebuilt from it after any stop or crash.
 
-Events, each with its ``time`` (s, Unix): ``search`` (spec, as JSON), ``open`` (a driver began to work), ``trial``
-(ordinal, run, params), ``result`` (ordinal, epoch, values), ``end`` (ordinal, status, values, stopped_by, cause, kind),
-``takeover`` (epoch, changes: ordinal -> donor and params; empty where all trials go on as they are), ``retry``
-(ordinal: its failure is forgotten), ``close`` (why the search is over).
+Events, each with its ``time`` (s, Unix): ``search`` (spec and base job, as JSON), ``open`` (a driver began to work),
+``trial`` (ordinal, run, params), ``result`` (ordinal, epoch, values), ``end`` (ordinal, status, values, stopped_by,
+cause, kind), ``takeover`` (epoch, changes: ordinal -> donor and params; empty where all trials go on as they are),
+``retry`` (ordinal: its failure is forgotten), ``close`` (why the search is over).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jobs.spec import JobSpec
 from orchestrator.tracking.journal import Event, Journal, read
 from tuning.objective import Objective
 from tuning.schedulers import Scheduler
@@ -153,7 +154,8 @@ class History:
     def _apply(self, event: Event) -> None:
         match event["event"]:
             case "search":
-                self.spec = SearchSpec.model_validate(event["spec"])
+                spec = SearchSpec.model_validate(event["spec"])
+                self.spec = spec.begun_with(JobSpec.model_validate(event["base"])) if "base" in event else spec
             case "open":
                 self.closed = None
             case "close":

@@ -114,7 +114,8 @@ def search(
         raise ValueError(f"search {folder.name} is running already: {error}") from None
     try:
         if spec is not None:
-            history.add("search", spec=spec.model_dump(mode="json"))
+            base = spec.base().absolute()
+            history.add("search", spec=spec.model_dump(mode="json"), base=base.model_dump(mode="json"))
         spec = history.spec
         assert spec is not None
         if retry:
@@ -135,7 +136,7 @@ def _search(
     tell: Callable[[str, bool], None],
     verbose: bool,
 ) -> Outcome:
-    base = spec.base().absolute()
+    base = spec.base()
     check_uri(base.tracking.uri or redact(default_uri()))
     tell("opening the data", False)
     weights = Resolver()

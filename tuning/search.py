@@ -9,7 +9,7 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any, Self
 
-from pydantic import Field, JsonValue, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, JsonValue, NonNegativeInt, PositiveFloat, PositiveInt, PrivateAttr, model_validator
 
 from jobs.base import Spec, assign
 from jobs.spec import JobSpec
@@ -114,18 +114,27 @@ class SearchSpec(Spec):
     """Megabytes of models of ended trials that are kept; the worst are deleted first, and the best never."""
     seed: NonNegativeInt = 0
     """Seed of the searcher. The trials' own seeds are the job's, the same for all."""
+    _begun_with: JobSpec | None = PrivateAttr(None)
 
     @property
     def goals(self) -> tuple[Objective, ...]:
         """What is optimised: the objectives, or the one metric; the first is what is reported on the way."""
         return self.objectives or (Objective(metric=self.metric, mode=self.mode),)
 
+    def begun_with(self, base: JobSpec) -> Self:
+        """The search over that job, whatever has become of its file."""
+        begun = self.model_copy()
+        begun._begun_with = base
+        return begun
+
     def base(self) -> JobSpec:
-        """The job that trials change.
+        """The job that trials change: of a search that has begun, as its file was then.
 
         Raises:
             jobs.specfile.SpecError: the file or ``set`` is wrong.
         """
+        if self._begun_with is not None:
+            return self._begun_with
         changes = dict(self.set)
         if self.budget.epochs_per_trial is not None:
             changes["epochs"] = self.budget.epochs_per_trial

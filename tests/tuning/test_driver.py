@@ -101,16 +101,21 @@ def test_a_trial_equals_the_job_by_itself() -> None:
     assert verdict.again.values[2, "test/loss"] == trial.values["test/loss"]
 
 
-def test_a_failing_trial_fails_alone_and_can_be_retried() -> None:
+def test_a_failing_trial_fails_alone_and_can_be_retried(tmp_path: Path) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text(Path(str(BASE["job"])).read_text(encoding="utf-8"), encoding="utf-8")
     space = {"optimizer.lr": {"kind": "choice", "values": [0.05, 1e30]}}
-    outcome = search(spec("failing", space=space, searcher={"kind": "grid"}, budget={"epochs_per_trial": 2}))
+    changes = {"job": str(job), "space": space, "searcher": {"kind": "grid"}, "budget": {"epochs_per_trial": 2}}
+    outcome = search(spec("failing", **changes))
     assert [trial.status for trial in outcome.trials] == ["FINISHED", "FAILED"]
     assert outcome.trials[1].kind == "nan" and "loss is" in str(outcome.trials[1].cause)
     _, parent, runs = children(outcome.name)
     assert [run.info.status for run in runs] == ["FINISHED", "FAILED"]
     assert runs[1].data.tags["failure"] == "nan" and parent.info.status == "FINISHED"
+    job.unlink()  # what a search began with, it keeps
     again = search(None, outcome.name, retry=True)
     assert [trial.status for trial in again.trials] == ["FINISHED", "FAILED"]
+    assert again.report is not None and again.report.exists()
     assert len(children(outcome.name)[2]) == 2, "a retry makes a run of its own"
     assert len(History.look(find(outcome.name)).trials) == 2
 
