@@ -101,6 +101,12 @@ def test_a_trial_equals_the_job_by_itself() -> None:
     assert verdict.again.values[2, "test/loss"] == trial.values["test/loss"]
 
 
+def outcome_spec(name: str) -> SearchSpec:
+    found = History.look(find(name)).spec
+    assert found is not None
+    return found
+
+
 def test_a_failing_trial_fails_alone_and_can_be_retried(tmp_path: Path) -> None:
     job = tmp_path / "job.yaml"
     job.write_text(Path(str(BASE["job"])).read_text(encoding="utf-8"), encoding="utf-8")
