@@ -29,12 +29,15 @@ def resolve(spec: JobSpec, device: torch.device) -> JobSpec:
 
     ``precision``: bf16 where the processor computes in it (CUDA, or a CPU with AMX or AVX-512 BF16), else fp32.
     ``channels_last``: NHWC, which is the faster layout for convolutions in all but double precision.
+    ``compile``: no; who wants to know whether it pays has to try (``orchestrator.compiling``).
     """
     changes: dict[str, object] = {}
     if spec.precision == "auto":
         changes["precision"] = "bf16" if _has_bf16(device) else "fp32"
     if spec.channels_last == "auto":
         changes["channels_last"] = spec.precision != "fp64"
+    if spec.compile == "auto":
+        changes["compile"] = False
     return spec.model_copy(update=changes)
 
 

@@ -179,6 +179,7 @@ class Run:
         return {
             "precision": self.spec.precision,
             "channels_last": str(self.spec.channels_last),
+            "compile": str(self.spec.compile),
             "device": system.device(self.place),
             "updates": f"{self.steps.total} ({self.steps.per_epoch} an epoch)",
             **({"pretrained": f"sha256 {self.started_from}"} if self.started_from else {}),

@@ -148,8 +148,9 @@ class JobSpec(Spec):
     processor has it."""
     channels_last: Literal["auto"] | bool = "auto"
     """Memory layout NHWC (true) or NCHW (false); auto: NHWC where the layout is known to be the faster one."""
-    compile: bool = False
-    """Compile the network with ``torch.compile``."""
+    compile: Literal["auto"] | bool = False
+    """Compile the network with ``torch.compile``. auto: the launcher times a few updates with and without, once a job
+    or search, and compiles where that pays; without a launcher, no."""
     deterministic: bool = False
     """Refuse nondeterministic CUDA kernels, so that equal runs are equal bit for bit on a GPU too (slower)."""
     ema: EMA | None = None

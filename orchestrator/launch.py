@@ -13,7 +13,7 @@ from typing import Any
 
 from jobs import specfile
 from jobs.spec import JobSpec
-from orchestrator import pretrained, teacher
+from orchestrator import compiling, pretrained, teacher
 from orchestrator import resume as resuming
 from orchestrator.fitting import fit_with_train
 from orchestrator.home import default_uri, run_folder
@@ -147,7 +147,9 @@ def train(
 
     reference = ray.put(data)
     data = ray.get(reference)  # the store's copy, so that this process holds none of its own
-    resolved = teacher.resolve(fit(ready), data, lambda job: teach(job, show, tell))
+    ready = compiling.decide(fit(ready), reference, 1, 1, tell)
+    spec = spec.model_copy(update={"compile": ready.compile})  # kept too: a run that goes on does not decide anew
+    resolved = teacher.resolve(ready, data, lambda job: teach(job, show, tell))
     name = resume or f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     folder = run_folder(name)
     folder.mkdir(parents=True, exist_ok=True)

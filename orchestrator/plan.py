@@ -96,6 +96,7 @@ def plan(spec: JobSpec) -> tuple[dict[str, str], bool]:
     need, data = spec.resources, spec.data.open()
     needs = Needs.of(spec, data)
     steps, size = needs.steps, needs.size
+    compiled = {True: ", compiled", False: "", "auto": ", compiled if a probe finds that it pays"}[spec.compile]
     spec = resolve(spec, torch.device("cuda" if needs.cuda else "cpu"))
     cpus, memory = os.cpu_count() or 1, psutil.virtual_memory().total
     wanted = need.workers * need.cpus_per_worker
@@ -113,7 +114,7 @@ def plan(spec: JobSpec) -> tuple[dict[str, str], bool]:
         "updates": f"{steps.total} ({steps.per_epoch} an epoch) of {spec.batch_size} images: {need.workers} workers x "
         f"{spec.accumulation} accumulation x {steps.part}",
         "lr": "  ".join(f"update {max(1, u)}: {rate}" for u, rate in zip(curve, rates, strict=True)),
-        "arithmetic": f"{spec.precision}, {'NHWC' if spec.channels_last else 'NCHW'}",
+        "arithmetic": f"{spec.precision}, {'NHWC' if spec.channels_last else 'NCHW'}{compiled}",
         "workers": f"{need.workers} x {need.cpus_per_worker:g} CPUs = {wanted:g} of {cpus} here",
         "memory": f"{needs.worker / 2**20:,.0f} MB a worker, {asked / 2**20:,.0f} of {room / 2**20:,.0f} MB in all",
         "disk": f"{needs.checkpoint / 2**20:,.1f} MB a checkpoint, {spec.checkpoint.keep} of them kept",

@@ -10,7 +10,8 @@ from itertools import pairwise
 from jobs.data.sets import Data
 from jobs.spec import JobSpec
 
-_PROBED, _WARM = 12, 4
+PROBED, _WARM = 16, 4
+"""Updates that are timed at most, and how many of them may be slower."""
 
 
 def images_per_s(spec: JobSpec, data: Data, limit_s: float = math.inf) -> float:
@@ -50,7 +51,7 @@ def images_per_s(spec: JobSpec, data: Data, limit_s: float = math.inf) -> float:
             if place.device.type == "cuda":
                 torch.cuda.synchronize()
             ends.append(time.monotonic())
-            if len(ends) > _WARM + _PROBED or (len(ends) > 1 and ends[-1] - ends[0] > limit_s):
+            if len(ends) > PROBED or (len(ends) > 1 and ends[-1] - ends[0] > limit_s):
                 break
         took = [after - before for before, after in pairwise([began, *ends])]
         return spec.batch_size / statistics.median(took[min(_WARM, len(took) // 2) :])  # another program may interfere

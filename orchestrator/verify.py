@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _CLOCKS = ("images_per_s", "epoch_s", "peak_memory_mb", "system/")
 """What measures the machine and not the training."""
-_MACHINE = ("revision", "host", "python", "version.", "device", "precision", "channels_last")
+_MACHINE = ("revision", "host", "python", "version.", "device", "precision", "channels_last", "compile")
 VERIFIES = "verifies"
 """Tag of a run that repeats another: the id of that one in MLflow."""
 
@@ -223,7 +223,7 @@ def _spec(client: MlflowClient, run_id: str, before: Held) -> JobSpec:
     """The job of a run, with what was chosen automatically as it was chosen then."""
     from mlflow.exceptions import MlflowException
 
-    chosen = {"precision": before.tags.get("precision"), "channels_last": before.tags.get("channels_last")}
+    chosen = {field: before.tags.get(field) for field in ("precision", "channels_last", "compile")}
     with tempfile.TemporaryDirectory() as folder:
         try:
             path = client.download_artifacts(run_id, SPEC, folder)

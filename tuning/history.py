@@ -1,6 +1,7 @@
 """What happened in a search, by its journal: searcher and scheduler are rebuilt from it after any stop or crash.
 
 Events, each with its ``time`` (s, Unix): ``search`` (spec and base job, as JSON), ``open`` (a driver began to work),
+``compile`` (whether the networks are compiled, where that was to be found out),
 ``trial`` (ordinal, run, params), ``result`` (ordinal, epoch, values), ``end`` (ordinal, status, values, stopped_by,
 cause, kind), ``takeover`` (epoch, changes: ordinal -> donor and params; empty where all trials go on as they are),
 ``retry`` (ordinal: its failure is forgotten), ``close`` (why the search is over).
@@ -82,6 +83,7 @@ class History:
         self.trials: dict[int, Trial] = {}
         self.spec: SearchSpec | None = None
         self.closed: str | None = None
+        self.compile: bool | None = None
         self.takeovers: set[int] = set()
         for event in self._journal.events:
             self._apply(event)
@@ -90,7 +92,8 @@ class History:
     def look(cls, folder: Path) -> History:
         """The history as it stands, read only: for another terminal while the search runs."""
         history = cls.__new__(cls)
-        history.trials, history.spec, history.closed, history.takeovers = {}, None, None, set()
+        history.trials, history.spec, history.takeovers = {}, None, set()
+        history.closed = history.compile = None
         for entry in read(folder / FILE):
             history._apply(entry.event)
         return history
@@ -156,6 +159,8 @@ class History:
             case "search":
                 spec = SearchSpec.model_validate(event["spec"])
                 self.spec = spec.begun_with(JobSpec.model_validate(event["base"])) if "base" in event else spec
+            case "compile":
+                self.compile = event["compile"]
             case "open":
                 self.closed = None
             case "close":

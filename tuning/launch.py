@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import signal
 import threading
 import time
@@ -14,8 +15,8 @@ from typing import Any
 
 from jobs import specfile
 from jobs.spec import JobSpec
+from orchestrator import compiling, teacher
 from orchestrator import launch as jobs_launch
-from orchestrator import teacher
 from orchestrator.home import default_uri, home, run_folder
 from orchestrator.origin import environment, revision
 from orchestrator.pretrained import Resolver
@@ -24,6 +25,7 @@ from orchestrator.tracking.recorders import Recorders
 from orchestrator.tracking.uri import check_uri, redact
 from tuning.driver import Driver
 from tuning.history import FILE, History, Trial, ranked
+from tuning.plan import expected_trials
 from tuning.room import room
 from tuning.schedulers import PBT
 from tuning.search import SearchSpec
@@ -150,6 +152,7 @@ def _search(
     data = ray.get(reference)  # the store's copy, so that this process holds none of its own
     base = jobs_launch.fit(base)
     place = room(spec, base)
+    base = _compiled(base, reference, spec, history, place.trials, tell)
     recorders = ray.remote(num_cpus=0, max_concurrency=1)(Recorders).remote()
     asked = {"arms": spec.arms.kind} if spec.arms else {}
     tags = {"dataset.digest": data.digest, **revision(), **environment()}
@@ -204,6 +207,16 @@ def _search(
     behind = ray.get(recorders.close.remote(30.0))
     ray.kill(recorders)
     return Outcome(spec.name, status, why, ranked(driver.trials, driver.goal), driver.trials, behind, report)
+
+
+def _compiled(
+    base: JobSpec, data: Any, spec: SearchSpec, history: History, places: int, tell: Callable[[str, bool], None]
+) -> JobSpec:
+    """The job with ``compile: auto`` decided, once in the life of a search."""
+    if base.compile == "auto" and history.compile is None:
+        trials = expected_trials(spec, base) or math.inf
+        history.add("compile", compile=compiling.decide(base, data, places, trials, tell).compile)
+    return base if base.compile != "auto" else base.model_copy(update={"compile": history.compile})
 
 
 def _report(name: str, folder: Path, recorders: Any) -> Path | None:

@@ -170,7 +170,7 @@ def test_a_trial_that_makes_no_job_fails_with_its_run_ended_and_counts_as_a_fail
 
 def test_what_a_dead_driver_left_half_done_is_finished() -> None:
     """It wrote down that a trial had ended, and died before the trial's run was told."""
-    outcome = search(spec("half", budget={"trials": 1, "epochs_per_trial": 2}))
+    outcome = search(spec("half", set={**BASE["set"], "compile": "auto"}, budget={"trials": 1, "epochs_per_trial": 2}))
     run = run_folder(outcome.trials[0].run)
     recorder = Recorder(run, ship=False)
     recorder.begin(run.name, "default")  # as if the run had never been ended
@@ -178,6 +178,10 @@ def test_what_a_dead_driver_left_half_done_is_finished() -> None:
     assert runs.find(run.name) and runs.list_runs()[0].status == "KILLED"
     search(None, outcome.name)
     assert children(outcome.name)[2][0].info.status == "FINISHED"
+    history = History(find(outcome.name))
+    history.close()
+    decided = [event for event in history.events if event["event"] == "compile"]
+    assert [event["compile"] for event in decided] == [False], "decided once, and kept"
 
 
 def test_a_search_that_runs_already_is_not_gone_on_with() -> None:

@@ -1,0 +1,60 @@
+"""Whether compiling pays: the arithmetic by hand, the probe with the real compiler."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import pytest
+import torch
+
+from orchestrator.compiling import Probe, decide, probe
+from tests.orchestrator.real import job
+
+
+@pytest.mark.parametrize(
+    ("seen", "images", "pays"),
+    [
+        (Probe(100.0, 125.0, 20.0), 10_100, True),  # saves 2 ms an image, so 20 s after 10,000 of them
+        (Probe(100.0, 125.0, 20.0), 9_900, False),
+        (Probe(100.0, 102.0, 0.0), 1e9, False),  # within the noise
+        (Probe(100.0, 80.0, 0.0), 1e9, False),
+        (Probe(100.0), 1e9, False),
+    ],
+)
+def test_it_pays_where_what_is_saved_is_more_than_it_costs(seen: Probe, images: float, pays: bool) -> None:
+    assert seen.pays(images) is pays
+
+
+def test_the_probe_compiles_and_times_both_ways() -> None:
+    spec = job("resources.workers=1", "compile=auto")
+    seen = probe(spec, spec.data.open(), 1e9)
+    assert seen.plain > 0
+    assert shutil.which("g++") is None or (seen.trouble is None and seen.compiled > 0)
+
+
+def test_where_it_cannot_be_compiled_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(network: Any) -> Any:  # a mock: the machine of the tests has a compiler
+        raise RuntimeError("no C++ compiler\nmore")
+
+    monkeypatch.setattr(torch, "compile", refuse)
+    spec = job("resources.workers=1", "compile=auto")
+    seen = probe(spec, spec.data.open(), 1e9)
+    assert not seen.pays(1e9)
+    assert seen.words(1e9) == "compile auto: no, it cannot be done here (no C++ compiler)"
+
+
+def test_a_short_job_is_not_tried(cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    told: list[str] = []
+    spec = job("resources.workers=1", "compile=auto", "epochs=2", "resources.use_gpu=false")
+    decided = decide(spec, ray.put(spec.data.open()), 1, 1, lambda text, lasting: told.append(text))
+    assert decided == spec.model_copy(update={"compile": False})
+    assert told[0].endswith("s of training a process are too few to try")
+
+
+def test_what_is_said_by_the_spec_stays() -> None:
+    for given in (True, False):
+        spec = job(f"compile={str(given).lower()}")
+        assert decide(spec, None, 1, 1, lambda text, lasting: pytest.fail(text)) is spec
