@@ -17,6 +17,7 @@ from tuning.board import short, summary, text
 from tuning.findings import ENOUGH, Findings
 from tuning.history import Trial
 from tuning.importance import importance
+from tuning.lineage import lineage
 from tuning.page import page, svg, table
 from tuning.scales import scale_of
 from tuning.verdict import judge
@@ -124,6 +125,11 @@ def panels(findings: Findings) -> list[Panel]:
             f"A line is a trial, from its parameters to its {metric}; the darker the better.",
         ),
     ]
+    if any(trial.donors for trial in findings.trials):
+        caption = (
+            "An arrow: a trial went on from another's weights. Outlined: the way of the weights that are the best."
+        )
+        shown.insert(1, Panel("lineage", "Who went on from whom", lineage(findings), caption))
     if len(findings.spec.goals) > 1:
         caption = "Blue: the front, with the numbers of the trials. A point off the line is beaten by one on it."
         shown.insert(0, Panel("front", "The front between the objectives", figures.front(findings), caption))
