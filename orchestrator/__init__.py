@@ -1,13 +1,10 @@
 """Where a job runs: Ray places it, MLflow tracks it.
 
 In Python: ``from orchestrator import train, search, evaluate``, with the specs of the command line; see
-:mod:`orchestrator.notebook`.
+:mod:`orchestrator.notebook` and ``tuning.notebook``.
 """
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from orchestrator.notebook import evaluate, search, train
+from typing import Any
 
 __all__ = ["evaluate", "search", "train"]
 
@@ -15,6 +12,6 @@ __all__ = ["evaluate", "search", "train"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from orchestrator import notebook  # when it is asked for: workers import this package too, and need none of it
+    from orchestrator.__main__ import face  # when it is asked for: workers import this package, and need none of it
 
-    return getattr(notebook, name)
+    return face(name)

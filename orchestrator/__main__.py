@@ -1,4 +1,6 @@
-"""Puts the command line together: the one place that sees all three packages."""
+"""Puts the command line, and the face for Python, together: the one place that sees all three packages."""
+
+from typing import Any
 
 from jobs.spec import JobSpec
 from orchestrator.cli import build
@@ -7,6 +9,14 @@ from tuning.cli import ablate, search
 from tuning.search import SearchSpec
 
 KINDS = {"job": JobSpec, "search": SearchSpec}
+
+
+def face(name: str) -> Any:
+    """What ``from orchestrator import name`` gives: ``train``, ``search`` or ``evaluate``."""
+    from orchestrator import notebook as jobs
+    from tuning import notebook as searches
+
+    return getattr(searches if name == "search" else jobs, name)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""The face for notebooks and scripts: train, search and evaluate with the specs of the command line.
+"""The face for notebooks and scripts: train and evaluate with the specs of the command line.
 
-Like the command line, it stands above all three packages.
+``search`` is in ``tuning.notebook``; ``orchestrator`` itself hands out all three.
 """
 
 from __future__ import annotations
@@ -19,9 +19,6 @@ from orchestrator.evaluation import Evaluation
 from orchestrator.evaluation import evaluate as _evaluate
 from orchestrator.launch import Result
 from orchestrator.progress import Display
-from tuning import launch as searching
-from tuning.launch import Outcome
-from tuning.search import SearchSpec
 
 Given = str | PathLike[str] | Mapping[str, Any]
 """A YAML file, or what would stand in one."""
@@ -50,45 +47,12 @@ def train(
         ValueError: the spec is wrong, or data or cluster do not fit it; nothing was started.
         RuntimeError: the run failed; the first cause is in the message.
     """
-    job = _spec(spec, JobSpec, changes)
+    job = spec_of(spec, JobSpec, changes)
     with Display(out, job) as display:
         result = launch.train(job, resume, display, display.tell, verbose)
     if result.status == "FAILED":
         raise RuntimeError(f"run {result.run} failed: {result.ended_by}")
     return result
-
-
-def search(
-    spec: Given | SearchSpec | None = None,
-    changes: Mapping[str, Any] | None = None,
-    *,
-    resume: str | None = None,
-    verbose: bool = False,
-) -> Outcome:
-    """Run a search, as ``orchestrator search launch`` and ``resume`` do.
-
-    Args:
-        spec: the search: a YAML file, its content as a mapping, or a ``SearchSpec``; None with ``resume``.
-        changes: dotted name -> value, such as ``{"budget.trials": 20, "set.epochs": 5}``.
-        resume: name of the search to go on with instead.
-        verbose: let Ray talk.
-
-    Returns:
-        the search's name, how it ended, its trials, ``ranked`` with the best first (each with ``run``, ``params`` and
-        ``values``), and the HTML file of its ``report``.
-
-    Raises:
-        ValueError: the spec is wrong, or data or cluster do not fit it; nothing was started.
-    """
-    if (spec is None) == (resume is None):
-        raise ValueError("give a search, or the name of one to resume")
-    given = None if spec is None else _spec(spec, SearchSpec, changes)
-
-    def tell(text: str, lasting: bool) -> None:
-        if lasting:
-            out.print(text, markup=False, soft_wrap=True)
-
-    return searching.search(given, resume=resume, tell=tell, verbose=verbose)
 
 
 def evaluate(run: str | Result, data: str | PathLike[str] = "test", output: str | Path | None = None) -> Evaluation:
@@ -105,7 +69,12 @@ def evaluate(run: str | Result, data: str | PathLike[str] = "test", output: str 
     return _evaluate(run.run if isinstance(run, Result) else run, str(data), output)
 
 
-def _spec(given: Given | Spec, kind: type[AnySpec], changes: Mapping[str, Any] | None) -> AnySpec:
+def spec_of(given: Given | Spec, kind: type[AnySpec], changes: Mapping[str, Any] | None) -> AnySpec:
+    """The spec that was given, with changes by dotted name.
+
+    Raises:
+        ValueError: it is none, or is wrong.
+    """
     if isinstance(given, kind):
         spec = given
     elif isinstance(given, Mapping):

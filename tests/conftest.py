@@ -33,3 +33,15 @@ def cluster(session_home: Path) -> Iterator[None]:
     ray.init(num_cpus=2, include_dashboard=True, log_to_driver=False, logging_level="error")
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def cifar10_parquet() -> Path:
+    """The folder with CIFAR-10's train.parquet and test.parquet."""
+    folder = Path(os.environ.get("CIFAR10_PARQUET") or Path(__file__).parents[2] / "shared" / "data" / "cifar10")
+    if not (folder / "train.parquet").is_file():
+        message = f"CIFAR-10 is not in {folder}: set CIFAR10_PARQUET to the folder of train.parquet and test.parquet"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return folder

@@ -27,9 +27,9 @@ SHORTER = {  # what keeps the test short; everything else is as the page has it
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, cifar10_parquet: Path) -> Path:
     """A folder that holds my_photos/, as the page shows it."""
-    rows = pq.ParquetFile(_cifar10() / "train.parquet").iter_batches(1000)
+    rows = pq.ParquetFile(cifar10_parquet / "train.parquet").iter_batches(1000)
     counts = dict.fromkeys(CLASSES, 0)
     for row in (row for batch in rows for row in batch.to_pylist()):
         name, number = CLASSES.get(row["label"]), counts.get(row["label"], IMAGES)
@@ -41,16 +41,6 @@ def folder(tmp_path: Path) -> Path:
         if min(counts.values()) == IMAGES:
             break
     return tmp_path
-
-
-def _cifar10() -> Path:
-    folder = Path(os.environ.get("CIFAR10_PARQUET") or ROOT.parent / "shared" / "data" / "cifar10")
-    if not (folder / "train.parquet").is_file():
-        message = f"CIFAR-10 is not in {folder}: set CIFAR10_PARQUET to the folder of train.parquet and test.parquet"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return folder
 
 
 def commands() -> list[str]:

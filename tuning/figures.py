@@ -15,6 +15,7 @@ from tuning.scales import fence
 from tuning.verdict import Verdict
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _UNITS = ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
@@ -62,10 +63,7 @@ def importances(found: Importance) -> Figure:
         axes.plot([found.low[name], found.high[name]], [row, row], color=INK, linewidth=1.4, solid_capstyle="butt")
     axes.set_xlim(0, max(1e-9, *found.high.values(), *found.shares.values()) * 1.08)
     axes.set_xlabel("share of the variance that it explains alone (line: middle 80 % over resamples of the trials)")
-    axes.grid(axis="x", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(axis="y", length=0)
+    _rows(axes)
     return figure
 
 
@@ -86,11 +84,16 @@ def differences(verdict: Verdict) -> Figure | str:
             axes.plot([row.found.low, row.found.high], [place, place], color=colour, linewidth=2.2)
     axes.set_yticks(range(len(rows)), [f"{row.label} against {row.against}" for row in rows])
     axes.set_xlabel("difference in points of test accuracy (blue: told from 0)")
+    _rows(axes)
+    return figure
+
+
+def _rows(axes: Axes) -> None:
+    """The look of a figure whose rows have names."""
     axes.grid(axis="x", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    return figure
 
 
 def best_so_far(findings: Findings) -> Figure | str:

@@ -9,8 +9,9 @@ import pytest
 
 import orchestrator
 from jobs.spec import JobSpec
-from orchestrator.notebook import search, train
+from orchestrator.notebook import train
 from tests.orchestrator.real import DIGITS, ROOT, job
+from tuning.notebook import search
 
 
 def test_the_page_runs_as_it_stands(cluster: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):

@@ -1,5 +1,4 @@
 import io
-import os
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +16,6 @@ def home(tmp_path, monkeypatch):
     """An ORCHESTRATOR_HOME of the test's own."""
     monkeypatch.setenv("ORCHESTRATOR_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
-
-
-@pytest.fixture(scope="session")
-def cifar10_parquet():
-    """The folder with CIFAR-10's train.parquet and test.parquet."""
-    folder = Path(os.environ.get("CIFAR10_PARQUET") or ROOT.parent / "shared" / "data" / "cifar10")
-    if not (folder / "train.parquet").is_file():
-        message = f"CIFAR-10 is not in {folder}: set CIFAR10_PARQUET to the folder of train.parquet and test.parquet"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return folder
 
 
 @pytest.fixture(scope="session")
