@@ -18,10 +18,7 @@ from jobs.place import Place
 from jobs.report import Keep
 from jobs.spec import JobSpec
 from jobs.train import train
-from tests.jobs.data.conftest import cifar10_parquet
 from tests.jobs.pretrained import tuned
-
-__all__ = ["cifar10_parquet"]
 
 CIFAR10 = Path(os.environ.get("CIFAR10_PARQUET") or "../shared/data/cifar10")
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
