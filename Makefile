@@ -9,7 +9,7 @@ setup: .venv/current
 .venv/current: pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed; name it with make PYTHON=..." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[search,export,dev]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[search,export,s3,dev]' --constraint constraints.txt
 	touch $@
 
 demo: setup
