@@ -77,29 +77,40 @@ def train(
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Go on from a run's newest sound checkpoint.")
     ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Name of the run; where it exists, go on with it, unless it is FINISHED."),
+    ] = None,
     verify: Annotated[
         str | None, typer.Option(metavar="RUN", help="Train a run again from what MLflow holds, and compare.")
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Let Ray talk.")] = False,
 ) -> None:
     """Train a job, here or on the cluster of RAY_ADDRESS."""
-    from orchestrator.resume import stored
+    from orchestrator import resume as resuming
 
     if verify is not None:
-        if spec is not None or resume is not None or set_:
+        if spec is not None or resume is not None or run is not None or set_:
             fail("--verify RUN stands alone: the run is repeated as it was", 2)
         models_cli.verify(verify, verbose)
         return
+    if run is not None and (spec is None or resume is not None):
+        fail("--run NAME wants the job's file, and goes on by itself; --resume RUN is for runs that exist", 2)
     if spec is None and resume is None:
         fail("which job? Give its file, or --resume RUN to go on with a run (orchestrator runs list)", 2)
     try:
-        path = stored(resume) if resume else None
-        job = read(spec or path, set_)  # type: ignore[arg-type]  # one of them is there
+        standing = resuming.begun(run) if run else None
+        if standing == "FINISHED":
+            out.print(f"run      {run} (FINISHED): nothing is left to do", markup=False, soft_wrap=True)
+            return
+        job = read(spec or resuming.stored(str(resume)), set_)
+        if run and standing:
+            resume, job = run, resuming.settled(run, job)
         from orchestrator import launch
         from orchestrator.progress import Display
 
         with Display(out, job) as display:
-            result = launch.train(job, resume, display, display.tell, verbose)
+            result = launch.train(job, resume, display, display.tell, verbose, name=run)
     except ValueError as error:
         fail(error, 2)
         return

@@ -17,7 +17,7 @@ from orchestrator import compiling, pretrained, teacher
 from orchestrator import resume as resuming
 from orchestrator.fitting import fit_with_train
 from orchestrator.home import default_uri, run_folder
-from orchestrator.origin import environment, revision
+from orchestrator.origin import environment, revision, submission
 from orchestrator.tracking.recorder import State, Status
 from orchestrator.tracking.recorders import Recorders
 from orchestrator.tracking.uri import check_uri, redact
@@ -119,6 +119,7 @@ def train(
     verbose: bool = False,
     parent: str | None = None,
     tags: Mapping[str, str] | None = None,
+    name: str | None = None,
 ) -> Result:
     """Run a job to its end and track it.
 
@@ -130,6 +131,7 @@ def train(
         verbose: let Ray talk.
         parent: name of the search that the run belongs under.
         tags: of the run in MLflow, besides those that every run has.
+        name: of the new run; None takes the job's and the time.
 
     Raises:
         ValueError: the data or the cluster do not fit the spec, or the spec not the run; nothing was started.
@@ -150,7 +152,7 @@ def train(
     ready = compiling.decide(fit(ready), reference, 1, 1, tell)
     spec = spec.model_copy(update={"compile": ready.compile})  # kept too: a run that goes on does not decide anew
     resolved = teacher.resolve(ready, data, lambda job: teach(job, show, tell))
-    name = resume or f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    name = resume or name or f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     folder = run_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
     recorders = ray.remote(num_cpus=0, max_concurrency=1)(Recorders).remote()
@@ -158,6 +160,8 @@ def train(
     tracking = spec.tracking
     opened = recorders.begin.remote(name, tracking.experiment, tracking.uri, spec.flatten(), tags, parent)
     earlier = ray.get(opened)
+    for key, value in submission().items():  # of a run that goes on, the newest
+        ray.get(recorders.tag.remote(name, key, value))
     (folder / resuming.SPEC).write_text(specfile.dump(spec), encoding="utf-8")
     ray.get(recorders.artifact.remote(name, folder / resuming.SPEC))
     epochs = max((record.step for record in earlier.records if record.name == "train/loss"), default=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,14 @@ from jobs import specfile
 from jobs.spec import JobSpec
 from orchestrator import runs
 from orchestrator.home import run_folder
+from orchestrator.origin import here
 from orchestrator.tracking.journal import FILE, lock_path, read
 from orchestrator.tracking.lock import holder
 
 SPEC = "spec.yaml"
 """Name of a run's spec in its folder."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,80}")
+"""What a run may be called."""
 MAY_CHANGE = (
     "accumulation",
     "budget",
@@ -38,6 +42,26 @@ def stored(name: str) -> Path:
     return path
 
 
+def begun(name: str) -> runs.Status | None:
+    """How the run called ``name`` stands; None where there is none, or where it died before its spec was kept.
+
+    Raises:
+        ValueError: it is no name for a run, or a search is called so.
+    """
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name for a run: letters, digits, dots, - and _, at most 81 of them")
+    events = [entry.event for entry in read(run_folder(name) / FILE)] if (run_folder(name) / FILE).exists() else []
+    if events and events[0]["tags"].get("kind") == "search":
+        raise ValueError(f"{name} is a search; go on with it by: orchestrator search resume {name}")
+    return runs.status_of(run_folder(name), events) if (run_folder(name) / SPEC).exists() else None
+
+
+def settled(name: str, spec: JobSpec) -> JobSpec:
+    """``spec`` with what was found out when the run called ``name`` began: whether compiling pays."""
+    kept = specfile.read(stored(name), JobSpec).compile
+    return spec.model_copy(update={"compile": kept}) if spec.compile == "auto" else spec
+
+
 def changes(name: str, spec: JobSpec) -> dict[str, tuple[Any, Any]]:
     """What ``spec`` changes of the run called ``name``: dotted name -> value in the run, value now (None for absent).
 
@@ -57,6 +81,7 @@ def changes(name: str, spec: JobSpec) -> dict[str, tuple[Any, Any]]:
             f"run {name} is FINISHED: its test split has been scored, so nothing is left to go on with; start a new run"
         )
     before, after = specfile.read(path, JobSpec).flatten(), spec.flatten()
+    before = {field: here(value) if isinstance(value, str) else value for field, value in before.items()}
     different = {
         field: (before.get(field), after.get(field))
         for field in dict.fromkeys([*before, *after])

@@ -33,9 +33,33 @@ def read(path: Path, overrides: list[str]) -> SearchSpec:
 
 
 @search.command()
-def launch(spec: SearchPath, set_: Overrides = [], verbose: Verbose = False) -> None:  # noqa: B006
+def launch(
+    spec: SearchPath,
+    set_: Overrides = [],  # noqa: B006
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the search; where it exists, go on, unless it is over.")
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
     """Run a search, here or on the cluster of RAY_ADDRESS."""
-    _drive(read(spec, set_), None, False, verbose)
+    from tuning.launch import begun
+
+    made = read(spec, set_)
+    if name is None:
+        _drive(made, None, False, verbose)
+        return
+    made = made.model_copy(update={"name": name})
+    try:
+        history = begun(made)
+    except ValueError as error:
+        fail(error, 2)
+        return
+    if history is None:
+        _drive(made, None, False, verbose, as_named=True)
+    elif history.closed:
+        out.print(f"search   {name} is over ({history.closed}): nothing is left to do", markup=False, soft_wrap=True)
+    else:
+        _drive(None, name, False, verbose)
 
 
 @search.command()
@@ -180,7 +204,7 @@ def report(
     out.print(f"report   {path.absolute()}", markup=False, soft_wrap=True)
 
 
-def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool) -> None:
+def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool, as_named: bool = False) -> None:
     from tuning.board import board, verdict_board
     from tuning.launch import search as run
     from tuning.links import links
@@ -215,7 +239,7 @@ def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool
     try:
         if out.is_terminal:
             live.start()
-        outcome = run(spec, name, again, show, tell, verbose)
+        outcome = run(spec, name, again, show, tell, verbose, as_named)
     except ValueError as error:
         live.stop()
         fail(error, 2)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.spec import JobSpec
+from orchestrator.origin import here
 from orchestrator.tracking.journal import Event, Journal, read
 from tuning.objective import Objective
 from tuning.schedulers import Scheduler
@@ -157,8 +158,8 @@ class History:
     def _apply(self, event: Event) -> None:
         match event["event"]:
             case "search":
-                spec = SearchSpec.model_validate(event["spec"])
-                self.spec = spec.begun_with(JobSpec.model_validate(event["base"])) if "base" in event else spec
+                spec = SearchSpec.model_validate(_here(event["spec"]))
+                self.spec = spec.begun_with(JobSpec.model_validate(_here(event["base"]))) if "base" in event else spec
             case "compile":
                 self.compile = event["compile"]
             case "open":
@@ -199,6 +200,15 @@ def ranked(trials: Sequence[Trial], goal: Objective) -> list[Trial]:
 def jsonable(values: Mapping[str, float]) -> dict[str, float | str]:
     """Values as a journal takes them: what is not finite is text."""
     return {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
+
+
+def _here(data: Any) -> Any:
+    """A spec as JSON with the paths of another working directory of Ray's as they are in this one's."""
+    if isinstance(data, dict):
+        return {name: _here(value) for name, value in data.items()}
+    if isinstance(data, list):
+        return [_here(value) for value in data]
+    return here(data) if isinstance(data, str) else data
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:

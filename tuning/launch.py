@@ -18,8 +18,10 @@ from jobs.spec import JobSpec
 from orchestrator import compiling, teacher
 from orchestrator import launch as jobs_launch
 from orchestrator.home import default_uri, home, run_folder
-from orchestrator.origin import environment, revision
+from orchestrator.origin import environment, revision, submission
 from orchestrator.pretrained import Resolver
+from orchestrator.resume import NAME
+from orchestrator.tracking.journal import FILE as RUN
 from orchestrator.tracking.lock import Locked
 from orchestrator.tracking.recorders import Recorders
 from orchestrator.tracking.uri import check_uri, redact
@@ -67,6 +69,32 @@ def new_name(wanted: str) -> str:
     return name
 
 
+def begun(spec: SearchSpec) -> History | None:
+    """The search that is called as ``spec`` is, to go on with; None where it has not begun.
+
+    Raises:
+        ValueError: it began as another search, or a run is called so.
+    """
+    if not NAME.fullmatch(spec.name):
+        raise ValueError(f"{spec.name!r} is no name for a search: letters, digits, dots, - and _, at most 81 of them")
+    folder = run_folder(spec.name)
+    if not (folder / FILE).exists():
+        if (folder / RUN).exists():
+            raise ValueError(f"{spec.name} is a run, not a search; take another name")
+        return None
+    history = History.look(folder)
+    if history.spec is None:
+        return None
+    before, after = history.spec.flatten(), spec.absolute().flatten()
+    if wrong := [name for name in dict.fromkeys([*before, *after]) if before.get(name) != after.get(name)]:
+        lines = "".join(f"\n  {name}: {before.get(name)!r} there, {after.get(name)!r} here" for name in wrong)
+        raise ValueError(
+            f"search {spec.name} cannot go on with another spec than its own; they differ in{lines}\n"
+            f"To go on as it was begun: orchestrator search resume {spec.name}. To search otherwise, take another name"
+        )
+    return history
+
+
 def find(name: str) -> Path:
     """The folder of a search.
 
@@ -87,6 +115,7 @@ def search(
     show: Callable[[Driver], None] = lambda driver: None,
     tell: Callable[[str, bool], None] = lambda text, lasting: None,
     verbose: bool = False,
+    as_named: bool = False,
 ) -> Outcome:
     """Run a search to its end, or go on with one.
 
@@ -97,6 +126,7 @@ def search(
         show: called several times a second.
         tell: called with what is being done, and whether it is worth keeping.
         verbose: let Ray talk.
+        as_named: a new search is called as its spec says, not by the first of name-2, name-3, ... that is free.
 
     Raises:
         ValueError: spec, data and cluster do not fit together; nothing was started.
@@ -105,7 +135,7 @@ def search(
         for remark in spec.check():
             tell(remark, True)
         spec = spec.absolute()
-        spec = spec.model_copy(update={"name": new_name(spec.name)})
+        spec = spec if as_named else spec.model_copy(update={"name": new_name(spec.name)})
         folder = run_folder(spec.name)
     else:
         folder = find(resume or "")
@@ -162,6 +192,8 @@ def _search(
             spec.name, base.tracking.experiment, base.tracking.uri, spec.flatten(), {**tags, "kind": "search", **asked}
         )
     )
+    for key, value in submission().items():
+        ray.get(recorders.tag.remote(spec.name, key, value))
     ray.get(recorders.artifact.remote(spec.name, folder / "search.yaml"))
     resolved: dict[str, JobSpec] = {}
 

@@ -1,0 +1,75 @@
+"""A run is named, and the same command goes on with it: what a preempted or resubmitted job needs."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from orchestrator import origin, resume
+from orchestrator.home import run_folder
+from tests.orchestrator.real import DIGITS, Command, mlflow_run, orchestrator, points
+
+
+def test_the_same_command_begins_a_run_goes_on_with_it_and_says_that_it_is_done(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("train", DIGITS, "-s", "epochs=12", "-s", "resources.workers=1", "--run", "nightly")
+    monkeypatch.setenv(origin._JOB, json.dumps({"metadata": {"job_submission_id": "nightly"}}))
+    with Command(*words) as first:
+        first.wait_for(r"epoch +3/")
+        first.interrupt()
+        assert first.end() == 130, first.output
+    assert resume.begun("nightly") == "KILLED"
+    changed = orchestrator(*words, "-s", "optimizer.lr=0.2")
+    assert changed.returncode == 2
+    assert "optimizer.lr: 0.1 in the run, 0.2 here" in changed.stderr
+
+    monkeypatch.setenv(origin._JOB, json.dumps({"metadata": {"job_submission_id": "nightly-2"}}))
+    second = orchestrator(*words)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "run nightly goes on;" in second.stdout
+    client, run = mlflow_run("nightly")
+    assert (run.info.status, run.data.tags["ray.submission_id"]) == ("FINISHED", "nightly-2")
+    assert [step for step, _ in points(client, run, "train/loss")] == list(range(1, 13))
+
+    third = orchestrator(*words)
+    assert third.returncode == 0
+    assert third.stdout == "run      nightly (FINISHED): nothing is left to do\n"
+
+
+def test_a_name_that_is_none_is_refused(home: Path) -> None:
+    done = orchestrator("train", DIGITS, "--run", "../elsewhere")
+    assert done.returncode == 2
+    assert "is no name for a run" in done.stderr
+    assert orchestrator("train", "--run", "nightly").returncode == 2
+    assert orchestrator("train", DIGITS, "--run", "nightly", "--resume", "other").returncode == 2
+
+
+def test_a_run_that_died_before_its_spec_was_kept_begins_again(home: Path) -> None:
+    run_folder("early").mkdir(parents=True)
+    assert resume.begun("early") is None
+
+
+def test_the_revision_is_read_where_no_repository_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = origin.revision()
+    monkeypatch.setenv(origin.REVISION, "0123abc")
+    monkeypatch.setenv(origin.DIRTY, "True")
+    assert origin.revision() == own, "the repository knows better"
+    monkeypatch.setattr(origin, "__file__", str(tmp_path / "origin.py"))
+    assert origin.revision() == {"revision": "0123abc", "revision.dirty": "True"}
+
+
+def test_paths_in_an_earlier_working_directory_are_told_in_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = "/tmp/ray/session_1/runtime_resources/working_dir_files/_ray_pkg_0a1b/data/train.csv"
+    assert origin.here(there) == there
+    folder = tmp_path / "working_dir_files" / "_ray_pkg_ff00"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    assert origin.here(there) == f"{folder}/data/train.csv"
+    assert origin.here("/data/train.csv") == "/data/train.csv"
+    assert os.getcwd() == str(folder)
