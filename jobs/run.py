@@ -256,6 +256,7 @@ class Run:
             "scaler": self.scaler.state_dict(),
             "skipped": self.skipped,
             "losses": losses,
+            "world": self.place.world,
             "records": [[record.name, record.step, record.value, record.time] for record in self.records],
             "best": list(self.best),
             "best_weights": self.best_weights,
@@ -285,6 +286,8 @@ class Run:
         self.skipped.copy_(tree["skipped"])
         if self.place.rank == 0:
             self.losses.copy_(tree["losses"])
+            if (world := tree.get("world", self.place.world)) != self.place.world:  # sums of as many means
+                self.losses *= self.place.world / world
         self.records = [Record(*record) for record in tree["records"]]
         self.best = (float(tree["best"][0]), int(tree["best"][1]))
         if tree["best_weights"] is not None:

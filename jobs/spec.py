@@ -77,6 +77,9 @@ class Checkpoints(Spec):
     """Updates between checkpoints inside epochs; None saves at epoch ends only."""
     keep: PositiveInt = 2
     """How many of the newest are kept."""
+    storage: str | None = None
+    """Folder or URL (``s3://bucket/folder``) that all nodes reach, for the checkpoints and models of runs; None is
+    ORCHESTRATOR_HOME, which nodes must share then."""
 
 
 class Evaluation(Spec):
@@ -90,17 +93,48 @@ class Evaluation(Spec):
     """Average the logits of every image and its mirror image; twice the work, and to be said beside the result."""
 
 
+class Elastic(Spec):
+    """A number of workers that follows the cluster."""
+
+    min: PositiveInt = 1
+    """Fewest workers to go on with."""
+    max: PositiveInt
+    """Most; the global batch is cut into this x accumulation parts, however many workers there are."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is more than max {self.max}; swap them")
+        return self
+
+
 class Resources(Spec):
     """What one job takes of the machine or cluster."""
 
-    workers: PositiveInt = 1
-    """Training processes; the global batch is divided among them, so the result of a recipe does not hang on it."""
+    workers: PositiveInt | Elastic = 1
+    """Training processes; the global batch is divided among them, so the result of a recipe does not hang on it. With
+    ``min`` and ``max`` as many as the cluster has room for, of the numbers that divide ``parts``: a node that is lost
+    takes its workers with it, accumulation makes up for them, and they return with it."""
     cpus_per_worker: PositiveFloat = 1
     """CPUs reserved for a worker; also its number of threads."""
     use_gpu: Literal["auto"] | bool = "auto"
     """One GPU a worker (true), none (false), or one where the cluster has enough (auto)."""
     max_failures: NonNegativeInt = 3
-    """How often a dead worker or controller is replaced before the run counts as failed."""
+    """How often training is begun again after a worker or its controller died, without an epoch between, before the run
+    counts as failed. Nodes that were lost do not count."""
+    wait_minutes: NonNegativeFloat = 30
+    """How long to wait for room in the cluster, at the start and where a node was lost, before the run counts as
+    failed."""
+
+    @property
+    def most(self) -> int:
+        """Workers at the most."""
+        return self.workers.max if isinstance(self.workers, Elastic) else self.workers
+
+    @property
+    def fewest(self) -> int:
+        """Workers at the least."""
+        return self.workers.min if isinstance(self.workers, Elastic) else self.workers
 
 
 class Tracking(Spec):
@@ -175,7 +209,18 @@ class JobSpec(Spec):
     @property
     def parts(self) -> int:
         """Pieces that a global batch is cut into: workers x accumulation."""
-        return self.resources.workers * self.accumulation
+        return self.resources.most * self.accumulation
+
+    @property
+    def sizes(self) -> list[int]:
+        """Numbers of workers that may train it, the largest first: those that divide ``parts``."""
+        need = self.resources
+        return [size for size in range(need.most, need.fewest - 1, -1) if self.parts % size == 0]
+
+    def trained_by(self, workers: int) -> Self:
+        """The job as so many workers train it, one of ``sizes``: accumulation makes up for those that are missing."""
+        resources = self.resources.model_copy(update={"workers": workers})
+        return self.model_copy(update={"resources": resources, "accumulation": self.parts // workers})
 
     def absolute(self) -> Self:
         """The spec with absolute paths, so that it means the same in another directory."""
@@ -193,7 +238,7 @@ class JobSpec(Spec):
         if self.batch_size % self.parts:
             nearest = max(1, round(self.batch_size / self.parts)) * self.parts
             raise ValueError(
-                f"batch_size {self.batch_size} does not divide by {self.resources.workers} workers x "
+                f"batch_size {self.batch_size} does not divide by {self.resources.most} workers x "
                 f"{self.accumulation} accumulation = {self.parts} parts; the nearest that does is {nearest}"
             )
         return self

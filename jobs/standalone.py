@@ -12,7 +12,7 @@ from jobs.checkpoint import State
 from jobs.outcome import keep_model
 from jobs.place import Place, process_group
 from jobs.report import Files, Print
-from jobs.spec import JobSpec
+from jobs.spec import Elastic, JobSpec
 from jobs.train import train
 
 
@@ -30,7 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     try:
-        spec = specfile.read(given.spec, JobSpec, [*given.set, f"resources.workers={world}"])
+        spec = specfile.read(given.spec, JobSpec, given.set)
+        if isinstance(spec.resources.workers, Elastic) and world in spec.sizes:
+            spec = spec.trained_by(world)
+        else:
+            spec = specfile.read(given.spec, JobSpec, [*given.set, f"resources.workers={world}"])
     except specfile.SpecError as error:
         parser.exit(2, f"{error}\n")
     use_gpu = None if spec.resources.use_gpu == "auto" else spec.resources.use_gpu

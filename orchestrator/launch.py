@@ -13,10 +13,10 @@ from typing import Any
 
 from jobs import specfile
 from jobs.spec import JobSpec
-from orchestrator import compiling, pretrained, teacher
+from orchestrator import compiling, nodes, pretrained, teacher
 from orchestrator import resume as resuming
 from orchestrator.fitting import fit_with_train
-from orchestrator.home import default_uri, run_folder
+from orchestrator.home import default_uri, home, run_folder
 from orchestrator.origin import environment, revision, submission
 from orchestrator.tracking.recorder import State, Status
 from orchestrator.tracking.recorders import Recorders
@@ -86,28 +86,41 @@ def start_ray(verbose: bool = False, dashboard: bool = True) -> None:
     ray.init(log_to_driver=verbose, logging_level=level, **local)
 
 
+def start_recorders() -> Any:
+    """The one writer: an actor on the driver's node, with what the driver knows of the tracking server and of stores.
+
+    What it is told so is not seen by those who look at Ray's tables, as its runtime environment would be.
+    """
+    import ray
+
+    names = ("ORCHESTRATOR_HOME", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+    kinds = ("MLFLOW_", "AWS_", "GOOGLE_", "AZURE_", "FSSPEC_")
+    known = {name: value for name, value in os.environ.items() if name in names or name.startswith(kinds)}
+    known["ORCHESTRATOR_HOME"] = str(home())
+    actor = ray.remote(num_cpus=0, max_concurrency=1, scheduling_strategy=nodes.on_this_node())(Recorders)
+    return actor.remote(known)
+
+
 def fit(spec: JobSpec) -> JobSpec:
-    """The spec with ``use_gpu`` decided, if the cluster can hold it at all.
+    """The spec with ``use_gpu`` decided, if the cluster can ever hold it.
 
     Raises:
         ValueError: it never can; the arithmetic is in the message.
     """
-    import ray
-
-    total, need = ray.cluster_resources(), spec.resources
-    cpus, gpus = total.get("CPU", 0), total.get("GPU", 0)
-    wanted = need.workers * need.cpus_per_worker
+    total, need = nodes.promised(), spec.resources
+    cpus, gpus, workers = total["CPU"], total["GPU"], spec.sizes[-1]
+    wanted = workers * need.cpus_per_worker
     if wanted > cpus:
         raise ValueError(
-            f"{need.workers} workers x {need.cpus_per_worker:g} CPUs = {wanted:g} CPUs, but "
+            f"{workers} workers x {need.cpus_per_worker:g} CPUs = {wanted:g} CPUs, but "
             f"the cluster has {cpus:g}; lower resources.workers or resources.cpus_per_worker"
         )
-    if need.use_gpu is True and need.workers > gpus:
+    if need.use_gpu is True and workers > gpus:
         raise ValueError(
-            f"{need.workers} workers x 1 GPU = {need.workers} GPUs, but the cluster has {gpus:g}; "
+            f"{workers} workers x 1 GPU = {workers} GPUs, but the cluster has {gpus:g}; "
             "lower resources.workers or set resources.use_gpu: auto"
         )
-    use_gpu = gpus >= need.workers if need.use_gpu == "auto" else need.use_gpu
+    use_gpu = gpus >= workers if need.use_gpu == "auto" else need.use_gpu
     return spec.model_copy(update={"resources": need.model_copy(update={"use_gpu": use_gpu})})
 
 
@@ -149,13 +162,14 @@ def train(
 
     reference = ray.put(data)
     data = ray.get(reference)  # the store's copy, so that this process holds none of its own
+    nodes.check_shared(spec.checkpoint.storage)
     ready = compiling.decide(fit(ready), reference, 1, 1, tell)
     spec = spec.model_copy(update={"compile": ready.compile})  # kept too: a run that goes on does not decide anew
     resolved = teacher.resolve(ready, data, lambda job: teach(job, show, tell))
     name = resume or name or f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     folder = run_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
-    recorders = ray.remote(num_cpus=0, max_concurrency=1)(Recorders).remote()
+    recorders = start_recorders()
     tags = {"dataset.digest": data.digest, **revision(), **environment(), **(tags or {})}
     tracking = spec.tracking
     opened = recorders.begin.remote(name, tracking.experiment, tracking.uri, spec.flatten(), tags, parent)
@@ -170,8 +184,8 @@ def train(
         text = ", ".join(f"{field}: {was!r} -> {now!r}" for field, (was, now) in changed.items())
         ray.get(recorders.tag.remote(name, "resumed_with", text))
         tell(f"changed {text}", True)
-    tell(f"starting {spec.resources.workers} workers", False)
-    answer, interrupted = _fit(resolved, name, reference, recorders, show, earlier.seen)
+    tell("starting the workers", False)
+    answer, interrupted = _fit(resolved, name, reference, recorders, show, tell, earlier.seen)
     tell("closing the run, sending the rest to MLflow", False)
     status: Status = "FAILED"
     if answer.get("ended_by") == "stopped" or interrupted:
@@ -213,7 +227,13 @@ def teach(
 
 
 def _fit(
-    spec: JobSpec, name: str, data: Any, recorders: Any, show: Callable[[State], None], seen: int
+    spec: JobSpec,
+    name: str,
+    data: Any,
+    recorders: Any,
+    show: Callable[[State], None],
+    tell: Callable[[str, bool], None],
+    seen: int,
 ) -> tuple[dict[str, Any], bool]:
     """Ray Train in a thread of its own, while this one shows progress and owns the signals.
 
@@ -222,7 +242,11 @@ def _fit(
     import ray
 
     box: dict[str, Any] = {}
-    thread = threading.Thread(target=lambda: box.update(fit_with_train(spec, name, data, recorders)), daemon=True)
+
+    def fit() -> None:
+        box.update(fit_with_train(spec, name, data, recorders, tell=tell))
+
+    thread = threading.Thread(target=fit, daemon=True)
     signals: list[int] = []
     handlers = {
         number: signal.signal(number, lambda n, _: signals.append(n)) for number in (signal.SIGINT, signal.SIGTERM)

@@ -12,7 +12,7 @@ from jobs.data.sets import Arrays, Data
 from jobs.distillation import JobTeacher
 from jobs.spec import JobSpec
 from jobs.steps import Steps
-from orchestrator import pretrained
+from orchestrator import nodes, pretrained
 
 if TYPE_CHECKING:
     from jobs.models.size import Size
@@ -98,24 +98,27 @@ def plan(spec: JobSpec) -> tuple[dict[str, str], bool]:
     steps, size = needs.steps, needs.size
     compiled = {True: ", compiled", False: "", "auto": ", compiled if a probe finds that it pays"}[spec.compile]
     spec = resolve(spec, torch.device("cuda" if needs.cuda else "cpu"))
-    cpus, memory = os.cpu_count() or 1, psutil.virtual_memory().total
-    wanted = need.workers * need.cpus_per_worker
+    (cpus, place), memory = nodes.cpus(spec.checkpoint.storage), psutil.virtual_memory().total
+    workers, fewest = need.most, spec.sizes[-1]
+    wanted, span = fewest * need.cpus_per_worker, f"{fewest}"
+    if fewest < workers:
+        span = f"{fewest} to {workers} ({', '.join(map(str, reversed(spec.sizes)))}): at least {fewest}"
     room = torch.cuda.mem_get_info()[1] if needs.cuda else memory
-    asked = needs.worker if needs.cuda else need.workers * needs.worker + needs.held
+    asked = needs.worker if needs.cuda else workers * needs.worker + needs.held
     curve = [1, *(round(steps.total * share / 4) for share in (1, 2, 3)), steps.total]
     base = spec.optimizer.rate(spec.batch_size)
     rates = (f"{base * spec.schedule(max(1, u), steps.total, steps.per_epoch):.4g}" for u in curve)
-    fits = (wanted <= cpus and asked <= room) or bool(os.environ.get("RAY_ADDRESS"))
+    fits = wanted <= cpus and (asked <= room or bool(os.environ.get("RAY_ADDRESS")))
     lines = {
         "data": f"{len(data.train)} train, {len(data.val)} val, {len(data.test)} test images; "
         f"{len(data.classes)} classes; {data.size}x{data.size}x{data.channels}; "
         f"{needs.held / 2**20:.0f} MB in memory, once a node",
         "model": f"{size.parameters:,} parameters, {size.flops_per_image / 2e6:,.1f} million multiply-adds an image",
-        "updates": f"{steps.total} ({steps.per_epoch} an epoch) of {spec.batch_size} images: {need.workers} workers x "
+        "updates": f"{steps.total} ({steps.per_epoch} an epoch) of {spec.batch_size} images: {workers} workers x "
         f"{spec.accumulation} accumulation x {steps.part}",
         "lr": "  ".join(f"update {max(1, u)}: {rate}" for u, rate in zip(curve, rates, strict=True)),
         "arithmetic": f"{spec.precision}, {'NHWC' if spec.channels_last else 'NCHW'}{compiled}",
-        "workers": f"{need.workers} x {need.cpus_per_worker:g} CPUs = {wanted:g} of {cpus} here",
+        "workers": f"{span} x {need.cpus_per_worker:g} CPUs = {wanted:g} of {cpus:g} {place}",
         "memory": f"{needs.worker / 2**20:,.0f} MB a worker, {asked / 2**20:,.0f} of {room / 2**20:,.0f} MB in all",
         "disk": f"{needs.checkpoint / 2**20:,.1f} MB a checkpoint, {spec.checkpoint.keep} of them kept",
         "verdict": "fits" if fits else "does not fit: lower resources.workers, cpus_per_worker or batch_size",

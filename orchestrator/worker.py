@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -69,16 +70,19 @@ def ray_train_worker(config: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         config: ``spec`` (JSON), ``data`` (a reference to the opened data), ``recorders``, ``run`` (its name),
-            ``logits`` (see :func:`work`).
+            ``logits`` (see :func:`work`), ``home`` (the driver's ORCHESTRATOR_HOME).
     """
     import ray
 
     from jobs.place import Place
 
+    os.environ["ORCHESTRATOR_HOME"] = config["home"]
     spec = JobSpec.model_validate_json(config["spec"])
     os.environ.setdefault("LOCAL_RANK", str(ray.train.get_context().get_local_rank()))
     place = Place.current(bool(spec.resources.use_gpu))
     recorders, run = config["recorders"], config["run"]
+    if blind := unreached(spec, run):
+        return {"failure": blind}
     if place.rank == 0:
         ray.get(recorders.occupy.remote(run, ray.util.get_current_placement_group()))
     data = ray.get(config["data"][0])
@@ -86,6 +90,25 @@ def ray_train_worker(config: dict[str, Any]) -> dict[str, Any]:
     answer = work(spec, place, report, report, data, config["logits"])
     report.close()
     return answer
+
+
+def unreached(spec: JobSpec, run: str) -> str | None:
+    """What is wrong where this node, which may have joined after the run began, does not see what the run needs.
+
+    Args:
+        spec: the job; its teacher, if any, is a folder.
+        run: its name.
+    """
+    needed = [] if spec.checkpoint.storage else [str(run_folder(run))]
+    if spec.distillation is not None:
+        needed.append(spec.distillation.teacher.folder(None))
+    missing = [path for path in needed if "://" not in path and not os.path.exists(path)]
+    if not missing:
+        return None
+    return (
+        f"{platform.node()} does not see {missing[0]}, which the run needs; set ORCHESTRATOR_HOME to a folder on a "
+        "disk that all nodes share, or checkpoint.storage to one or to a bucket (s3://bucket/folder)"
+    )
 
 
 def work(

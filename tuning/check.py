@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from jobs.distillation import JobTeacher
-from jobs.spec import JobSpec
+from jobs.spec import Elastic, JobSpec
 from jobs.spec_errors import Problem, SpecError, findings, guess_name
 from jobs.spec_schema import Shape, shown
 from jobs.specfile import read
@@ -157,6 +157,9 @@ class _Check:
     def plan(self) -> None:
         """Searcher, scheduler and budget."""
         budget, epochs = self.search.budget, self.base.epochs
+        if isinstance(self.base.resources.workers, Elastic):
+            cure = f"set.resources.workers: {self.base.resources.most}"
+            self.add("job", "a search fills the cluster with trials, so none of them is elastic", cure)
         if isinstance(self.search.scheduler, PBT):
             self._population(self.search.scheduler)
         if flaw := self.search.scheduler.flaw(epochs):
@@ -172,7 +175,7 @@ class _Check:
 
     def _population(self, policy: PBT) -> None:
         """What weights that are handed from trial to trial ask for."""
-        if self.base.resources.workers > 1:
+        if self.base.resources.most > 1:
             self.add("scheduler", "kind pbt is for trials of one worker", "set.resources.workers: 1")
         if (self.search.budget.trials or 0) < 2:
             self.add("budget", "kind pbt needs the size of its population", "set budget.trials to 4 or more")

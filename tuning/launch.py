@@ -15,7 +15,7 @@ from typing import Any
 
 from jobs import specfile
 from jobs.spec import JobSpec
-from orchestrator import compiling, teacher
+from orchestrator import compiling, nodes, teacher
 from orchestrator import launch as jobs_launch
 from orchestrator.home import default_uri, home, run_folder
 from orchestrator.origin import environment, revision, submission
@@ -23,7 +23,6 @@ from orchestrator.pretrained import Resolver
 from orchestrator.resume import NAME
 from orchestrator.tracking.journal import FILE as RUN
 from orchestrator.tracking.lock import Locked
-from orchestrator.tracking.recorders import Recorders
 from orchestrator.tracking.uri import check_uri, redact
 from tuning.driver import Driver
 from tuning.history import FILE, History, Trial, ranked
@@ -175,15 +174,16 @@ def _search(
     source = weights(base).data
     data = source.open()
     tell("starting Ray", False)
-    jobs_launch.start_ray(verbose, dashboard=verbose or base.resources.workers > 1)
+    jobs_launch.start_ray(verbose, dashboard=verbose or base.resources.most > 1)
     import ray
 
     reference = ray.put(data)
     data = ray.get(reference)  # the store's copy, so that this process holds none of its own
+    nodes.check_shared(base.checkpoint.storage)
     base = jobs_launch.fit(base)
     place = room(spec, base)
     base = _compiled(base, reference, spec, history, place.trials, tell)
-    recorders = ray.remote(num_cpus=0, max_concurrency=1)(Recorders).remote()
+    recorders = jobs_launch.start_recorders()
     asked = {"arms": spec.arms.kind} if spec.arms else {}
     tags = {"dataset.digest": data.digest, **revision(), **environment()}
     (folder / "search.yaml").write_text(specfile.dump(spec), encoding="utf-8")
@@ -223,6 +223,7 @@ def _search(
         "memory_share": spec.gpus_per_trial or 1.0,
         "parameters": any(goal.metric == "parameters" for goal in spec.goals),
         "logits": logits if spec.logit_cache_mb else None,
+        "home": str(home()),
         "settled": isinstance(spec.scheduler, PBT),
     }
     interrupted = _run(driver, shared, place.trials, show)

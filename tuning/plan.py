@@ -9,7 +9,7 @@ import shutil
 import psutil
 
 from jobs.spec import JobSpec
-from orchestrator import pretrained
+from orchestrator import nodes, pretrained
 from orchestrator.home import home
 from orchestrator.plan import Needs
 from orchestrator.speed import images_per_s
@@ -32,10 +32,10 @@ def plan(spec: SearchSpec) -> tuple[dict[str, str], bool]:
     base = base.model_copy(update={"data": pretrained.resolve(base).data})
     data = base.data.open()
     needs, resources = Needs.of(base, data), base.resources
-    cpus, memory = os.cpu_count() or 1, psutil.virtual_memory().total
-    each = resources.workers * resources.cpus_per_worker
+    (cpus, place), memory = nodes.cpus(base.checkpoint.storage), psutil.virtual_memory().total
+    each = resources.most * resources.cpus_per_worker
     concurrent = min(int(cpus / each), spec.max_concurrent or 10**9)
-    asked = concurrent * resources.workers * needs.worker + needs.held
+    asked = concurrent * resources.most * needs.worker + needs.held
     checkpoints = max(1, concurrent) * base.checkpoint.keep * needs.checkpoint
     free = shutil.disk_usage(home()).free
     trials = spec.arms.trials if spec.arms else spec.budget.trials
@@ -48,14 +48,14 @@ def plan(spec: SearchSpec) -> tuple[dict[str, str], bool]:
     seconds = epochs * len(data.train) / rate / max(1, concurrent)
     if spec.budget.hours is not None:
         seconds = min(seconds, spec.budget.hours * 3600)
-    fits = (concurrent >= 1 and asked <= memory and disk <= free) or bool(os.environ.get("RAY_ADDRESS"))
+    fits = concurrent >= 1 and ((asked <= memory and disk <= free) or bool(os.environ.get("RAY_ADDRESS")))
     logits = f", {shared.bytes / 2**20:,.1f} MB of logits" if shared.bytes else ""
     lines = {
         "space": "; ".join(f"{name}: {axis.kind}" for name, axis in spec.axes(base).items())
         or f"{len(spec.arms.jobs)} arms x {len(spec.arms.seeds)} seeds",
         "trials": f"{trials if trials is not None else 'until the budget is spent'}, {base.epochs} epochs each at most",
         "epochs": told,
-        "concurrency": f"{concurrent} at a time: {cpus} CPUs / ({resources.workers} workers x "
+        "concurrency": f"{concurrent} at a time: {cpus:g} CPUs {place} / ({resources.most} workers x "
         f"{resources.cpus_per_worker:g}){' and max_concurrent' if spec.max_concurrent else ''}",
         "time": f"about {_duration(seconds)}: {rate:,.0f} images/s a trial (a short probe, alone on this machine, "
         "without a teacher), start-up and evaluation not counted",

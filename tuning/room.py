@@ -33,13 +33,13 @@ def room(spec: SearchSpec, base: JobSpec) -> Room:
     launch.fit(base)
     total, need = ray.cluster_resources(), base.resources
     cpus = total.get("CPU", 0.0)
-    each = need.workers * need.cpus_per_worker
-    fit, why = int(cpus / each + 1e-9), f"{cpus:g} CPUs / ({need.workers} workers x {need.cpus_per_worker:g})"
+    each = need.most * need.cpus_per_worker
+    fit, why = int(cpus / each + 1e-9), f"{cpus:g} CPUs / ({need.most} workers x {need.cpus_per_worker:g})"
     if need.use_gpu:
         gpus, share = total.get("GPU", 0.0), spec.gpus_per_trial or 1.0
-        by_gpu = int(gpus / (need.workers * share) + 1e-9)
+        by_gpu = int(gpus / (need.most * share) + 1e-9)
         if by_gpu < fit:
-            fit, why = by_gpu, f"{gpus:g} GPUs / ({need.workers} workers x {share:g})"
+            fit, why = by_gpu, f"{gpus:g} GPUs / ({need.most} workers x {share:g})"
     if fit < 1:
         raise ValueError(f"not even one trial fits: {why} = {fit}; lower set.resources.workers")
     if spec.max_concurrent is not None and spec.max_concurrent < fit:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import queue
 import threading
 import time
@@ -104,11 +105,12 @@ class TrialActor(tune.Trainable):
     goes on from another trial's weights (see ``orchestrator.worker.work``). ``shared``, the same for all trials:
     ``recorders`` (the actor), ``data`` (a reference to the base job's, opened), ``data_spec`` (its JSON),
     ``memory_share`` (of a GPU, where trials share one), ``parameters`` (whether they are wanted), ``logits`` (see
-    ``orchestrator.worker.work``), ``settled`` (see :class:`ToTune`).
+    ``orchestrator.worker.work``), ``home`` (the driver's ORCHESTRATOR_HOME), ``settled`` (see :class:`ToTune`).
     """
 
     def setup(self, config: dict[str, Any], shared: dict[str, Any]) -> None:  # type: ignore[override]
         """Begin the first trial."""
+        os.environ["ORCHESTRATOR_HOME"] = shared["home"]
         self._shared = shared
         self._begin(config)
 
@@ -168,7 +170,7 @@ def _trial(config: dict[str, Any], shared: dict[str, Any], line: Line) -> None:
         mine = spec.data.model_dump_json() == shared["data_spec"]
         reference = shared["data"][0] if mine else ray.put(spec.data.open())
         same = {"parameters": _parameters(spec, reference)} if shared["parameters"] else {}
-        if spec.resources.workers > 1:
+        if spec.resources.most > 1:
             answer = _nested(spec, config["run"], reference, shared, line, same)
         else:
             answer = _direct(spec, config["run"], reference, shared, line, same, config.get("graft"))
@@ -200,8 +202,10 @@ def _direct(
     import torch
 
     from jobs.place import Place
-    from orchestrator.worker import ToRecorder, work
+    from orchestrator.worker import ToRecorder, unreached, work
 
+    if blind := unreached(spec, run):
+        return {"failure": blind}
     torch.set_num_threads(max(1, int(spec.resources.cpus_per_worker)))
     place = Place.current(bool(spec.resources.use_gpu))
     if shared["memory_share"] < 1 and place.device.type == "cuda":

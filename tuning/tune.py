@@ -93,7 +93,7 @@ def run(driver: Driver, shared: dict[str, Any], concurrent: int, storage: str, n
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
     need = driver.base.resources
-    nested = need.workers > 1
+    nested = need.most > 1
     # A nested trial's own actor takes a sliver of the head node, so that it never waits for a CPU its workers hold.
     resources: dict[str, float] = {"node:__internal_head__": 0.0001}
     if not nested:

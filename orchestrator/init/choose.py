@@ -209,7 +209,7 @@ def _fit(data: dict[str, Any], found: Survey, image: tuple[int, int], machine: M
     from jobs.models.size import measure
 
     spec = JobSpec.model_validate(data)
-    (size, channels), workers = image, spec.resources.workers
+    (size, channels), workers = image, spec.resources.most
     room = _MEMORY_SHARE * (machine.gpu_bytes or psutil.virtual_memory().available)
     batch = spec.batch_size
     while True:

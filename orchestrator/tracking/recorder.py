@@ -79,7 +79,7 @@ class Recorder:
         self._tags = {event["key"]: event["value"] for event in self._journal.events if event["event"] == "tag"}
         self._differing: set[str] = set()
         self._progress: Progress | None = None
-        self._stopping = False
+        self._stopping = self._pausing = False
         self._status: Status | None = None
         self._trouble: str | None = None
         self._shipper = Shipper(self.folder)
@@ -183,6 +183,10 @@ class Recorder:
         """Tell the loop, with its next report, to stop."""
         self._stopping = True
 
+    def pause(self, pausing: bool) -> None:
+        """Tell the loop to leave off all the same, or no longer; the run is not stopping."""
+        self._pausing = pausing
+
     def state(self, seen: int = 0) -> State:
         """What to show; ``seen`` is the number the last state gave, 0 for all records."""
         return State(
@@ -229,7 +233,7 @@ class Recorder:
         self._wake.set()
 
     def _verdict(self) -> Verdict:
-        return STOP if self._stopping else CONTINUE
+        return STOP if self._stopping or self._pausing else CONTINUE
 
     def _ship(self) -> None:
         pause = 1.0

@@ -5,6 +5,7 @@ A run is addressed by its name. What is asked of a single run is asked of its :c
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,9 +17,14 @@ from orchestrator.tracking.recorder import Recorder, State, Status
 
 
 class Recorders:
-    """Records runs, each in its folder under ORCHESTRATOR_HOME."""
+    """Records runs, each in its folder under ORCHESTRATOR_HOME.
 
-    def __init__(self) -> None:
+    Args:
+        environment: variables of the driver's environment that its process shall have too.
+    """
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        os.environ.update(environment or {})
         self._runs: dict[str, Recorder] = {}
         self._ended: list[str] = []
         self._groups: dict[str, Any] = {}
@@ -66,12 +72,20 @@ class Recorders:
             if run in (None, name):
                 recorder.stop()
 
+    def pause(self, run: str) -> None:
+        """Tell the loop of a run to leave off, as if it were stopped, until :meth:`go_on`."""
+        self._runs[run].pause(True)
+
+    def go_on(self, run: str) -> None:
+        """Let the loop of a run that was paused begin again."""
+        self._runs[run].pause(False)
+
     def state(self, run: str, seen: int = 0) -> State:
         """What to show of a run; see :meth:`Recorder.state`."""
         return self._runs[run].state(seen)
 
     def occupy(self, run: str, group: Any) -> None:
-        """Remember the placement group of a run's workers, for when their controller dies.
+        """Remember the placement group of a run's workers, to see where they are and for when their controller dies.
 
         Ray means to free that itself, but cannot where two clusters run on one machine: it cannot tell in which one it
         is.
@@ -81,6 +95,10 @@ class Recorders:
     def occupied(self, run: str) -> Any:
         """The placement group of a run's newest workers; None before the first."""
         return self._groups.get(run)
+
+    def vacate(self, run: str) -> Any:
+        """The same, which is then forgotten."""
+        return self._groups.pop(run, None)
 
     def end(self, run: str, status: Status, last: bool = False) -> None:
         """Close a run as FINISHED, FAILED or KILLED.

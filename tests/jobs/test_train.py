@@ -121,6 +121,20 @@ def test_two_workers_equal_one_with_two_parts() -> None:
     assert furthest(one["weights"], two[0]["weights"]) < 1e-8
 
 
+def test_a_run_goes_on_with_fewer_workers_in_mid_epoch(tmp_path: Path) -> None:
+    common = {"precision": "fp64", "model__norm": False}
+    spec = job(resources__workers={"min": 1, "max": 2}, checkpoint__every_steps=5, **common)
+    two, one = spec.trained_by(2).model_dump_json(), spec.trained_by(1).model_dump_json()
+    whole = undisturbed(two, 2)
+    store = str(tmp_path / "checkpoints")
+    part = world.run(2, final_weights, two, store, 7)[0]
+    assert part["ended_by"] == "stopped" and 7 <= part["step"] < whole["step"]
+    rest = world.run(1, final_weights, one, store)[0]
+    assert rest["step"] == whole["step"]
+    assert furthest(rest["weights"], whole["weights"]) < 1e-8
+    assert rest["losses"] == pytest.approx(whole["losses"], rel=1e-8), "also that of the epoch that both had a part in"
+
+
 def test_accumulation_changes_nothing_without_batch_tricks() -> None:
     common = {"precision": "fp64", "model__norm": False, "batch": []}
     four = world.run(1, final_weights, job(accumulation=4, **common).model_dump_json())[0]

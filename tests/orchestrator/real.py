@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -83,11 +83,11 @@ def orchestrator(*words: str) -> subprocess.CompletedProcess[str]:
 class Command:
     """The command line as a process of its own, in a group of its own as a shell would start it."""
 
-    def __init__(self, *words: str) -> None:
+    def __init__(self, *words: str, env: Mapping[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "orchestrator", *words],
             cwd=ROOT,
-            env=_environment(),
+            env=_environment() | dict(env or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
