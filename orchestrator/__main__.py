@@ -3,12 +3,27 @@
 from typing import Any
 
 from jobs.spec import JobSpec
+from orchestrator import cluster_cli
 from orchestrator.cli import build
 from orchestrator.init.command import init
+from orchestrator.preflight import Kind
 from tuning.cli import ablate, search
 from tuning.search import SearchSpec
 
 KINDS = {"job": JobSpec, "search": SearchSpec}
+
+
+def _base(spec: SearchSpec) -> JobSpec:
+    """The job that a search varies, once both ends of its ranges are seen to be sound."""
+    spec.check()
+    return spec.base()
+
+
+SUBMITTED = (
+    Kind("job", JobSpec, ("train",), "--run", lambda spec: spec),
+    Kind("search", SearchSpec, ("search", "launch"), "--name", _base),
+)
+"""What ``orchestrator submit`` sends."""
 
 
 def face(name: str) -> Any:
@@ -25,6 +40,7 @@ def main() -> None:
     app.command()(init)
     app.add_typer(search, name="search")
     app.command()(ablate)
+    cluster_cli.register(app, SUBMITTED)
     app(prog_name="orchestrator")
 
 

@@ -9,9 +9,8 @@ import re
 import subprocess
 from pathlib import Path
 
-
 REVISION, DIRTY = "ORCHESTRATOR_REVISION", "ORCHESTRATOR_DIRTY"
-"""Environment variables in which ``orchestrator submit`` sends what :func:`revision` found, since no ``.git`` travels."""
+"""Environment variables in which ``orchestrator submit`` sends what :func:`revision` found: no ``.git`` travels."""
 _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Environment variable of a driver that Ray's job server started: JSON with the ``metadata`` of the job."""
 _UNPACKED = re.compile(r"^.*/working_dir_files/_ray_pkg_[0-9a-f]+(?=/|$)")
