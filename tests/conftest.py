@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.storage import Storage
+
 
 @pytest.fixture(scope="session", autouse=True)
 def session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -23,14 +25,32 @@ def session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def cluster(session_home: Path) -> Iterator[None]:
+def storage_server() -> Iterator[Storage]:
+    """An S3 server that is not started yet; the environment names it, to the cluster's processes too."""
+    server = Storage()
+    os.environ.update(server.environment)
+    yield server
+    server.stop()
+    for name in server.environment:
+        os.environ.pop(name, None)
+
+
+@pytest.fixture
+def storage(storage_server: Storage) -> Storage:
+    """An S3 server on loopback with a bucket, for the whole test run: use names of your own in it."""
+    storage_server.start()
+    return storage_server
+
+
+@pytest.fixture(scope="session")
+def cluster(session_home: Path, storage_server: Storage) -> Iterator[None]:
     """The Ray cluster, on this machine, with two CPUs whatever it has."""
     import ray
 
     from orchestrator import launch
 
     os.environ.update(launch.ENVIRONMENT | launch.ALONE)
-    ray.init(num_cpus=2, include_dashboard=True, log_to_driver=False, logging_level="error")
+    ray.init("local", num_cpus=2, include_dashboard=True, log_to_driver=False, logging_level="error")
     yield
     ray.shutdown()
 

@@ -7,19 +7,22 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.data.image_folder import SPLITS, Files
-from jobs.data.listing import images_below, is_image
+from jobs.data import parquet
+from jobs.data.files import Files
+from jobs.data.image_folder import SPLITS
 from jobs.data.prepare import MEMORY_BYTES
+from jobs.data.remote import listing
 from jobs.data.rows import ParquetTable, Rows
 from jobs.data.scan import scan
 from jobs.data.sets import Arrays, Split
 from jobs.data.store import Encoded, Streamed
+from jobs.data.tree import is_image, tree
+from jobs.urls import is_url, local
 
 if TYPE_CHECKING:
     from jobs.models import LoadedModel
@@ -67,7 +70,7 @@ def open_labelled(
     """Labelled images in a folder with a folder a class, or in Parquet files.
 
     Args:
-        path: folder of class folders, folder of Parquet files, Parquet file, or a glob of such files.
+        path: folder of class folders, folder of Parquet files, Parquet file, or a glob of such files; or a URL of one.
         model: whose classes are meant, and whose size, channels and crop hold.
         max_corrupt: how many unreadable images may be left out.
         columns: of Parquet files: that of the images and that of the labels.
@@ -101,13 +104,12 @@ def open_labelled(
 
 
 def _folder(path: str, classes: Sequence[str]) -> tuple[Files, list[str]]:
-    root = os.path.abspath(os.path.expanduser(path))
-    if not os.path.isdir(root):
+    root = path if is_url(path) else local(path)
+    if not is_url(path) and not os.path.isdir(root):
         raise ValueError(f"{path} is no folder of class folders and no Parquet file; give one of them")
-    with os.scandir(root) as entries:
-        inside = sorted((entry.name, entry.is_dir()) for entry in entries if entry.name[0] != ".")
+    place = tree(root, "--data")
     known = {name: number for number, name in enumerate(classes)}
-    folders = [name for name, is_folder in inside if is_folder]
+    folders = place.folders("")
     if unknown := [name for name in folders if name not in known]:
         splits = [name for name in unknown if any(name.lower() in words for words in SPLITS.values())]
         cure = (
@@ -119,17 +121,19 @@ def _folder(path: str, classes: Sequence[str]) -> tuple[Files, list[str]]:
             f"{path} has folders that are no classes of the model: {_few(unknown)}; its classes are "
             f"{_few(classes)}. {cure[0].upper()}{cure[1:]}"
         )
-    paths: list[bytes] = []
+    paths: list[str] = []
     labels: list[int] = []
     others: list[str] = []
     for name in folders:
-        files = [os.fsencode(os.path.relpath(file, root)) for file in images_below(f"{root}/{name}", others.append)]
+        files = sorted(f"{name}/{file}" for file in place.below(name))
+        others += [f"{path}/{file}" for file in files if not is_image(file)]
+        files = [file for file in files if is_image(file)]
         paths += files
         labels += [known[name]] * len(files)
     notes = [f"{len(others)} files passed over, their suffix is not that of an image: {_few(others)}"] if others else []
-    if unlabelled := [name for name, is_folder in inside if not is_folder and is_image(name)]:
+    if unlabelled := [name for name in sorted(place.files("")) if is_image(name) and name[0] != "."]:
         notes.append(f"{len(unlabelled)} images lie in no class folder and were left out: {_few(unlabelled)}")
-    return Files(Path(root), paths, np.array(labels, np.int64)), notes
+    return place.labelled("", paths, np.array(labels, np.int64)), notes
 
 
 def _rows(files: Sequence[str], columns: tuple[str, str], classes: Sequence[str]) -> tuple[Rows, list[str]]:
@@ -158,9 +162,15 @@ def _rows(files: Sequence[str], columns: tuple[str, str], classes: Sequence[str]
 
 def _parquet_files(path: str) -> list[str]:
     """The Parquet files that a path means; none where it means something else."""
-    inside = os.path.abspath(os.path.expanduser(path))
-    if os.path.isdir(inside):
-        files = sorted(glob.glob(f"{glob.escape(inside)}/*.parquet"))
+    inside = path if is_url(path) else local(path)
+    if is_url(path) and (path.lower().endswith(".parquet") or any(mark in path for mark in "*?[")):
+        return parquet.files("--data", path)
+    if is_url(path) or os.path.isdir(inside):
+        if is_url(path):
+            names = listing(path, [""], "--data")[""][1]
+            files = [thing.url for name, thing in sorted(names.items()) if name.lower().endswith(".parquet")]
+        else:
+            files = sorted(glob.glob(f"{glob.escape(inside)}/*.parquet"))
         words = {word for several in SPLITS.values() for word in several}
         stems = {os.path.basename(file).split(".")[0].split("-")[0].lower() for file in files}
         if len(stems & words) > 1:

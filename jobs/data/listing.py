@@ -5,12 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
-from jobs.data.image_folder import SUFFIXES
-
-
-def is_image(name: str) -> bool:
-    """Whether a file's suffix is that of an image."""
-    return os.path.splitext(name)[1].lower() in SUFFIXES
+from jobs.data.tree import is_image
 
 
 def images_below(folder: str, passed_over: Callable[[str], None] = lambda path: None) -> Iterator[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -15,6 +15,7 @@ from jobs.data.prepare import prepare
 from jobs.data.rows import BATCH_ROWS, ParquetTable, Rows, Table
 from jobs.data.sets import Data
 from jobs.data.source import Source
+from jobs.urls import absolute, filesystem, is_url, local, refused
 
 Paths = str | tuple[str, ...] | None
 _HUB_NAMES = {"train": ("train",), "val": ("validation", "val", "valid", "dev"), "test": ("test",)}
@@ -29,7 +30,7 @@ class Parquet(Source):
 
     kind: Literal["parquet"] = "parquet"
     train: Paths = None
-    """Path, glob, fsspec URL, or a list of them; ``~`` is expanded."""
+    """Path, glob, URL (``s3://bucket/train/*.parquet``), or a list of them; ``~`` is expanded."""
     val: Paths = None
     """The same for the validation split; null holds it out of train."""
     test: Paths = None
@@ -57,7 +58,10 @@ class Parquet(Source):
 
     def absolute(self) -> Self:
         """With absolute paths; URLs are left alone."""
-        paths = {split: _each(getattr(self, split), _absolute) for split in ("train", "val", "test")}
+        paths = {
+            split: _each(getattr(self, split), partial(absolute, what=f"data.{split}"))
+            for split in ("train", "val", "test")
+        }
         return self.model_copy(update=paths)
 
     def open(self) -> Data:
@@ -93,7 +97,7 @@ class Parquet(Source):
     def _from_paths(self) -> dict[str, Table]:
         given = {"train": self.train, "val": self.val, "test": self.test}
         return {
-            split: ParquetTable.of(_files(split, paths), self.image_column, self.label_column)
+            split: ParquetTable.of(files(f"data.{split}", paths), self.image_column, self.label_column)
             for split, paths in given.items()
             if paths
         }
@@ -150,27 +154,32 @@ def _each(paths: Paths, change: Any) -> Paths:
     return tuple(map(change, paths)) if isinstance(paths, tuple) else change(paths) if paths else paths
 
 
-def _absolute(path: str) -> str:
-    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+def files(what: str, paths: Paths) -> list[str]:
+    """Every file that paths, globs and URLs mean, in sorted order.
 
+    Args:
+        what: the field that gives them, for errors.
+        paths: one or several.
 
-def _files(split: str, paths: Paths) -> list[str]:
-    """Every file that is meant, globs expanded in sorted order."""
-    import fsspec
-
-    files: list[str] = []
+    Raises:
+        ValueError: one means no file, or cannot be looked at.
+    """
+    every: list[str] = []
     for path in (paths,) if isinstance(paths, str) else paths or ():
-        system, inside = fsspec.core.url_to_fs(_absolute(path))
-        found = sorted(system.glob(inside)) if any(mark in inside for mark in "*?[") else [inside]
-        found = [file for file in found if system.isfile(file)]
+        system, inside = filesystem(path if is_url(path) else local(path), what)
+        system.invalidate_cache()
+        try:
+            found = sorted(system.glob(inside)) if any(mark in inside for mark in "*?[") else [inside]
+            found = [file for file in found if system.isfile(file)]
+            if not found:
+                folder = inside.rsplit("/", 1)[0]
+                there = [file.rsplit("/", 1)[-1] for file in sorted(system.glob(f"{folder}/*.parquet"))[:10]]
+        except Exception as error:  # each library has its own
+            raise refused(path, what, error) from error
         if not found:
-            folder = inside.rsplit("/", 1)[0]
-            there = [file.rsplit("/", 1)[-1] for file in sorted(system.glob(f"{folder}/*.parquet"))[:10]]
-            raise ValueError(
-                f"data.{split} {path!r} names no file; {folder} has {', '.join(there) or 'no .parquet files'}"
-            )
-        files += [system.unstrip_protocol(file) if "://" in path else file for file in found]
-    return files
+            raise ValueError(f"{what} {path!r} names no file; {folder} has {', '.join(there) or 'no .parquet files'}")
+        every += [system.unstrip_protocol(file) if is_url(path) else file for file in found]
+    return every
 
 
 def _check_labels(store: Rows, classes: tuple[str, ...]) -> None:

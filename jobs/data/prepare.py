@@ -44,7 +44,7 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
     if source.channels is None and channels == 1 and any((s.shapes[s.good, 2] == 3).any() for s in found.values()):
         channels = 3
         found = _scan(size, channels, source, stores)
-    notes = [*notes, *_skipped(source, stores, found)]
+    notes = [*notes, *(store.note for store in stores.values() if store.note), *_skipped(source, stores, found)]
     if source.size is None:
         _one_size(size, stores, found)
     good = {split: found[split].good for split in stores}

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from jobs.data.cache import atomic, cached, key
+from jobs.data.remote import Object, fetch, folder, look
 from jobs.data.store import Encoded
+from jobs.urls import filesystem, is_url, local, refused
 
 BATCH_ROWS = 128
 
@@ -92,17 +97,19 @@ class Table(ABC):
 
 @dataclass(frozen=True)
 class ParquetTable(Table):
-    """Parquet files, local or wherever fsspec reaches.
+    """Parquet files, on this machine or wherever fsspec reaches.
 
     Attributes:
         files: their paths or URLs, in order.
         counts: rows of each.
         versions: what tells that a file was changed.
+        objects: the same files, where they lie elsewhere; else None.
     """
 
     files: tuple[str, ...] = ()
     counts: tuple[int, ...] = ()
     versions: tuple[str, ...] = field(default=())
+    objects: tuple[Object | None, ...] = field(default=())
 
     @classmethod
     def of(cls, files: Sequence[str], image: str, label: str) -> ParquetTable:
@@ -113,18 +120,16 @@ class ParquetTable(Table):
         """
         import fsspec
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         counts, versions = [], []
-        for path in files:
-            system, inside = fsspec.core.url_to_fs(path)
+        objects = [look(path, "data") if is_url(path) else None for path in files]
+        for path, thing in zip(files, objects, strict=True):
             try:
-                with system.open(inside, "rb") as file:
-                    counts.append(pq.ParquetFile(file).metadata.num_rows)
-                versions.append(str(system.checksum(inside)))
+                versions.append(thing.version if thing else str(fsspec.filesystem("file").checksum(local(path))))
+                counts.append(_footer(path, thing).num_rows)
             except (OSError, pa.ArrowInvalid) as error:
                 raise ValueError(f"{path} cannot be read as Parquet: {error}") from error
-        return cls(image, label, tuple(files), tuple(counts), tuple(versions))
+        return cls(image, label, tuple(files), tuple(counts), tuple(versions), tuple(objects))
 
     def key(self) -> str:
         """Of paths, columns, and the files' sizes and times."""
@@ -132,35 +137,35 @@ class ParquetTable(Table):
 
     def schema(self) -> Any:
         """Of the first file."""
-        return self._schema(self.files[0])
+        return self._schema(0)
 
     def check(self) -> None:
         """All files must agree."""
         super().check()
         first = self.schema()
-        for path in self.files[1:]:
-            other = self._schema(path)
+        for number, path in enumerate(self.files[1:], 1):
+            other = self._schema(number)
             for name in (self.image, self.label):
                 if name not in other.names or other.field(name).type != first.field(name).type:
                     raise ValueError(
                         f"column {name!r} of {path} is missing or not {first.field(name).type}, as in {self.files[0]}"
                     )
 
-    def _schema(self, path: str) -> Any:
-        import fsspec
-        import pyarrow.parquet as pq
-
-        with fsspec.open(path, "rb") as file:
-            return pq.read_schema(file)
+    def _schema(self, number: int) -> Any:
+        found = _footer(self.files[number], self.objects[number])
+        return found.schema.to_arrow_schema()
 
     def batches(self) -> Iterator[Any]:
-        """File by file."""
-        import fsspec
+        """File by file; what lies elsewhere is fetched first, and its copy deleted when all have been read."""
         import pyarrow.parquet as pq
 
-        for path in self.files:
-            with fsspec.open(path, "rb") as file:
-                yield from pq.ParquetFile(file).iter_batches(BATCH_ROWS, columns=[self.image, self.label])
+        remote = [each for each in self.objects if each]
+        fetch(remote, self.files[0], "data", besides=sum(each.size for each in remote))  # converted, they take as much
+        for path, thing in zip(self.files, self.objects, strict=True):
+            with pq.ParquetFile(thing.copy(folder()) if thing else local(path)) as file:
+                yield from file.iter_batches(BATCH_ROWS, columns=[self.image, self.label])
+        for each in remote:
+            os.unlink(each.copy(folder()))
 
     def where(self, row: int) -> str:
         """File and row in it."""
@@ -171,16 +176,48 @@ class ParquetTable(Table):
         )
 
 
+def _footer(path: str, thing: Object | None) -> Any:
+    """What a Parquet file says of itself; of one elsewhere, that is kept."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if thing is None:
+        return pq.read_metadata(local(path))
+    note = cached("footer", key(thing), ".parquet")
+    try:
+        return pq.read_metadata(note)
+    except (OSError, pa.ArrowInvalid):
+        fs, inside = filesystem(path, "data")
+        try:
+            with fs.open(inside, "rb") as file:
+                found = pq.read_metadata(file)
+        except pa.ArrowInvalid:
+            raise
+        except Exception as error:  # each library has its own
+            raise refused(path, "data", error) from error
+        with atomic(note) as beside:
+            found.write_metadata_file(str(beside))
+        return found
+
+
 class Rows(Encoded):
     """The rows of a table, converted on first use."""
 
     def __init__(self, table: Table) -> None:
         self.table, self.stamp, self._mapped = table, table.key(), None
+        if remote := [each for each in getattr(table, "objects", ()) if each]:
+            held = sum(each.size for each in remote) / 2**20
+            told = f"{len(remote)} files, {held:,.1f} MB, beginning with {remote[0].url}"
+            self.note = f"{told}, are fetched and converted once on every machine that reads them"
         self.labels = self._columns()["label"].to_numpy().astype(np.int64)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the map, which belongs to the process."""
         return {**self.__dict__, "_mapped": None}
+
+    def here(self) -> None:
+        """Fetch and convert."""
+        self._columns()
 
     def encoded(self, index: int) -> bytes:
         """The bytes in the row, or none."""
@@ -197,13 +234,24 @@ class Rows(Encoded):
 
         if self._mapped is None:
             path = cached("arrow", self.table.key(), ".arrow")
+            path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                self._mapped = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+                self._mapped = _map(path)
             except (OSError, pa.ArrowInvalid):
-                with atomic(path) as beside:
-                    _convert(self.table, str(beside))
-                self._mapped = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+                with FileLock(path.with_suffix(".lock")):  # the other workers of this machine wait, and find it
+                    try:
+                        self._mapped = _map(path)
+                    except (OSError, pa.ArrowInvalid):
+                        with atomic(path) as beside:
+                            _convert(self.table, str(beside))
+                        self._mapped = _map(path)
         return self._mapped
+
+
+def _map(path: Path) -> Any:
+    import pyarrow as pa
+
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
 def _convert(table: Table, path: str) -> None:

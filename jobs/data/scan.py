@@ -70,6 +70,7 @@ def scan(store: Store, size: int, channels: int, keep: bool, crop_ratio: float =
     name = key(_FORMAT, PIL.__version__, type(store).__name__, store.stamp, len(store), size, channels, crop_ratio)
     if store.stamp is not None and (known := _recall(name, keep)) is not None:
         return known
+    store.here()
     logger.info("reading each of %d images once", len(store))
     count = len(store)
     found = Scan(

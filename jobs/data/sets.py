@@ -19,6 +19,10 @@ class Stored(Protocol):
         """Number of images."""
         ...
 
+    def here(self) -> None:
+        """Make sure that this machine has the images, which may lie elsewhere or have been found by another one."""
+        ...
+
     def read(self, index: int) -> NDArray[np.uint8]:
         """Image ``index`` decoded to uint8 ``(h, w, channels)``, in its own size."""
         ...
@@ -77,3 +81,13 @@ class Data:
     class_weights: tuple[float, ...] | None = None
     balanced_sampling: bool = False
     notes: Sequence[str] = field(default=())
+
+    def here(self) -> None:
+        """Make sure that this machine has what is streamed; of several workers one fetches it, the others wait.
+
+        Raises:
+            ValueError: it cannot be had.
+        """
+        for split in (self.train, self.val, self.test):
+            if not isinstance(split, Arrays):
+                split.here()

@@ -19,10 +19,12 @@ class Store(ABC):
         labels: int64 ``(N,)``.
         stamp: changes whenever the images may have changed (paths, sizes, times of change), so that what was found out
             about them can be kept; None where nothing is kept.
+        note: how much is fetched from where, for people; empty where the images lie on this machine.
     """
 
     labels: NDArray[np.int64]
     stamp: str | None = None
+    note: str = ""
 
     @abstractmethod
     def load(self, index: int) -> tuple[Image.Image, bytes]:
@@ -35,6 +37,14 @@ class Store(ABC):
     @abstractmethod
     def name(self, index: int) -> str:
         """Where image ``index`` lies, for people."""
+
+    def here(self) -> None:
+        """Make sure that this machine has what :meth:`load` reads; it may have come from another one.
+
+        Raises:
+            ValueError: it cannot be had.
+        """
+        return
 
     def __len__(self) -> int:
         """Number of images."""
@@ -83,6 +93,10 @@ class Streamed:
     def __len__(self) -> int:
         """Number of images."""
         return len(self.index)
+
+    def here(self) -> None:
+        """Make sure that this machine has the images."""
+        self.store.here()
 
     def read(self, index: int) -> Pixels:
         """Image ``index`` as uint8 ``(h, w, channels)``, in its own size.

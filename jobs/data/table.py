@@ -5,16 +5,18 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import model_validator
 
-from jobs.data.image_folder import SPLITS, Files
+from jobs.data.files import Files, named
+from jobs.data.image_folder import SPLITS
 from jobs.data.prepare import prepare
+from jobs.data.remote import here
 from jobs.data.sets import Data
 from jobs.data.source import Source
+from jobs.urls import absolute, is_url, local
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
 _SHOWN = 5
@@ -29,15 +31,15 @@ class PathTable(Source):
 
     kind: Literal["table"] = "table"
     train: str
-    """A .csv (comma or semicolon), .tsv or .parquet file, with a line of column names; ``~`` is expanded."""
+    """A .csv (comma or semicolon), .tsv or .parquet file with a line of column names, or its URL; ``~`` is expanded."""
     val: str | None = None
     """The same for the validation split."""
     test: str | None = None
     """The same for the test split."""
     root: str | None = None
-    """The folder that relative paths start from; null is that of the table itself."""
+    """The folder, or its URL, that relative paths start from; null is that of the table itself."""
     path_column: str = "path"
-    """Column of the images' paths."""
+    """Column of the images' paths, or of their URLs."""
     label_column: str = "label"
     """Column of their classes."""
     split_column: str | None = None
@@ -50,9 +52,9 @@ class PathTable(Source):
         return self
 
     def absolute(self) -> Self:
-        """With absolute paths."""
+        """With absolute paths; URLs are left alone."""
         given = {name: getattr(self, name) for name in ("train", "val", "test", "root")}
-        changes = {name: str(Path(path).expanduser().absolute()) for name, path in given.items() if path is not None}
+        changes = {name: absolute(path, f"data.{name}") for name, path in given.items() if path is not None}
         return self.model_copy(update=changes)
 
     def open(self) -> Data:
@@ -65,24 +67,22 @@ class PathTable(Source):
         Raises:
             ValueError: a table cannot be read, lacks a column or a value, or names a class that train has not.
         """
-        here = self.absolute()
-        rows = {split: self._rows(split, path) for split in SPLITS if (path := getattr(here, split)) is not None}
+        mine = self.absolute()
+        rows = {split: self._rows(split, path) for split in SPLITS if (path := getattr(mine, split)) is not None}
         if self.split_column is not None:
-            rows = _by_split(rows["train"], here.train, self.split_column)
+            rows = _by_split(rows["train"], mine.train, self.split_column)
         classes = _classes([label for _, label, _ in rows["train"]])
         known = {name: number for number, name in enumerate(classes)}
         stores = {}
         for split, found in rows.items():
-            path = getattr(here, split) or here.train
+            path = getattr(mine, split) or mine.train
             if strange := sorted({label for _, label, _ in found} - set(known)):
                 raise ValueError(
                     f"{path}: {split} has {', '.join(map(repr, strange[:_SHOWN]))}, but train has no such class; "
                     f"its classes are {', '.join(map(repr, classes[:10]))}{', ...' if len(classes) > 10 else ''}"
                 )
             labels = np.array([known[label] for _, label, _ in found], np.int64)
-            stores[split] = Files(
-                Path(here.root or Path(path).parent), [os.fsencode(name) for name, _, _ in found], labels
-            )
+            stores[split] = named(mine.root or os.path.dirname(path), [name for name, _, _ in found], labels, path)
         return classes, stores, []
 
     def _rows(self, split: str, path: str) -> list[tuple[str, str, str]]:
@@ -114,7 +114,7 @@ def read(path: str, what: str, rows: int | None = None) -> Any:
     """An Arrow table of a CSV, TSV or Parquet file; every column of text files is text.
 
     Args:
-        path: the file.
+        path: the file, or its URL.
         what: the field that gives it, for errors.
         rows: about how many rows are wanted at least; None is all.
 
@@ -125,13 +125,14 @@ def read(path: str, what: str, rows: int | None = None) -> Any:
     import pyarrow.csv
     import pyarrow.parquet as pq
 
+    title, path = path, str(here(path, what)) if is_url(path) else local(path)
     if not os.path.isfile(path):
         folder = os.path.dirname(path) or "."
         names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
         there = [name for name in names if name.lower().endswith(SUFFIXES)][:10]
         raise ValueError(f"{what} {path} is no file; {folder} has {', '.join(there) or 'no tables'}")
     try:
-        if path.lower().endswith(".parquet"):
+        if title.lower().endswith(".parquet"):
             if rows is None:
                 return pq.read_table(path)
             return pa.Table.from_batches([next(pq.ParquetFile(path).iter_batches(rows))])
@@ -147,11 +148,11 @@ def read(path: str, what: str, rows: int | None = None) -> Any:
             return pa.Table.from_batches([next(pa.csv.open_csv(path, None, parse, convert))])
         return pa.csv.read_csv(path, parse_options=parse, convert_options=convert)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
+        raise ValueError(f"{title} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
     except StopIteration:
-        raise ValueError(f"{path} has no rows; add images") from None
+        raise ValueError(f"{title} has no rows; add images") from None
     except (OSError, pa.ArrowInvalid) as error:
-        raise ValueError(f"{path} cannot be read as a table: {error}") from error
+        raise ValueError(f"{title} cannot be read as a table: {error}") from error
 
 
 def _by_split(rows: Sequence[tuple[str, str, str]], path: str, column: str) -> dict[str, list[tuple[str, str, str]]]:

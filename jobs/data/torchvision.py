@@ -20,6 +20,7 @@ from jobs.data.prepare import prepare
 from jobs.data.sets import Data
 from jobs.data.source import Source
 from jobs.data.store import Store
+from jobs.urls import is_url, local
 
 _SPLITS = {"train": ("train", "trainval", "train-standard"), "val": ("val", "valid"), "test": ("test",)}
 """What torchvision's classes call the splits in their argument ``split``."""
@@ -72,7 +73,7 @@ class Torchvision(Source):
 
     def absolute(self) -> Self:
         """With an absolute ``root``."""
-        return self if self.root is None else self.model_copy(update={"root": str(_absolute(self.root))})
+        return self if self.root is None else self.model_copy(update={"root": _absolute(self.root)})
 
     def open(self) -> Data:
         """Find the splits and read every image.
@@ -80,7 +81,7 @@ class Torchvision(Source):
         Raises:
             ValueError: no such data set, its files are missing, or it is not one of single images and single labels.
         """
-        root = home() / "data" / self.name if self.root is None else _absolute(self.root)
+        root = home() / "data" / self.name if self.root is None else Path(_absolute(self.root))
         root.mkdir(parents=True, exist_ok=True)
         datasets = self._splits(self._find(), root)
         stamp = key(self.name, sorted((self.options or {}).items()), _listing(root))
@@ -143,8 +144,13 @@ class Torchvision(Source):
             ) from error
 
 
-def _absolute(path: str) -> Path:
-    return Path(path).expanduser().absolute()
+def _absolute(path: str) -> str:
+    if is_url(path):
+        raise ValueError(
+            f"data.root {path!r}: torchvision reads files on this machine only; give a path that all machines have (a "
+            "shared mount), or convert the data set once to an image folder or Parquet files, which may lie at a URL"
+        )
+    return local(path)
 
 
 def _listing(root: Path) -> str:

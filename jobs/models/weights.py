@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from annotated_types import Len
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from jobs.base import Spec
+from jobs.urls import absolute, is_url, local
 
 if TYPE_CHECKING:
     from jobs.models.model import Model
@@ -31,7 +31,7 @@ class StoredWeights(Weights):
 
     def absolute(self) -> Self:
         """With an absolute path."""
-        return self if "://" in self.path else self.model_copy(update={"path": os.path.abspath(self.path)})
+        return self.model_copy(update={"path": absolute(self.path, "model.pretrained.path")})
 
     def folder(self, wanted: object) -> str:
         """The path itself."""
@@ -54,11 +54,11 @@ class RunWeights(Weights):
 
 
 class FileWeights(Weights):
-    """Weights in a local file, tensors named as the network itself names them."""
+    """Weights in a file, tensors named as the network itself names them."""
 
     kind: Literal["file"] = "file"
     path: str
-    """A .safetensors file, or a .pth file, which is read with ``weights_only``."""
+    """A .safetensors file, or a .pth file, which is read with ``weights_only``; or its URL."""
     size: PositiveInt | None = None
     """Height and width in pixels of the images that the network was trained on; None takes the library's."""
     mean: Annotated[tuple[float, ...], Len(1, 3)] | None = None
@@ -67,14 +67,16 @@ class FileWeights(Weights):
     """The same for the standard deviation."""
 
     def absolute(self) -> Self:
-        """With an absolute path."""
-        return self.model_copy(update={"path": os.path.abspath(self.path)})
+        """With an absolute path; a URL is left alone."""
+        return self.model_copy(update={"path": absolute(self.path, "model.pretrained.path")})
 
     def folder(self, wanted: Model) -> str:
         """A folder of the cache with the tensors."""
+        from jobs.data.remote import here
         from jobs.models.pretrained import keep_weights
 
-        return keep_weights(wanted, None, self.path, {"size": self.size, "mean": self.mean, "std": self.std})
+        path = str(here(self.path, "model.pretrained.path")) if is_url(self.path) else local(self.path)
+        return keep_weights(wanted, None, path, {"size": self.size, "mean": self.mean, "std": self.std})
 
 
 class LibraryWeights(Weights):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from jobs.data.decode import UnreadableError, native_channels, pixels
-from jobs.data.image_folder import Files
+from jobs.data.files import Files
 from jobs.data.store import Encoded
 
 Place = tuple[str, int]

@@ -8,8 +8,8 @@ from typing import Any
 
 from jobs.data import ImageFolder, Parquet, PathTable
 from jobs.data.image_folder import SPLITS
-from jobs.data.image_folder import SUFFIXES as IMAGES
 from jobs.data.table import read
+from jobs.data.tree import SUFFIXES as IMAGES
 
 Source = ImageFolder | Parquet | PathTable
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 
-_PASSWORD = re.compile(
-    r"(?<=://)([^/@?#]*?):([^/?#]*)@|(?<=[?&])(\w*(?:password|secret|token)\w*)=[^&#]*", re.IGNORECASE
-)
+from jobs.urls import redact
+
 _SERVERS = ("http", "https", "databricks")
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
@@ -36,11 +34,6 @@ def check_uri(uri: str) -> str:
             "write an absolute path after three slashes: sqlite:////absolute/path/mlflow.db"
         )
     return uri
-
-
-def redact(text: str) -> str:
-    """The text with the passwords of all URIs in it removed; user names stay."""
-    return _PASSWORD.sub(lambda match: f"{match[3]}=" if match[3] else f"{match[1]}@", text)
 
 
 def full_uri(uri: str) -> str:

@@ -1,0 +1,135 @@
+"""Image files below one folder, on this machine or elsewhere."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import posixpath
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.data.cache import key
+from jobs.data.remote import Object, fetch, folder, listing
+from jobs.data.store import Encoded
+from jobs.urls import is_url, local
+
+
+class Files(Encoded):
+    """Image files below one folder. Millions of paths are kept as one string of bytes and where each begins."""
+
+    def __init__(self, root: str | os.PathLike[str], paths: Sequence[bytes], labels: NDArray[np.int64]) -> None:
+        self.root, self.labels = os.fsencode(root), labels
+        self.text = b"".join(paths)
+        self.begins = np.cumsum([0, *map(len, paths)])
+        self.stamp = self._look()
+
+    def _look(self) -> str:
+        digest = hashlib.blake2b(self.root + self.text + self.begins.tobytes(), digest_size=16)
+        for index in range(len(self.labels)):
+            try:
+                info = os.stat(self.path(index))
+                digest.update(f"{info.st_size} {info.st_mtime_ns},".encode())
+            except OSError:
+                digest.update(b"missing,")
+        return digest.hexdigest()
+
+    def path(self, index: int) -> bytes:
+        """Where image ``index`` lies."""
+        return os.path.join(self.root, self.text[self.begins[index] : self.begins[index + 1]])
+
+    def name(self, index: int) -> str:
+        """Its path."""
+        return os.fsdecode(self.path(index))
+
+    def encoded(self, index: int) -> bytes:
+        """The file's bytes."""
+        with open(self.path(index), "rb") as file:
+            return file.read()
+
+
+class RemoteFiles(Files):
+    """Image files below a URL; read from their copies on this machine (``jobs.data.remote``).
+
+    Args:
+        url: the folder.
+        paths: of the images, from there.
+        labels: int64 ``(N,)``.
+        objects: what they were when they were looked at; None for what is not there.
+        what: the field that gives the URL, for errors.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        paths: Sequence[bytes],
+        labels: NDArray[np.int64],
+        objects: Sequence[Object | None],
+        what: str,
+    ) -> None:
+        self.what = what
+        self.sizes = np.array([-1 if each is None else each.size for each in objects], np.int64)
+        self.versions = np.array([b"" if each is None else os.fsencode(each.version) for each in objects], np.bytes_)
+        super().__init__(url, paths, labels)
+        held = int(self.sizes[self.sizes >= 0].sum())
+        self.note = f"{len(labels)} files, {held / 2**20:,.1f} MB, of {url} are kept on every machine that reads them"
+
+    def _look(self) -> str:
+        return key(self.root, self.text, self.begins.tobytes(), self.sizes.tobytes(), self.versions.tobytes())
+
+    def here(self) -> None:
+        """Fetch what is missing."""
+        objects = (self._object(index) for index in range(len(self)) if self.sizes[index] >= 0)
+        fetch(objects, os.fsdecode(self.root), self.what)
+
+    def encoded(self, index: int) -> bytes:
+        """The bytes of its copy, which is fetched where somebody deleted it."""
+        if self.sizes[index] < 0:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.name(index))
+        found = self._object(index)
+        copy = Path(found.copy(folder()))
+        try:
+            return copy.read_bytes()
+        except FileNotFoundError:
+            fetch([found], os.fsdecode(self.root), self.what)
+            return copy.read_bytes()
+
+    def _object(self, index: int) -> Object:
+        return Object(self.name(index), int(self.sizes[index]), os.fsdecode(self.versions[index]))
+
+
+def named(root: str, names: Sequence[str], labels: NDArray[np.int64], what: str) -> Files:
+    """The image files that a table names: by paths from ``root``, or all by full paths, or all by URLs of one server.
+
+    Args:
+        root: folder or URL.
+        names: of the files.
+        labels: int64 ``(N,)``.
+        what: the field that gives them, for errors.
+
+    Raises:
+        ValueError: the names are of several kinds, or the server cannot be asked.
+    """
+    hosts = {"/".join(name.split("/", 3)[:3]) if is_url(name) else "" for name in names}
+    if len(hosts) > 1:
+        raise ValueError(
+            f"{what} names images in {' and '.join(sorted(host or 'no URL' for host in hosts)[:3])}; "
+            "name them all by paths from data.root, or all by URLs that begin alike"
+        )
+    if host := next(iter(hosts), ""):
+        root, names = host, [name[len(host) + 1 :] for name in names]
+    if not is_url(root):
+        return Files(local(root), [os.fsencode(local(name) if "://" in name else name) for name in names], labels)
+    if strange := [name for name in names if name.startswith("/")]:
+        raise ValueError(
+            f"{what} names {strange[0]}, a path on this machine, but its images start at {root}; name them from there"
+        )
+    names = [posixpath.normpath(name) for name in names]
+    split = [posixpath.split(name) for name in names]
+    found = listing(root, sorted({folder for folder, _ in split}), what)
+    return RemoteFiles(
+        root, [os.fsencode(name) for name in names], labels, [found[where][1].get(last) for where, last in split], what
+    )
