@@ -10,7 +10,8 @@ import pytest
 
 from orchestrator import origin, resume
 from orchestrator.home import run_folder
-from tests.orchestrator.real import DIGITS, Command, mlflow_run, orchestrator, points
+from orchestrator.tracking.journal import read
+from tests.orchestrator.real import DIGITS, ROOT, Command, mlflow_run, orchestrator, points
 
 
 def test_the_same_command_begins_a_run_goes_on_with_it_and_says_that_it_is_done(
@@ -38,6 +39,30 @@ def test_the_same_command_begins_a_run_goes_on_with_it_and_says_that_it_is_done(
     third = orchestrator(*words)
     assert third.returncode == 0
     assert third.stdout == "run      nightly (FINISHED): nothing is left to do\n"
+
+
+def test_a_search_goes_on_by_its_name_too(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text(
+        f"name: small\njob: {ROOT / DIGITS}\nset: {{resources.workers: 1, epochs: 2, schedule.warmup_epochs: 0}}\n"
+        "space: {optimizer.lr: {kind: loguniform, low: 0.01, high: 0.1}}\nsearcher: {kind: random}\n"
+        "budget: {trials: 3}\nmax_concurrent: 1\n"
+    )
+    words = ("search", "launch", str(path), "--name", "nightly")
+    with Command(*words) as first:
+        first.wait_for(r"trial +0 +FINISHED")
+        first.interrupt()
+        assert first.end() == 130, first.output
+    changed = orchestrator(*words, "-s", "seed=1")
+    assert changed.returncode == 2
+    assert "seed: 0 there, 1 here" in changed.stderr
+    second = orchestrator(*words)
+    assert second.returncode == 0, second.stdout + second.stderr
+    events = [entry.event for entry in read(run_folder("nightly") / "search.jsonl")]
+    assert [event["ordinal"] for event in events if event["event"] == "trial"] == [0, 1, 2]
+    third = orchestrator(*words)
+    assert third.returncode == 0
+    assert third.stdout == "search   nightly is over (trials): nothing is left to do\n"
 
 
 def test_a_name_that_is_none_is_refused(home: Path) -> None:
