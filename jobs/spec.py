@@ -23,6 +23,7 @@ from jobs.losses import BCE, CrossEntropy, LossSpec
 from jobs.models import ModelSpec
 from jobs.optimizers import OptimizerSpec
 from jobs.schedules import ScheduleSpec
+from jobs.urls import absolute
 
 
 def _each_kind_once(entries: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -225,6 +226,9 @@ class JobSpec(Spec):
     def absolute(self) -> Self:
         """The spec with absolute paths, so that it means the same in another directory."""
         changes: dict[str, Any] = {"data": self.data.absolute()}
+        if self.checkpoint.storage is not None:
+            storage = absolute(self.checkpoint.storage, "checkpoint.storage")
+            changes["checkpoint"] = self.checkpoint.model_copy(update={"storage": storage})
         if self.model.pretrained is not None:
             pretrained = self.model.pretrained.absolute()
             changes["model"] = self.model.model_copy(update={"pretrained": pretrained})

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jobs.spec import JobSpec
-from orchestrator import nodes
+from orchestrator import nodes, storage
 from orchestrator.home import home
 
 
@@ -106,7 +106,7 @@ def _fit(spec: JobSpec, run: str, data: Any, recorders: Any, logits: Mapping[str
         ),
         run_config=RunConfig(
             name=f"{run}-{secrets.token_hex(3)}",  # Ray silently continues a name it has seen
-            storage_path=str(home() / "ray"),
+            **storage.for_ray(run, spec.checkpoint.storage),
             failure_config=FailureConfig(max_failures=0, max_preemption_failures=0, controller_failure_limit=0),
         ),
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from jobs.urls import is_url, local
+
 
 def home() -> Path:
     """The folder of all runs, caches and the tracking database; made, for its owner only, where it is missing."""
@@ -16,6 +18,18 @@ def home() -> Path:
 def run_folder(name: str) -> Path:
     """Where the run called ``name`` keeps its spec, journal, checkpoints, model and figures; not made here."""
     return home() / "runs" / name
+
+
+def run_url(name: str, storage: str | None) -> str:
+    """Path or fsspec URL of the folder under which a run's checkpoints and model are written; all nodes reach it.
+
+    Args:
+        name: the run.
+        storage: ``checkpoint.storage`` of its job.
+    """
+    if storage is None:
+        return str(run_folder(name))
+    return f"{storage if is_url(storage) else local(storage)}".rstrip("/") + f"/{name}"
 
 
 def default_uri() -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from jobs import specfile
 from jobs.spec import JobSpec
-from orchestrator import compiling, nodes, pretrained, teacher
+from orchestrator import compiling, nodes, pretrained, storage, teacher
 from orchestrator import resume as resuming
 from orchestrator.fitting import fit_with_train
 from orchestrator.home import default_uri, home, run_folder
@@ -185,7 +185,7 @@ def train(
         ray.get(recorders.tag.remote(name, "resumed_with", text))
         tell(f"changed {text}", True)
     tell("starting the workers", False)
-    answer, interrupted = _fit(resolved, name, reference, recorders, show, tell, earlier.seen)
+    answer, interrupted = _fit(storage.shared(resolved), name, reference, recorders, show, tell, earlier.seen)
     tell("closing the run, sending the rest to MLflow", False)
     status: Status = "FAILED"
     if answer.get("ended_by") == "stopped" or interrupted:
@@ -199,7 +199,12 @@ def train(
 
         records = ray.get(recorders.state.remote(name)).records
         figures.write(folder, records, answer["confusion"], data.classes)
-        ray.get([recorders.artifact.remote(name, folder / part, part) for part in ("figures", "model")])
+        try:
+            storage.model(name)
+        except ValueError as error:  # it can be fetched later
+            tell(str(error), True)
+        parts = [part for part in ("figures", "model") if (folder / part).exists()]
+        ray.get([recorders.artifact.remote(name, folder / part, part) for part in parts])
     ray.get(recorders.end.remote(name, status))
     wait_s = 3.0 if interrupted else 10.0 if status == "KILLED" else 30.0  # whoever interrupts has no time
     behind = ray.get(recorders.close.remote(wait_s))

@@ -9,7 +9,7 @@ from pathlib import Path
 from jobs import specfile
 from jobs.data.cache import key
 from jobs.spec import JobSpec
-from orchestrator import runs
+from orchestrator import runs, storage
 from orchestrator.home import default_uri, home
 from orchestrator.resume import SPEC
 from orchestrator.tracking.journal import FILE, read
@@ -89,7 +89,7 @@ class _NoModelError(ValueError):
 
 
 def _of_run(folder: Path) -> Found:
-    if not (folder / "model" / _META).exists():
+    if not (storage.model(folder.name) / _META).exists():
         raise _NoModelError(f"run {folder.name} has no model; only a finished run has one (see orchestrator runs list)")
     return Found(folder.name, folder / "model", folder, folder)
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from jobs.spec import Resources
+from jobs.urls import is_url, local
 from orchestrator.home import home
+from orchestrator.storage import check
 
 GRACE_S = 4.0
 """How long resources that are given back are waited for before fewer workers are taken; Ray needs some seconds."""
@@ -184,14 +186,20 @@ def check_shared(storage: str | None) -> None:
     """See that all nodes reach what a run writes.
 
     Args:
-        storage: the job's ``checkpoint.storage``, which they do; None is ORCHESTRATOR_HOME.
+        storage: the job's ``checkpoint.storage``; None is ORCHESTRATOR_HOME.
 
     Raises:
-        ValueError: there are nodes that do not see ORCHESTRATOR_HOME.
+        ValueError: there are nodes that do not see it, or it cannot be written to.
     """
-    if storage is not None or len(alive()) < 2:
+    check(storage)
+    if (storage is not None and is_url(storage)) or len(alive()) < 2:
         return
-    if strangers := blind(home()):
+    if storage is not None and (strangers := blind(Path(local(storage)))):
+        raise ValueError(
+            f"checkpoint.storage is {storage}, which {', '.join(strangers)} cannot see; set it to a folder on a disk "
+            "that all nodes share, or to a bucket (s3://bucket/folder)"
+        )
+    if storage is None and (strangers := blind(home())):
         raise ValueError(
             f"ORCHESTRATOR_HOME is {home()}, which {', '.join(strangers)} cannot see, so a worker there could not "
             "write checkpoints that another reads; set it to a folder on a disk that all nodes share, or "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jobs.models.weights import RunWeights, StoredWeights
 from jobs.spec import JobSpec
-from orchestrator.home import run_folder
+from orchestrator import storage
 
 
 def resolve(spec: JobSpec, resume: str | None = None) -> JobSpec:
@@ -29,7 +29,7 @@ def resolve(spec: JobSpec, resume: str | None = None) -> JobSpec:
             spec = spec.model_copy(update={"model": spec.model.model_copy(update={"pretrained": folder})})
         return finetune.resolve(spec)
     except ValueError:
-        if resume is not None and any((run_folder(resume) / "checkpoints").glob("step_*/state.json")):
+        if resume is not None and storage.has_checkpoint(resume):
             return spec
         raise
 

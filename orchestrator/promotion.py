@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import compare, models, runs
+from orchestrator import compare, models, runs, storage
 from orchestrator.home import default_uri, home
 from orchestrator.resume import SPEC
 from orchestrator.tracking.journal import FILE, read
@@ -158,7 +158,7 @@ def _best(name: str) -> str:
     if read(folder / FILE)[0].event["tags"].get("kind") != "search":
         return name
     best = compare.compare([name], 1).rows[0]
-    if not (runs.find(best.name) / "model" / "model.json").exists():
+    if not (storage.model(runs.find(best.name).name) / "model.json").exists():
         raise ValueError(
             f"the best trial of search {name} is {best.name}, which has no model ({best.status}); name another run"
         )

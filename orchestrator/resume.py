@@ -21,7 +21,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,80}")
 MAY_CHANGE = (
     "accumulation",
     "budget",
-    "checkpoint",
+    "checkpoint.every_epochs",
+    "checkpoint.every_steps",
+    "checkpoint.keep",
     "compile",
     "early_stopping",
     "evaluation.batch_size",

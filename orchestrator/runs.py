@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from orchestrator.home import home, run_folder
+from orchestrator import storage
+from orchestrator.home import home, run_folder, run_url
 from orchestrator.tracking.journal import FILE, Event, lock_path, read
 from orchestrator.tracking.lock import Lock, holder
 from orchestrator.tracking.mlflow import Shipper
@@ -83,21 +84,26 @@ def find(name: str) -> Path:
 
 
 def remove(name: str, keep_in_mlflow: bool = False) -> int:
-    """Delete a run: its folder, its MLflow run and the artifacts on this disk. Returns the bytes freed.
+    """Delete a run: its folder, what it has in its storage, its MLflow run and the artifacts on this disk. Returns the
+    bytes freed.
 
     Raises:
-        ValueError: it is unknown, or still running.
+        ValueError: it is unknown, still running, or its storage does not answer; nothing was deleted.
         Unreachable: MLflow does not answer; nothing was deleted.
     """
     folder = find(name)
     if owner := holder(lock_path(folder / FILE)):
         raise ValueError(f"run {name} is still running ({owner}); stop it first")
     with Lock(lock_path(folder / FILE)):  # nobody resumes it meanwhile
+        elsewhere = storage.of(name)
+        freed = storage.size(name, elsewhere) if elsewhere else 0
         artifacts = None if keep_in_mlflow else Shipper(folder).delete()
+        if elsewhere:
+            storage.delete(name, elsewhere)
         doomed = [folder.rename(folder.with_name(f"{_DOOMED}{name}"))]
         if artifacts and artifacts.is_relative_to(home()):
             doomed.append(artifacts.parent)
-        freed = sum(size_of(path) for path in doomed)
+        freed += sum(size_of(path) for path in doomed)
         for path in doomed:
             shutil.rmtree(path, ignore_errors=True)
     return freed
@@ -107,7 +113,7 @@ def remove(name: str, keep_in_mlflow: bool = False) -> int:
 class Freed:
     """Something that was deleted, or would be: where, how many bytes, and why it is not needed."""
 
-    path: Path
+    path: Path | str
     bytes: int
     why: str
 
@@ -133,10 +139,26 @@ def gc(keep_model: bool = True, dry_run: bool = False) -> list[Freed]:
         if run and run.status == "FINISHED":
             parts = ["checkpoints"] if keep_model else ["checkpoints", "model"]
             found += [Freed(folder / part, size_of(folder / part), "the run is finished") for part in parts]
-    found = [item for item in found if item.path.exists()]
+            found += _elsewhere(run.name, [*parts, "ray"], dry_run)
+    found = [item for item in found if isinstance(item.path, str) or item.path.exists()]
     if not dry_run:
         for item in found:
-            shutil.rmtree(item.path) if item.path.is_dir() else item.path.unlink(missing_ok=True)
+            if isinstance(item.path, Path):
+                shutil.rmtree(item.path) if item.path.is_dir() else item.path.unlink(missing_ok=True)
+    return found
+
+
+def _elsewhere(run: str, parts: list[str], dry_run: bool) -> list[Freed]:
+    """What a finished run has in its storage and does not need, deleted unless it is a ``dry_run``."""
+    there = storage.of(run)
+    if there is None:
+        return []
+    found = []
+    for part in parts:
+        if held := storage.size(run, there, part):
+            found.append(Freed(f"{run_url(run, there)}/{part}", held, "the run is finished"))
+            if not dry_run:
+                storage.delete(run, there, part)
     return found
 
 

@@ -12,8 +12,8 @@ from jobs.data.cache import key
 from jobs.data.sets import Data
 from jobs.distillation import Distillation, JobTeacher, RunTeacher, StoredTeacher
 from jobs.spec import JobSpec
-from orchestrator import models
-from orchestrator.home import home, run_folder
+from orchestrator import models, storage
+from orchestrator.home import home
 from orchestrator.tracking.lock import Lock, Locked
 
 log = logging.getLogger(__name__)
@@ -78,12 +78,12 @@ def _of_job(teacher: JobTeacher, train: Callable[[JobSpec], str]) -> str:
     note.parent.mkdir(parents=True, exist_ok=True)
     with _patient_lock(note.with_suffix(".lock"), teacher.job):
         if note.exists():
-            folder = run_folder(note.read_text(encoding="utf-8")) / "model"
+            folder = storage.model(note.read_text(encoding="utf-8"))
             if (folder / "model.json").exists():
                 return str(folder)
         name = train(spec)
         note.write_text(name, encoding="utf-8")
-    return str(run_folder(name) / "model")
+    return str(storage.model(name))
 
 
 def _patient_lock(path: Path, job: str) -> Lock:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.report import CONTINUE, STOP, Progress, Record, Report, Verdict
 from jobs.spec import JobSpec
-from orchestrator.home import run_folder
+from orchestrator.home import run_folder, run_url
 
 if TYPE_CHECKING:
     from jobs.checkpoint import State
@@ -86,7 +86,7 @@ def ray_train_worker(config: dict[str, Any]) -> dict[str, Any]:
     if place.rank == 0:
         ray.get(recorders.occupy.remote(run, ray.util.get_current_placement_group()))
     data = ray.get(config["data"][0])
-    report = ToRecorder(recorders, run, f"{run_folder(run).as_uri()}/checkpoints", spec.checkpoint.keep)
+    report = ToRecorder(recorders, run, f"{run_url(run, spec.checkpoint.storage)}/checkpoints", spec.checkpoint.keep)
     answer = work(spec, place, report, report, data, config["logits"])
     report.close()
     return answer
@@ -143,6 +143,7 @@ def work(
     from jobs.steps import Steps
     from jobs.train import train
 
+    data.here()
     assets: dict[str, Any] = {"data": data}
     cache = None
     if spec.distillation is not None:  # the driver has made it a folder
@@ -153,7 +154,8 @@ def work(
             cache = assets["logits"] = LogitCache(**logits)
     newest = recorder.store.newest() if place.rank == 0 else None
     if graft is not None and newest is not None:
-        newest = _grafted(newest, graft["run"], Steps.of(spec, len(data.train)).per_epoch * graft["epoch"])
+        donor = run_url(graft["run"], spec.checkpoint.storage)
+        newest = _grafted(newest, donor, Steps.of(spec, len(data.train)).per_epoch * graft["epoch"])
     start = place.broadcast(newest)
     if start is None and spec.model.pretrained is not None:  # a folder too
         assets["pretrained"] = spec.model.pretrained.folder(spec.model)
@@ -171,7 +173,7 @@ def work(
     recorder.close()
     answer: dict[str, Any] = {"ended_by": outcome.ended_by, "step": outcome.step}
     if place.rank == 0 and outcome.network is not None and outcome.test is not None:
-        weights = keep_model(f"{run_folder(recorder.run).as_uri()}/model", outcome, data)
+        weights = keep_model(f"{run_url(recorder.run, spec.checkpoint.storage)}/model", outcome, data)
         recorder.recorders.tag.remote(recorder.run, WEIGHTS, weights)
         answer["metrics"] = outcome.test.metrics("test")
         answer["confusion"] = None if outcome.test.confusion is None else outcome.test.confusion.numpy()
@@ -179,13 +181,13 @@ def work(
     return answer
 
 
-def _grafted(own: State, run: str, step: int) -> State:
-    """The checkpoint to go on from: the other run's of that step where its own is of that step, with what it reported
-    itself; else its own, which is further.
+def _grafted(own: State, url: str, step: int) -> State:
+    """The checkpoint to go on from: the other run's, whose ``run_url`` is given, of that step where its own is of that
+    step, with what it reported itself; else its own, which is further.
     """
     from jobs.checkpoint import State, Store
 
     if own.step > step:
         return own
-    tree = Store(f"{run_folder(run).as_uri()}/checkpoints").read(step).tree
+    tree = Store(f"{url}/checkpoints").read(step).tree
     return State(step, {**tree, "records": own.tree["records"]})

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
@@ -16,12 +15,13 @@ from typing import Any, Final, Literal
 from jobs import specfile
 from jobs.report import Record
 from jobs.spec import JobSpec
-from orchestrator import runs
+from orchestrator import runs, storage
 from orchestrator.home import run_folder
 from orchestrator.resume import SPEC
 from orchestrator.tracking.journal import FILE, read
 from tuning.failures import kind_of
 from tuning.history import History, Trial, jsonable, number, ranked
+from tuning.leftovers import Leftovers
 from tuning.population import Population, settings
 from tuning.schedulers import PBT
 from tuning.search import SearchSpec
@@ -70,6 +70,7 @@ class Driver:
         self.live: set[int] = set()
         self.population = Population(spec, base, history)
         self._waiting: list[Trial] = []
+        self.leftovers = Leftovers(base.checkpoint.storage, spec.models_mb * 2**20)
         self._finish_what_was_begun()
         for trial in self.trials:
             if trial.status == "RUNNING":
@@ -106,7 +107,7 @@ class Driver:
                     self.history.add("trial", ordinal=ordinal, run=run, params=params)
                     trial = self.history.trials[ordinal]
                 try:
-                    resolved = self.resolve(self._open(trial))
+                    resolved = storage.shared(self.resolve(self._open(trial)))
                 except ValueError as error:  # ends that are fine alone need not be together
                     self._fail(trial, str(error), "spec")
                     continue
@@ -166,23 +167,13 @@ class Driver:
                 for ordinal in paused:
                     self.answered(ordinal, {"ended_by": "stopped"})
 
-    def sweep(self) -> None:
-        """Delete the checkpoints of trials that have ended, for nobody goes on from them, and the models of the worst
-        where all together are more than ``models_mb``.
-
-        A trial that was stopped may still be writing its last one, so the folders of all are looked at every time.
-        """
+    def sweep(self, last: bool = False) -> None:
+        """Delete what trials that have ended left behind and nobody wants."""
         if isinstance(self.spec.scheduler, PBT) and any(trial.status == "RUNNING" for trial in self.trials):
             return  # some may yet go on from another's
         ended = [trial for trial in self.trials if trial.status != "RUNNING"]
-        for trial in ended:
-            shutil.rmtree(run_folder(trial.run) / "checkpoints", ignore_errors=True)
-        room = self.spec.models_mb * 2**20
-        for place, trial in enumerate(ranked(ended, self.goal)):
-            model = run_folder(trial.run) / "model"
-            room -= sum(path.stat().st_size for path in model.glob("*"))
-            if place and room < 0:
-                shutil.rmtree(model, ignore_errors=True)
+        best = {trial.ordinal: trial for trial in ranked(ended, self.goal)}
+        self.leftovers.sweep([*best.values(), *(trial for trial in ended if trial.ordinal not in best)], last)
 
     def check_limits(self) -> None:
         """End the search where a budget is spent or nothing has improved for long."""

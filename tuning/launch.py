@@ -227,7 +227,7 @@ def _search(
         "settled": isinstance(spec.scheduler, PBT),
     }
     interrupted = _run(driver, shared, place.trials, show)
-    driver.sweep()
+    driver.sweep(last=True)
     why = "interrupted" if interrupted else driver.closing or "trials"
     status = "KILLED" if interrupted else "FINISHED"
     report = None

@@ -20,7 +20,7 @@ from ray import tune
 
 from jobs.report import Progress, Record, Verdict
 from jobs.spec import JobSpec
-from orchestrator.home import run_folder
+from orchestrator.home import run_url
 from tuning.history import jsonable
 
 _POLL_S = 0.2
@@ -210,7 +210,7 @@ def _direct(
     place = Place.current(bool(spec.resources.use_gpu))
     if shared["memory_share"] < 1 and place.device.type == "cuda":
         torch.cuda.set_per_process_memory_fraction(shared["memory_share"], place.device)
-    url = f"{run_folder(run).as_uri()}/checkpoints"
+    url = f"{run_url(run, spec.checkpoint.storage)}/checkpoints"
     report = ToRecorder(shared["recorders"], run, url, spec.checkpoint.keep)
     gc.freeze()  # what is here before the trial stays: looking through it for garbage after each trial takes long
     try:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 FORMAT = 1
-_TENSORS, _META = "model.safetensors", "model.json"
+_TENSORS, _META = FILES = "model.safetensors", "model.json"
 _BATCH = 128
 
 
