@@ -1,8 +1,8 @@
-# make demo | test | lint | bench | bench-search ; each sets everything up first, which is nothing to do when that is current
+# make demo | test | test-cluster | lint | bench | bench-search ; each sets everything up first, which is nothing to do when that is current
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test lint bench bench-search
+.PHONY: setup demo test test-cluster lint bench bench-search
 
 setup: .venv/current
 
@@ -17,6 +17,15 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# Three hosts made of namespaces, and a PostgreSQL: needs root on Debian or Ubuntu. RUNLEVEL=1: nothing that is installed is started.
+CLUSTER_PACKAGES := iproute2 util-linux procps openssh-server openssh-client rsync curl postgresql
+
+test-cluster: setup
+	dpkg --status $(CLUSTER_PACKAGES) >/dev/null 2>&1 || { apt-get update -qq && \
+		RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(CLUSTER_PACKAGES) >/dev/null; }
+	$(BIN)/python -m pip install --quiet --editable '.[server]' --constraint constraints.txt
+	$(BIN)/python -m pytest tests/cluster -m cluster
 
 lint: setup
 	$(BIN)/ruff format --check .
