@@ -20,6 +20,8 @@ import fsspec
 import torch
 from safetensors.torch import load, save
 
+from jobs.urls import make_folder
+
 log = logging.getLogger(__name__)
 
 _TENSORS, _STATE = "tensors.safetensors", "state.json"
@@ -117,9 +119,10 @@ class Store:
         body = json.dumps({"tree": tree, "tensors_sha256": hashlib.sha256(data).hexdigest()})
         manifest = json.dumps({"sha256": hashlib.sha256(body.encode()).hexdigest(), "body": body})
         folder = self._folder(state.step)
+        self.fs.invalidate_cache()  # another process may have written here
         if self.fs.exists(folder):
             self.fs.rm(folder, recursive=True)
-        self.fs.makedirs(folder, exist_ok=True)
+        make_folder(self.fs, folder)
         self.fs.pipe_file(f"{folder}/{_TENSORS}", data)
         self.fs.pipe_file(f"{folder}/{_STATE}", manifest.encode())
         for step in self.steps()[: -self.keep]:

@@ -16,6 +16,7 @@ from jobs.data.ahead import ahead
 from jobs.data.decode import Pixels, UnreadableError, decode, fit, pixels
 from jobs.data.listing import images_below
 from jobs.models import LoadedModel
+from jobs.urls import is_url
 
 BATCH = 128
 _BATCHES_AHEAD = 2
@@ -49,6 +50,8 @@ def image_files(paths: Sequence[str], passed_over: Callable[[str], None] = lambd
     meant: set[str] = set()
     for path in map(os.path.expanduser, paths):
         found = [path] if os.path.exists(path) else glob.glob(path, recursive=True)
+        if not found and is_url(path):
+            raise ValueError(f"{path}: predict reads files on this machine; fetch them, or give a mounted folder")
         if not found:
             raise ValueError(f"{path} is no file, no folder, and as a glob it matches nothing; check the path")
         meant.update(os.path.normpath(one) for one in found)

@@ -69,6 +69,14 @@ def filesystem(url: str, what: str) -> tuple[Any, str]:
     return fs, inside.rstrip("/")
 
 
+def make_folder(fs: Any, path: str) -> None:
+    """Make a folder of a file system and all above it; a bucket needs none, and may not let us ask for it."""
+    try:
+        fs.makedirs(path, exist_ok=True)
+    except PermissionError:
+        pass  # else writing to it says what is wrong
+
+
 def refused(url: str, what: str, error: BaseException) -> ValueError:
     """The error to raise: what went wrong with a URL, and the cure."""
     name, scheme = type(error).__name__, _scheme(url)

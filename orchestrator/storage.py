@@ -17,7 +17,7 @@ from ruamel.yaml.error import YAMLError
 
 from jobs.models.stored import FILES
 from jobs.spec import JobSpec
-from jobs.urls import filesystem, is_url, refused
+from jobs.urls import filesystem, is_url, make_folder, refused
 from orchestrator.home import home, run_folder, run_url
 
 _FIELD = "checkpoint.storage"
@@ -155,7 +155,7 @@ def _copy(stored: Any, storage: str) -> Any:
     fs.invalidate_cache()
     try:
         if not fs.exists(f"{inside}/{FILES[-1]}"):
-            fs.makedirs(inside, exist_ok=True)
+            make_folder(fs, inside)
             for name in FILES:  # the one that makes it whole is the last
                 fs.pipe_file(f"{inside}/{name}", Path(path, name).read_bytes())
     except Exception as error:  # each library has its own

@@ -142,12 +142,13 @@ def write(path: str | PathLike[str], tensors: Mapping[str, torch.Tensor], meta: 
     from safetensors.torch import save as serialise
 
     from jobs.checkpoint import snapshot
+    from jobs.urls import make_folder
 
     data = serialise(snapshot(dict(tensors)))
     told = {"format": FORMAT, "sha256": hashlib.sha256(data).hexdigest(), **meta}
     text = json.dumps(told, indent=2, allow_nan=False)
     fs, folder = fsspec.core.url_to_fs(path)
-    fs.makedirs(folder, exist_ok=True)
+    make_folder(fs, folder)
     fs.pipe_file(f"{folder}/{_TENSORS}", data)
     fs.pipe_file(f"{folder}/{_META}", text.encode())
     return str(told["sha256"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,11 @@ def recognise(path: Path) -> tuple[Source, list[str]]:
     Raises:
         ValueError: there is nothing there that could be one, with what is there.
     """
+    if re.match(r"\w+:/", str(path)):
+        raise ValueError(
+            f"init looks at images on this machine, not at URLs ({path}); give it a copy of some of them, and put the "
+            "URL into the recipe that it writes, as data.root"
+        )
     path = path.expanduser().absolute()
     if path.is_file():
         if path.suffix.lower() not in _TABLES:

@@ -260,3 +260,13 @@ def test_every_refusal_names_the_url_and_the_cure(
             ImageFolder(root=url, **SHARES).open()
     finally:
         fsspec.filesystem("s3").clear_instance_cache()
+
+
+def test_what_takes_paths_only_says_so() -> None:
+    from jobs.predict import image_files
+    from orchestrator.init.source import recognise
+
+    with pytest.raises(ValueError, match=r"s3://b/x\.png: predict reads files on this machine"):
+        list(image_files(["s3://b/x.png"]))
+    with pytest.raises(ValueError, match=r"init looks at images on this machine, not at URLs"):
+        recognise(Path("s3://b/x"))
