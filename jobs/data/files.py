@@ -81,9 +81,14 @@ class RemoteFiles(Files):
         return key(self.root, self.text, self.begins.tobytes(), self.sizes.tobytes(), self.versions.tobytes())
 
     def here(self) -> None:
-        """Fetch what is missing."""
+        """Fetch what is missing; a note says that all was here, for to look at millions of files takes long."""
+        note = Path(folder(), "whole", str(self.stamp))
+        if note.exists():
+            return
         objects = (self._object(index) for index in range(len(self)) if self.sizes[index] >= 0)
         fetch(objects, os.fsdecode(self.root), self.what)
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.touch()
 
     def encoded(self, index: int) -> bytes:
         """The bytes of its copy, which is fetched where somebody deleted it."""
