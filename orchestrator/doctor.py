@@ -20,10 +20,11 @@ from typing import Literal
 
 import psutil
 
+from jobs.urls import redact
 from orchestrator import cluster as clusters
 from orchestrator.cluster import Cluster
 from orchestrator.home import default_uri, home
-from orchestrator.tracking.uri import check_uri, redact
+from orchestrator.tracking.uri import check_uri
 
 Level = Literal["ok", "warning", "problem"]
 _GB = 2**30

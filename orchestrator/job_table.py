@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs.urls import redact
 from orchestrator.cluster import KIND, NEED, TRACKING, Cluster, Job
 from orchestrator.home import default_uri, home
 from orchestrator.progress import duration
-from orchestrator.tracking.uri import redact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

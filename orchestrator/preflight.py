@@ -15,9 +15,10 @@ from jobs import specfile
 from jobs.base import Spec
 from jobs.spec import JobSpec
 from jobs.spec_yaml import parse
+from jobs.urls import redact
 from orchestrator.cluster import Room
 from orchestrator.shipping import IGNORE, Shipment
-from orchestrator.tracking.uri import check_uri, redact
+from orchestrator.tracking.uri import check_uri
 
 if TYPE_CHECKING:
     from typing import Never

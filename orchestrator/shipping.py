@@ -11,30 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jobs.urls import redact
 from orchestrator.home import default_uri
 from orchestrator.origin import DIRTY, REVISION, revision
-from orchestrator.tracking.uri import redact
 
 PACKAGES = ("jobs", "orchestrator", "tuning")
 IGNORE = ".rayignore"
 STOP_WAIT = "RAY_JOB_STOP_WAIT_TIME_S"
 """Environment variable of a job: seconds between SIGTERM and SIGKILL when it is stopped; 3 unless set."""
-_EXCLUDES = [
-    "__pycache__/",
-    "*.pyc",
-    ".git/",
-    ".venv/",
-    ".env",
-    ".env.*",
-    ".netrc",
-    ".ssh/",
-    "*.pem",
-    "*.key",
-    "auth_token",
-]
+_ANEW = ["__pycache__", "*.pyc", ".git", ".venv", "venv"]
+_SECRETS = [".env", ".env.*", ".netrc", ".ssh", "*.pem", "*.key", "auth_token"]
+_EXCLUDES = [*_ANEW, *_SECRETS]
 """Never sent: what is made anew there, and where secrets are kept."""
 _SECRET = re.compile(
-    r"PASSW|SECRET|TOKEN|CREDENTIAL|PRIVATE|AUTH|SIGNATURE|(^|_)(KEY|PAT|PWD|DSN|COOKIE)(_|$|ID$)|APIKEY", re.IGNORECASE
+    r"PASSW|SECRET|TOKEN|CREDENTIAL|PRIVATE|SIGNATURE|(^|_)(AUTH|KEY|PAT|PWD|DSN|COOKIE)(_|$|ID$)|APIKEY", re.IGNORECASE
 )
 _LOOPBACK = re.compile(r"://([^/@]*@)?(localhost|127\.|\[::1\]|0\.0\.0\.0)", re.IGNORECASE)
 _SHOWN = 5
