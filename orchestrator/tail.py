@@ -35,6 +35,7 @@ class Tail:
         except queue.Empty:
             return ""
         if chunk is None:
+            self._chunks.put(None)  # so that it is over for whoever asks again
             raise StopIteration
         if isinstance(chunk, BaseException):
             raise chunk
