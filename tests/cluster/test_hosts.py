@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 from tests.cluster.conftest import CLIENT, CONFIG, HOME, SHARED, Cluster
 from tests.cluster.hosts import until
 
-DIGITS = "train jobs/recipes/digits.yaml -s epochs=25"
+DIGITS = "jobs/recipes/digits.yaml -s epochs=25"
 
 SEARCH = """
 name: search
@@ -68,24 +68,26 @@ def test_nothing_answers_without_the_token(up: Cluster) -> None:
     ask = "curl -s -o /dev/null -w '%{http_code}' http://localhost:8265/api/jobs/"
     assert up.laptop(ask).stdout == "401"
     assert up.laptop(f'{ask} -H "Authorization: Bearer $(cat ~/.ray/cluster_token)"').stdout == "200"
+    doctor = up.laptop(f"{CLIENT} orchestrator doctor --address http://localhost:8265")
+    assert "wanted, and ours is taken" in doctor.stdout
     bare = f"{CLIENT} export RAY_AUTH_TOKEN_PATH=~/wrong; echo {'0' * 64} >~/wrong; "
     refused = up.laptop(f"{bare} ray status --address {up.hosts[0].address}:6379", check=False)
     assert refused.returncode and "uthenticat" in refused.stderr, refused.stdout + refused.stderr
 
 
 def test_a_job_on_two_hosts_goes_on_when_one_of_them_dies(up: Cluster) -> None:
-    up.submit("calm", f"{DIGITS} --run calm")
+    up.submit("calm", f"train {DIGITS} --run calm")
     up.wait("calm")
-    up.submit("storm", f"{DIGITS} --run storm")
+    up.laptop(f"{CLIENT} orchestrator submit {DIGITS} --id storm")
     journal = up.shared / "orchestrator" / "runs" / "storm" / "journal.jsonl"
     until(lambda: journal.exists() and journal.read_text().count('"val/top1"') >= 5, "five epochs were recorded", 240)
     victim = next(host for host in up.hosts[1:] if up.works(host))
     up.kill(victim)
-    up.wait("storm")
+    up.laptop(f"{CLIENT} orchestrator jobs logs storm --follow")  # exits as the job does
 
     calm, storm = named(up, "calm"), named(up, "storm")
     assert calm.info.status == storm.info.status == "FINISHED"
-    assert "beginning again" in up.logs("storm")
+    assert "beginning again" in up.laptop(f"{CLIENT} orchestrator jobs logs storm").stdout
     assert storm.data.tags["weights.sha256"] == calm.data.tags["weights.sha256"]
     for metric in ("train/loss", "val/top1", "test/top1"):
         histories = [

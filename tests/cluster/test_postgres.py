@@ -6,6 +6,7 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -89,7 +90,8 @@ def server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     )
     uri = f"http://127.0.0.1:{port}"
     try:
-        until(lambda: process.poll() is None and _answers(uri), "the server answered", 180)
+        until(lambda: process.poll() is not None or _answers(uri), "the server answered", 180)
+        assert process.poll() is None, (folder / "log").read_text()[-4000:]
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
             patch.setenv("MLFLOW_TRACKING_PASSWORD", admin)
@@ -98,8 +100,9 @@ def server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             patch.setenv("MLFLOW_TRACKING_PASSWORD", ada)
             yield uri
     finally:
-        os.killpg(process.pid, 15)
-        process.wait(60)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(60)
 
 
 def _answers(uri: str) -> bool:
