@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from pathlib import Path
 
@@ -17,12 +18,25 @@ def one(found: doctor.Found) -> Finding:
     return found
 
 
-def test_a_sound_machine_exits_0_and_tells_all_its_checks(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_checks_are_told_and_a_problem_exits_1(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(home / "none"))
     done = orchestrator("doctor")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    problems = re.search(r"^problem ", done.stdout, re.MULTILINE)  # of the machine at hand, which may have some
+    assert done.returncode == (1 if problems else 0), done.stdout + done.stderr
     for check in ("python", "torch", "ray", "disk, home", "/dev/shm", "open files", "home", "MLflow", "Ray's token"):
         assert f" {check} " in done.stdout, check
+
+
+def test_a_token_for_everybody_exits_1_with_the_cure(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.mkdir(mode=0o700)
+    (home / "token").write_text("1")
+    (home / "token").chmod(0o644)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(home / "token"))
+    done = orchestrator("doctor")
+    assert done.returncode == 1
+    assert re.search(r"^problem +Ray's token ", done.stdout, re.MULTILINE)
+    assert "chmod 600" in done.stdout
 
 
 def test_a_home_or_token_that_others_can_read(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
