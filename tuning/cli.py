@@ -42,7 +42,7 @@ def launch(
     verbose: Verbose = False,
 ) -> None:
     """Run a search, here or on the cluster of RAY_ADDRESS."""
-    from tuning.launch import begun
+    from tuning.named import begun
 
     made = read(spec, set_)
     if name is None:
