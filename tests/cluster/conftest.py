@@ -101,7 +101,7 @@ def up(machines: Cluster) -> Cluster:
     (machines.of_laptop.folder / "home" / CONFIG.name).write_text(config(CONFIG, len(machines.hosts)))
     before = time.monotonic()
     machines.laptop(f"ray up --yes {CONFIG}")
-    until(lambda: machines.nodes() == len(machines.hosts), "all hosts were nodes", 240)
+    until(lambda: machines.nodes() == len(machines.hosts), "all hosts were nodes", 600)
     print(f"ray up, until all {len(machines.hosts)} nodes were there: {time.monotonic() - before:.0f} s")
     machines.laptop(f"mkdir -m 700 -p ~/.ray; ray rsync-down {CONFIG} '~/.ray/auth_token' ~/.ray/cluster_token")
     machines.laptop(f"(ray dashboard {CONFIG} >~/dashboard.log 2>&1 &)")
