@@ -37,9 +37,11 @@ ALONE = {
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_enable_metrics_collection": "0",
     "RAY_task_events_report_interval_ms": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
 """What it sets besides before it starts a cluster of its own, which nobody preempts and which ends with it: Ray's own
-metrics and events take time from the workers, and nobody is there to read them."""
+metrics and events take time from the workers, and nobody is there to read them. The last one makes Ray listen on
+loopback alone, as it does by itself on other systems."""
 POLL_S = 0.5
 INTERRUPTED_TWICE = "interrupted twice"
 """``ended_by`` of a run whose workers were not waited for: they may still be running."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import signal
@@ -72,6 +73,18 @@ def actors(title: str, root: int | None = None) -> list[psutil.Process]:
         except psutil.NoSuchProcess:
             continue
     return found
+
+
+def listening_outside(root: int) -> set[str]:
+    """Names of the processes, from that one down, that listen on more than loopback."""
+    family = {process.pid: process.name() for process in [psutil.Process(root), *psutil.Process(root).children(True)]}
+    listening = [one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN and one.pid in family]
+    assert listening
+    return {
+        family[one.pid]
+        for one in listening
+        if not ipaddress.ip_address(one.laddr.ip.removeprefix("::ffff:")).is_loopback
+    }
 
 
 def orchestrator(*words: str) -> subprocess.CompletedProcess[str]:

@@ -23,6 +23,7 @@ from tests.orchestrator.real import (
     Command,
     actors,
     job,
+    listening_outside,
     mlflow_run,
     orchestrator,
     points,
@@ -72,6 +73,8 @@ def test_what_is_killed_in_mid_run_is_replaced(undisturbed: Weights, actor: str)
 def test_an_interrupted_run_goes_on_with_the_command_it_prints(undisturbed: Weights, home: Path) -> None:
     with Command("train", DIGITS, "-s", f"epochs={EPOCHS}", "-s", "name=interrupted") as first:
         first.wait_for(r"epoch +3/")
+        # torch's rendezvous cannot be told where to listen; where there is more than one worker, it is rank 0's
+        assert listening_outside(first.process.pid) <= {"ray::RayTrainWorker"}
         first.interrupt()
         assert first.end() == 130, first.output
     name = first.wait_for(r"run +(interrupted-\S+) \(KILLED")[1]
