@@ -15,6 +15,7 @@ from jobs import specfile
 from jobs.spec import JobSpec
 from orchestrator import compiling, nodes, pretrained, storage, teacher
 from orchestrator import resume as resuming
+from orchestrator.cluster import make_token_private
 from orchestrator.fitting import fit_with_train
 from orchestrator.home import default_uri, home, run_folder
 from orchestrator.origin import environment, revision, submission
@@ -86,6 +87,7 @@ def start_ray(verbose: bool = False, dashboard: bool = True) -> None:
     if alone:
         local = {"address": "local", "num_cpus": os.cpu_count(), "include_dashboard": dashboard}
     ray.init(log_to_driver=verbose, logging_level=level, **local)
+    make_token_private()
 
 
 def start_recorders() -> Any:

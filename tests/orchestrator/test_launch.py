@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from jobs import models
 from orchestrator import launch
 from orchestrator.home import run_folder
-from tests.orchestrator.real import job, mlflow_run, points
+from tests.orchestrator.real import ROOT, job, mlflow_run, points
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -29,6 +34,13 @@ def test_the_demo_recipe_is_trained_tracked_and_kept() -> None:
     data = job().data.open()
     right = loaded.predict(data.test.images).argmax(1) == data.test.labels
     assert right.mean() == pytest.approx(result.metrics["test/top1"], abs=0.01)
+
+
+def test_the_token_that_ray_makes_is_nobody_elses(tmp_path: Path) -> None:
+    start = "from orchestrator.launch import start_ray; start_ray()"
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    subprocess.run([sys.executable, "-c", start], check=True, cwd=ROOT, env=plain | {"HOME": str(tmp_path)})
+    assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
 
 
 def test_what_cannot_fit_is_refused_with_the_arithmetic() -> None:
