@@ -8,7 +8,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from tests.cluster.conftest import CLIENT, CONFIG, HOME, SHARED, Cluster
-from tests.cluster.hosts import until
+from tests.cluster.hosts import CHECKOUT, until
 
 DIGITS = "jobs/recipes/digits.yaml -s epochs=25"
 
@@ -73,6 +73,13 @@ def test_nothing_answers_without_the_token(up: Cluster) -> None:
     bare = f"{CLIENT} export RAY_AUTH_TOKEN_PATH=~/wrong; echo {'0' * 64} >~/wrong; "
     refused = up.laptop(f"{bare} ray status --address {up.hosts[0].address}:6379", check=False)
     assert refused.returncode and "uthenticat" in refused.stderr, refused.stdout + refused.stderr
+
+
+def test_a_home_that_the_hosts_do_not_share_is_refused(up: Cluster) -> None:
+    words = f". ~/.orchestrator.env; cd {CHECKOUT}; export RAY_ADDRESS=auto ORCHESTRATOR_HOME=~/own"
+    refused = up.ssh(up.hosts[0], f"{words}; orchestrator plan jobs/recipes/digits.yaml", check=False)
+    assert refused.returncode == 2, refused.stdout + refused.stderr
+    assert all(f"{host.name}" in refused.stderr for host in up.hosts[1:]) and "cannot see" in refused.stderr
 
 
 def test_a_job_on_two_hosts_goes_on_when_one_of_them_dies(up: Cluster) -> None:

@@ -129,9 +129,10 @@ def _orchestrator(home: Path, uri: str, *arguments: str) -> str:
 
 
 def _tracked(home: Path, uri: str, *arguments: str) -> str:
-    """The same, and all of it in MLflow: a busy machine's server may be slower than the run, which loses nothing."""
+    """The same, and all of it in MLflow."""
     told = _orchestrator(home, uri, *arguments)
-    return told + (_orchestrator(home, uri, "sync") if "not in MLflow yet" in told else "")
+    assert "not in MLflow yet" not in told, told
+    return told
 
 
 def _runs(client: MlflowClient) -> list[Run]:
