@@ -15,9 +15,9 @@ from rich.text import Text
 from jobs import specfile
 from jobs.base import Spec
 from jobs.spec import JobSpec
+from jobs.urls import redact
 from orchestrator import models_cli
 from orchestrator.home import default_uri, home
-from orchestrator.tracking.uri import redact
 
 if TYPE_CHECKING:
     from orchestrator.compare import Comparison

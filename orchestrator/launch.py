@@ -13,6 +13,7 @@ from typing import Any
 
 from jobs import specfile
 from jobs.spec import JobSpec
+from jobs.urls import redact
 from orchestrator import compiling, nodes, pretrained, storage, teacher
 from orchestrator import resume as resuming
 from orchestrator.cluster import make_token_private
@@ -21,7 +22,7 @@ from orchestrator.home import default_uri, home, run_folder
 from orchestrator.origin import environment, revision, submission
 from orchestrator.tracking.recorder import State, Status
 from orchestrator.tracking.recorders import Recorders
-from orchestrator.tracking.uri import check_uri, redact
+from orchestrator.tracking.uri import check_uri
 
 ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",

@@ -9,12 +9,12 @@ from pathlib import Path
 from jobs import specfile
 from jobs.data.cache import key
 from jobs.spec import JobSpec
+from jobs.urls import redact
 from orchestrator import runs, storage
 from orchestrator.home import default_uri, home
 from orchestrator.resume import SPEC
 from orchestrator.tracking.journal import FILE, read
 from orchestrator.tracking.mlflow import Shipper
-from orchestrator.tracking.uri import redact
 
 _META, _DIGEST = "model.json", "dataset.digest"
 

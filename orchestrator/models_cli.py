@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs.urls import redact
 from orchestrator.home import default_uri
-from orchestrator.tracking.uri import full_uri, redact
+from orchestrator.tracking.uri import full_uri
 
 if TYPE_CHECKING:
     from jobs.predict import Prediction

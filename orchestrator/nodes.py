@@ -80,7 +80,7 @@ def room(
         TimeoutError: there was no room for the fewest.
     """
     for size in sizes[:-1]:
-        if _wait(need, size, GRACE_S, stopped):
+        if _conceivable(need, size) and _wait(need, size, GRACE_S, stopped):
             return size
     least = sizes[-1]
     if _wait(need, least, GRACE_S, stopped):
@@ -96,6 +96,12 @@ def room(
         f"the cluster had no room for {least} workers of {each} each in {need.wait_minutes:g} minutes; free some, "
         "lower resources.workers, or raise resources.wait_minutes"
     )
+
+
+def _conceivable(need: Resources, workers: int) -> bool:
+    """Whether there would be room for so many workers if the cluster did nothing else; not where a node was lost."""
+    there = promised()
+    return all(there.get(kind, 0.0) >= count * workers for kind, count in bundle(need).items())
 
 
 def _wait(need: Resources, workers: int, seconds: float, stopped: Callable[[], bool]) -> bool:

@@ -14,12 +14,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs.urls import redact
 from orchestrator import compare, models, runs, storage
 from orchestrator.home import default_uri, home
 from orchestrator.resume import SPEC
 from orchestrator.tracking.journal import FILE, read
 from orchestrator.tracking.mlflow import Shipper, connect
-from orchestrator.tracking.uri import redact
 
 if TYPE_CHECKING:
     from mlflow.models import Model

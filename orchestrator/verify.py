@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from jobs import specfile
 from jobs.spec import JobSpec
+from jobs.urls import redact
 from orchestrator import launch, runs
 from orchestrator.home import default_uri, home
 from orchestrator.resume import SPEC
 from orchestrator.tracking.mlflow import Shipper, connect
 from orchestrator.tracking.recorder import State
-from orchestrator.tracking.uri import redact
 from orchestrator.worker import WEIGHTS
 
 if TYPE_CHECKING:

@@ -15,13 +15,14 @@ from typing import Any
 
 from jobs import specfile
 from jobs.spec import JobSpec
+from jobs.urls import redact
 from orchestrator import compiling, nodes, teacher
 from orchestrator import launch as jobs_launch
 from orchestrator.home import default_uri, home, run_folder
 from orchestrator.origin import environment, revision, submission
 from orchestrator.pretrained import Resolver
 from orchestrator.tracking.lock import Locked
-from orchestrator.tracking.uri import check_uri, redact
+from orchestrator.tracking.uri import check_uri
 from tuning.driver import Driver
 from tuning.history import FILE, History, Trial, ranked
 from tuning.plan import expected_trials

@@ -20,9 +20,10 @@ from urllib.parse import unquote, urlparse
 
 from filelock import FileLock
 
+from jobs.urls import redact
 from orchestrator.tracking.journal import FILE, Entry, Event, read
 from orchestrator.tracking.lock import Lock
-from orchestrator.tracking.uri import full_uri, redact
+from orchestrator.tracking.uri import full_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from jobs.report import CONTINUE, STOP, Progress, Record, Verdict
+from jobs.urls import redact
 from orchestrator.home import default_uri
 from orchestrator.tracking.journal import FILE, Event, Journal
 from orchestrator.tracking.mlflow import Shipper
-from orchestrator.tracking.uri import check_uri, redact
+from orchestrator.tracking.uri import check_uri
 
 log = logging.getLogger(__name__)
 

@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 
 from jobs.report import Record
+from jobs.urls import redact
 from orchestrator.home import default_uri, run_folder
 from orchestrator.tracking.journal import FILE, Journal, read
 from orchestrator.tracking.lock import Lock, Locked
 from orchestrator.tracking.mlflow import Shipper, connect
 from orchestrator.tracking.recorder import Recorder
 from orchestrator.tracking.sync import sync
-from orchestrator.tracking.uri import check_uri, full_uri, redact
+from orchestrator.tracking.uri import check_uri, full_uri
 
 PYTHON = sys.executable
 
