@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Self, get_args, get_origin
+from typing import Any, ClassVar, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
+
+DOTTED = "keys are dotted names"
+"""Says so of a field, a mapping: ``set: Annotated[dict[str, JsonValue], DOTTED]``; see :func:`assign`."""
 
 
 def _make_strict(schema: Any) -> None:
@@ -28,9 +31,13 @@ class Spec(BaseModel):
 
     A field's docstring is its description in the JSON Schema. Fields are addressed by dotted names; an entry of a list
     of specs by its ``kind`` (``batch.mixup.alpha``), never by its index; a union by the field alone (``optimizer.lr``).
+
+    Attributes:
+        elsewhere: what to do with a file that is of another kind of spec; empty where there is but one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    elsewhere: ClassVar[str] = ""
 
     def flatten(self) -> dict[str, Any]:
         """Every field under its dotted name; the values are JSON scalars, lists of them or empty mappings.
@@ -61,7 +68,8 @@ def assign(data: Mapping[str, Any], changes: Mapping[str, Any], spec: type[Spec]
     A changed ``kind`` starts that slot afresh, since the old kind's fields mean nothing to the new one. A name inside a
     list of specs finds the entry of that kind, adds it where it is missing, and removes it when the value is None; the
     value True leaves its fields as they are. What ``data`` leaves out becomes a mapping, or a list where ``spec``, the
-    class the data is for, has a list of specs.
+    class the data is for, has a list of specs. In a mapping with :data:`DOTTED` keys the rest of a name is one key, or
+    leads on from the longest key that is there.
 
     Raises:
         ValueError: an entry of a list of specs is set to something else than its fields, True or None.
@@ -108,12 +116,22 @@ def _assign(node: Any, path: list[str], value: Any, specs: list[type[Spec]]) -> 
             node.clear()
         node[head] = value
     else:
-        inside = [
-            found for spec in specs if (field := spec.model_fields.get(head)) for found in _specs_in(field.annotation)
-        ]
+        fields = [field for spec in specs if (field := spec.model_fields.get(head))]
+        inside = [found for field in fields for found in _specs_in(field.annotation)]
         if not isinstance(node.get(head), dict | list):
             node[head] = [] if any(listed for _, listed in inside) else {}
+        if any(DOTTED in field.metadata for field in fields):
+            rest = _dotted(node[head], ".".join(rest))
         _assign(node[head], rest, value, [spec for spec, _ in inside])
+
+
+def _dotted(node: Any, name: str) -> list[str]:
+    """The path to ``name`` in a mapping of dotted names: a key, or one that is there and what follows it."""
+    before = [key for key in node if name.startswith(f"{key}.") and isinstance(node[key], dict | list)]
+    if name in node or not before:
+        return [name]
+    key = max(before, key=len)
+    return [key, *name[len(key) + 1 :].split(".")]
 
 
 def _specs_in(annotation: Any, listed: bool = False) -> Iterator[tuple[type[Spec], bool]]:

@@ -51,7 +51,7 @@ class Store:
 
     Args:
         url: folder of the run's checkpoints.
-        keep: how many of the newest stay.
+        keep: how many stay: the one written last and those before it.
     """
 
     def __init__(self, url: str, keep: int = 2) -> None:
@@ -125,8 +125,11 @@ class Store:
         make_folder(self.fs, folder)
         self.fs.pipe_file(f"{folder}/{_TENSORS}", data)
         self.fs.pipe_file(f"{folder}/{_STATE}", manifest.encode())
-        for step in self.steps()[: -self.keep]:
-            self.fs.rm(self._folder(step), recursive=True)
+        stored = self.steps()
+        stay = [step for step in stored if step <= state.step][-self.keep :]  # later ones are of a life that is over
+        for step in stored:
+            if step not in stay:
+                self.fs.rm(self._folder(step), recursive=True)
 
 
 def _pack(node: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:

@@ -80,17 +80,21 @@ class Place:
 class Agreement:
     """Lets all ranks act on rank 0's word at the same step, without making any step wait.
 
+    Args:
+        place: of this process.
+        step: updates done so far; a rate is of those done since.
+        seconds: how far apart the exchanges are to be.
+
     Every few steps a one-word all-reduce is started in the background over gloo and read at the next such step, when it
     has long ended. Rank 0 picks the distance so that it is about half a second and sends it along, which keeps
-    the cost out
-    of sight for fast steps and the answer prompt for slow ones.
+    the cost out of sight for fast steps and the answer prompt for slow ones.
     """
 
-    def __init__(self, place: Place, seconds: float = 0.5) -> None:
+    def __init__(self, place: Place, step: int = 0, seconds: float = 0.5) -> None:
         self.place, self.seconds = place, seconds
         self._group: Any = dist.new_group(backend="gloo") if place.distributed else None
         self._pending: tuple[Any, torch.Tensor] | None = None
-        self._next, self._last = 0, (0, time.monotonic())
+        self._next, self._last = step, (step, time.monotonic())
         self._word = 0
 
     def due(self, step: int) -> bool:

@@ -13,6 +13,7 @@ from jobs import precision, system
 from jobs.checkpoint import State, snapshot
 from jobs.data.sets import Data
 from jobs.ema import Average
+from jobs.models.stored import restore
 from jobs.objective import Objective
 from jobs.place import Place
 from jobs.randomness import seed_global
@@ -38,7 +39,8 @@ class Run:
         skipped: int64 on the device: updates left out so far because fp16 gradients overflowed.
         records: what was reported so far (rank 0).
         best: highest validation top-1 so far and the epoch (from 1) it was reached in.
-        stale_epochs: epochs since it rose.
+        risen_to: the top-1 that early stopping holds the next against: the last that was a rise by ``min_delta``.
+        stale_epochs: epochs since then.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class Run:
         self.records: list[Record] = []
         self.best: tuple[float, int] = (-1.0, 0)
         self.best_weights: dict[str, torch.Tensor] | None = None
-        self.stale_epochs = 0
+        self.risen_to, self.stale_epochs = -1.0, 0
         self._spent_s, self._began = 0.0, time.monotonic()
         self._shape = (0, 0, 0, 0)
         self._wrap((start.step if start else 0) // steps.per_epoch)
@@ -188,7 +190,10 @@ class Run:
     def judge(self, top1: float, epoch: int) -> None:
         """Take in the validation top-1 of an epoch (from 1), keeping the weights where ``select`` asks for the best."""
         delta = self.spec.early_stopping.min_delta if self.spec.early_stopping else 0.0
-        self.stale_epochs = 0 if top1 > self.best[0] + delta else self.stale_epochs + self.spec.evaluation.every_epochs
+        if top1 > self.risen_to + delta:
+            self.risen_to, self.stale_epochs = top1, 0
+        else:
+            self.stale_epochs += self.spec.evaluation.every_epochs
         if top1 > self.best[0]:
             self.best = (top1, epoch)
             if self.spec.select == "best":
@@ -207,7 +212,7 @@ class Run:
     def select(self) -> torch.nn.Module:
         """The network with the weights that ``select`` names, ready to be tested and kept."""
         if self.best_weights is not None:
-            self.evaluated.load_state_dict(self.best_weights)
+            restore(self.evaluated, self.best_weights)
         return self.evaluated
 
     def epoch_losses(self) -> torch.Tensor:
@@ -260,7 +265,7 @@ class Run:
             "records": [[record.name, record.step, record.value, record.time] for record in self.records],
             "best": list(self.best),
             "best_weights": self.best_weights,
-            "stale_epochs": self.stale_epochs,
+            "early_stopping": [self.risen_to, self.stale_epochs],
             "spent_s": self.spent_s,
         }
         return State(self.step, snapshot(tree))
@@ -269,9 +274,9 @@ class Run:
         """Become what ``state`` says."""
         tree = state.tree
         self.step = state.step
-        self.network.load_state_dict(tree["network"])
+        restore(self.network, tree["network"])
         if self.average is not None:
-            self.average.network.load_state_dict(tree["average"])
+            restore(self.average.network, tree["average"])
         groups: list[dict[str, Any]] = []
         if tree["spec"]["optimizer"] != self.spec.optimizer.model_dump(mode="json"):  # weights of another configuration
             groups = [{n: group[n] for n in group if n != "params"} for group in self.optimizer.param_groups]
@@ -293,5 +298,5 @@ class Run:
         if tree["best_weights"] is not None:
             device = self.place.device
             self.best_weights = {name: value.to(device) for name, value in tree["best_weights"].items()}
-        self.stale_epochs = int(tree["stale_epochs"])
+        self.risen_to, self.stale_epochs = tree["early_stopping"]
         self._spent_s, self._began = float(tree["spent_s"]), time.monotonic()

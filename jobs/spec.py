@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -154,6 +154,10 @@ Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
 class JobSpec(Spec):
     """One training run of an image classifier."""
 
+    elsewhere: ClassVar[str] = (
+        "is it a search? those are for: orchestrator search plan FILE, orchestrator search launch FILE"
+    )
+
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,80}$")
     """What the job is called; a run's name is this and the time it started."""
     data: DataSpec
@@ -211,6 +215,11 @@ class JobSpec(Spec):
     def parts(self) -> int:
         """Pieces that a global batch is cut into: workers x accumulation."""
         return self.resources.most * self.accumulation
+
+    @property
+    def resizes(self) -> bool:
+        """Whether an augmentation cuts the images that are trained on from the originals."""
+        return bool(self.augment) and self.augment[0].resizes
 
     @property
     def sizes(self) -> list[int]:

@@ -80,7 +80,7 @@ class Shape:
 
     def fitting(self, node: Node, value: Any) -> Node:
         """The one branch of a union that is for a mapping or list like ``value``; else the node itself."""
-        wanted = "array" if isinstance(value, list) else "object"
+        wanted = "array" if isinstance(value, list) else "object" if isinstance(value, dict) else None
         found = [option for option in self.options(node) if option.get("type", "object") == wanted]
         return found[0] if len(found) == 1 else self.resolve(node)
 

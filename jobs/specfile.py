@@ -44,6 +44,8 @@ def read(path: str | Path, cls: type[S], overrides: Sequence[str] = ()) -> S:
     ]
     if tree is None or not isinstance(tree.value, dict):
         raise SpecError(problems or [_no_mapping(path, tree, lines, cls)])
+    if stranger := _of_another_kind(path, tree.value, cls):
+        raise SpecError([*problems, stranger])
     shape = Shape(cls)
     changes, wrong = _changes(shape, overrides)
     data = tree.value
@@ -132,9 +134,22 @@ def _files(path: Path) -> tuple[str, ...]:
     return (f"in {folder} there are: {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}",)
 
 
+def _of_another_kind(path: str | Path, data: dict[Any, Any], cls: type[Spec]) -> Problem | None:
+    """What is wrong with a file most of whose keys resemble none of the class."""
+    strange = [str(key) for key in data if not get_close_matches(str(key), cls.model_fields, 1)]
+    if not cls.elsewhere or 2 * len(strange) <= len(data):
+        return None
+    what = f"this is no {_noun(cls)}: {', '.join(strange[:4])} {'is' if len(strange) == 1 else 'are'} no part of one"
+    return Problem(what, "", str(path), cures=(cls.elsewhere,))
+
+
+def _noun(cls: type[Spec]) -> str:
+    return cls.__name__.removesuffix("Spec").lower()
+
+
 def _no_mapping(path: str | Path, tree: Tree | None, lines: list[str], cls: type[Spec]) -> Problem:
     needed = ", ".join(name for name, field in cls.model_fields.items() if field.is_required())
-    cure = f"a {cls.__name__} is a mapping" + (f"; it needs at least: {needed}" if needed else "")
+    cure = f"a {_noun(cls)} is a mapping" + (f"; it needs at least: {needed}" if needed else "")
     if tree is None:
         return Problem("the file is empty", "", str(path), cures=(cure,))
     what = f"the file must be a mapping (`key: value` lines), got {shown(tree.value)}"
@@ -162,6 +177,8 @@ def _changes(shape: Shape, overrides: Sequence[str]) -> tuple[dict[str, Any], li
             what, cure = flaws[0].what, flaws[0].cure
         elif name not in names and not _free(shape, name):
             what, cure = f"there is no {name}", guess_name(shape, name)
+            if not cure and "set" in shape.root["properties"]:  # of a search
+                cure = f"a field of its job is set as -s set.{name}=..."
         elif name in names and names[name].entry and not (value is None or value is True or isinstance(value, dict)):
             what = f"{name} must be true (with its defaults), null (without it) or a mapping, got {shown(value)}"
         else:

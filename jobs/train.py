@@ -65,7 +65,7 @@ def train(
 
 def _train(run: Run, data: Data, report: Report) -> Outcome:
     spec, place, steps = run.spec, run.place, run.steps
-    loader, agreement = Loader(spec, data, place, steps), Agreement(place)
+    loader, agreement = Loader(spec, data, place, steps), Agreement(place, run.step)
     classes, word = len(data.classes), GO_ON
 
     def score(split: Split) -> Scores:

@@ -143,7 +143,7 @@ def work(
     from jobs.steps import Steps
     from jobs.train import train
 
-    data.here()
+    data.here(spec.resizes)
     assets: dict[str, Any] = {"data": data}
     cache = None
     if spec.distillation is not None:  # the driver has made it a folder

@@ -7,11 +7,11 @@ import os
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, JsonValue, NonNegativeInt, PositiveFloat, PositiveInt, PrivateAttr, model_validator
 
-from jobs.base import Spec, assign
+from jobs.base import DOTTED, Spec, assign
 from jobs.spec import JobSpec
 from jobs.specfile import SpecError, read
 from tuning.arms import Arms
@@ -77,13 +77,15 @@ class Stop(Spec):
 class SearchSpec(Spec):
     """A search over the fields of a job's spec."""
 
+    elsewhere: ClassVar[str] = "is it a job? those are for: orchestrator plan FILE, orchestrator train FILE"
+
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,80}$")
     """What the search is called."""
     job: str
     """YAML file of the job."""
-    set: Params = {}  # noqa: RUF012 (pydantic copies defaults)
+    set: Annotated[Params, DOTTED] = {}  # noqa: RUF012 (pydantic copies defaults)
     """Changes to it by dotted name, such as ``resources.workers: 1``."""
-    space: dict[str, DistributionSpec] | None = Field(None, min_length=1)
+    space: Annotated[dict[str, DistributionSpec] | None, DOTTED] = Field(None, min_length=1)
     """What is varied: dotted name of the job -> distribution. None takes warmup, label smoothing, mixup and
     distillation."""
     arms: Arms | None = None
@@ -224,6 +226,8 @@ class SearchSpec(Spec):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if "epochs" in self.set and self.budget.epochs_per_trial is not None:
+            raise ValueError("set.epochs and budget.epochs_per_trial say the same thing: give one of them")
         if self.objectives and not isinstance(self.scheduler, NoScheduler):
             raise ValueError(
                 f"scheduler kind {self.scheduler.kind} goes by one metric, so with objectives it would stop trials "

@@ -30,10 +30,10 @@ _RESIDENT_SHARE = 0.25
 class Loader:
     """Feeds one rank.
 
-    Images in memory are picked, augmented and normalised as whole batches on the device; a split that a GPU
-    can hold lives
-    there. Streamed ones are decoded and augmented one at a time in loader processes. Both give the same pixels, for
-    draws are a function of the sample (``jobs.randomness``).
+    Images in memory are picked, augmented and normalised as whole batches on the device; a split that a GPU can hold
+    lives there. Streamed ones are decoded and augmented one at a time in loader processes; so are those that an
+    augmentation cuts from originals of another size than the model is fed. Both give the same pixels, for draws are a
+    function of the sample (``jobs.randomness``).
     """
 
     def __init__(self, spec: JobSpec, data: Data, place: Place, steps: Steps) -> None:
@@ -57,7 +57,9 @@ class Loader:
             for step in range(done, self.steps.per_epoch)
             for part in parts
         ]
-        batches = self._feed(self.data.train).batches(visits, epoch, self.spec.augment, self.data.size)
+        batches = self._feed(self.data.training(self.spec.resizes)).batches(
+            visits, epoch, self.spec.augment, self.data.size
+        )
         for step in range(done, self.steps.per_epoch):
             yield step, ((part, self._input(images), labels) for part, (images, labels) in zip(parts, batches))  # noqa: B905
 
@@ -158,7 +160,7 @@ class _Decoded(Dataset[tuple[torch.Tensor, int]]):
         image: np.ndarray[Any, np.dtype[np.uint8]] = self.split.read(index)
         if not (self.augment and self.augment[0].resizes):
             image = fit(image, self.size, self.crop_ratio)
-        images = torch.from_numpy(image)[None]
+        images = torch.from_numpy(image if image.flags.writeable else image.copy())[None]
         draws = SampleDraws(self.seed, self.epoch, torch.tensor([visit]))
         for trick in self.augment:
             images = trick(images, draws, self.size)

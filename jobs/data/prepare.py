@@ -39,6 +39,12 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
     Raises:
         ValueError: too many images are unreadable, sizes or channels do not fit, a split or class is too small.
     """
+    if len(classes) < 2:
+        found_one = f"one class only, {classes[0]!r}" if classes else "no class"
+        raise ValueError(
+            f"the data has {found_one}, and there is nothing to tell apart; where classes are folders, name "
+            "the folder that they all lie in"
+        )
     size, channels = _first(source, stores)
     found = _scan(size, channels, source, stores)
     if source.channels is None and channels == 1 and any((s.shapes[s.good, 2] == 3).any() for s in found.values()):
@@ -66,7 +72,9 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
         kept = (found if name == "train" else scored)[of].pixels
         if kept is None:
             return Streamed(stores[of], index, channels)
-        return Arrays(kept if len(index) == len(kept) else kept[index], stores[of].labels[index])
+        stored = found[of].shapes[index, :2]
+        original = Streamed(stores[of], index, channels) if name == "train" and (stored != size).any() else None
+        return Arrays(kept if len(index) == len(kept) else kept[index], stores[of].labels[index], original)
 
     digest = hashlib.sha256(json.dumps([list(classes), size, channels, test_size, source.crop_ratio]).encode())
     for name in ("train", "val", "test"):

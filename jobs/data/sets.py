@@ -35,10 +35,12 @@ class Arrays:
     Attributes:
         images: uint8 ``(N, size, size, channels)``, possibly a read-only view of shared memory: index, never write.
         labels: int64 ``(N,)``.
+        original: the same images as they are stored, where some are of another size; of the training split only.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    original: Stored | None = None
 
     def __len__(self) -> int:
         """Number of images."""
@@ -82,12 +84,25 @@ class Data:
     balanced_sampling: bool = False
     notes: Sequence[str] = field(default=())
 
-    def here(self) -> None:
+    def training(self, resizes: bool) -> Split:
+        """The images that training reads.
+
+        Args:
+            resizes: whether an augmentation cuts them from the originals (``jobs.augment``).
+        """
+        if resizes and isinstance(self.train, Arrays) and self.train.original is not None:
+            return self.train.original
+        return self.train
+
+    def here(self, resizes: bool) -> None:
         """Make sure that this machine has what is streamed; of several workers one fetches it, the others wait.
+
+        Args:
+            resizes: see :meth:`training`.
 
         Raises:
             ValueError: it cannot be had.
         """
-        for split in (self.train, self.val, self.test):
+        for split in (self.training(resizes), self.val, self.test):
             if not isinstance(split, Arrays):
                 split.here()

@@ -44,7 +44,8 @@ class Source(Spec):
     std: Annotated[tuple[PositiveFloat, ...], Len(1, 3)] | None = None
     """Per-channel standard deviation that is divided by; None measures it on the training split."""
     in_memory: Literal["auto"] | bool = "auto"
-    """Decode once into shared memory (true) or stream from storage every epoch (false); auto decides by size."""
+    """Decode once into shared memory (true) or stream from storage every epoch (false); auto decides by size. Training
+    images of other sizes than ``size`` are always streamed for random_resized_crop, which cuts from the originals."""
     loader_workers: NonNegativeInt | None = None
     """Processes a training worker that decode streamed images; None takes one a CPU of the worker."""
     max_corrupt: NonNegativeInt = 0

@@ -48,7 +48,14 @@ def key_of(spec: JobSpec, data: Data, teacher: LoadedModel, device: torch.device
         teacher: as ``jobs.models.load`` gives it.
         device: of the run.
     """
-    shown = (data.mean, data.std, data.size, data.channels, data.balanced_sampling, isinstance(data.train, Arrays))
+    shown = (
+        data.mean,
+        data.std,
+        data.size,
+        data.channels,
+        data.balanced_sampling,
+        isinstance(data.training(spec.resizes), Arrays),
+    )
     network = (teacher.meta["sha256"], json.dumps(teacher.meta["model"], sort_keys=True), teacher.mean, teacher.std)
     return key(json.dumps(inputs(spec), sort_keys=True), data.digest, shown, network, _machine(device), _code())
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from annotated_types import Len
 from pydantic import Field, JsonValue, PositiveFloat
 
+from jobs.base import DOTTED
 from jobs.models.weights import RunWeights, StoredWeights, Weights
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class JobTeacher(Teacher):
     kind: Literal["job"] = "job"
     job: str
     """YAML file of the job."""
-    set: dict[str, JsonValue] = {}  # noqa: RUF012 (pydantic copies defaults)
+    set: Annotated[dict[str, JsonValue], DOTTED] = {}  # noqa: RUF012 (pydantic copies defaults)
     """Changes to it by dotted name, such as ``epochs: 30``."""
 
     def absolute(self) -> Self:

@@ -15,7 +15,8 @@ from torch import nn
 from jobs.data.source import Source
 from jobs.models.meta import on_meta
 from jobs.models.model import Model
-from jobs.models.stored import differences, read
+from jobs.models.stored import differences, read, restore
+from jobs.models.torchvision import AUXILIARY
 from jobs.models.weights import StoredWeights
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ IMAGES = ("size", "channels", "mean", "std")
 """Fields of the data that follow from the weights where the spec leaves them out."""
 _COUNTER = "num_batches_tracked"
 """What BatchNorm counts; weights from before torch 0.4.1 lack it, and only averaging without momentum reads it."""
-_AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
-"""Classifiers that torchvision's weights have for training from scratch, and its networks here have not."""
 
 
 def resolve(spec: JobSpec) -> JobSpec:
@@ -83,7 +82,7 @@ def fill(network: nn.Module, fresh: frozenset[str], model: Model, folder: str) -
     meta, tensors = read(folder)
     _check(network, fresh, model, meta, tensors, folder)
     body = [name for name in network.state_dict() if name not in fresh and name in tensors]
-    network.load_state_dict({name: tensors[name] for name in body}, strict=False)
+    restore(network, {name: tensors[name] for name in body}, strict=False)
     return str(meta["sha256"])
 
 
@@ -128,7 +127,7 @@ def _check(
     found = {
         name: tensor
         for name, tensor in tensors.items()
-        if name not in fresh and not name.startswith(_AUXILIARY if name not in wanted else ())
+        if name not in fresh and not name.startswith(AUXILIARY if name not in wanted else ())
     }
     wanted = {name: tensor for name, tensor in wanted.items() if name in found or not name.endswith(_COUNTER)}
     wrong = differences(wanted, found)

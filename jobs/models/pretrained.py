@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobs.data.cache import cached, key
+from jobs.models.stored import restore
+from jobs.models.torchvision import AUXILIARY, renamed, takes_half
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +47,7 @@ def keep_pretrained(
     folder = _folder(model, weights, file, mean, std, classes)
     if os.path.exists(f"{folder}/model.json"):
         return folder
-    tensors, known = (_read(file), {}) if file else _fetch(model, weights)
+    tensors, known = (_read(file, model), _moments(model)) if file else _fetch(model, weights)
     network = model.build(classes, 3)
     _fill(network, tensors, file or f"{model.kind} {getattr(model, 'name', '')}", classes)  # type: ignore[attr-defined]
     preprocessing = {
@@ -79,7 +81,7 @@ def keep_weights(model: Model, weights: str | None, file: str | None, told: Mapp
     folder = _folder(model, weights, file, dict(told))
     if os.path.exists(f"{folder}/model.json"):
         return folder
-    tensors, known = (_read(file), _config(model)) if file else _fetch(model, weights)
+    tensors, known = (_read(file, model), _config(model)) if file else _fetch(model, weights)
     given = {name: value for name, value in told.items() if value is not None}
     preprocessing = {name: {**known, **given}.get(name) for name in ("size", "channels", "mean", "std")}
     if preprocessing["mean"] is not None:
@@ -97,7 +99,8 @@ def _folder(model: Model, weights: str | None, file: str | None, *more: object) 
     return str(cached("pretrained", key(model.model_dump_json(), stamp, *more), ""))
 
 
-def _read(file: str) -> Mapping[str, torch.Tensor]:
+def _read(file: str, model: Model) -> Mapping[str, torch.Tensor]:
+    """The tensors of a file, by the names that the network gives them."""
     import torch
     from safetensors.torch import load_file
 
@@ -111,7 +114,19 @@ def _read(file: str) -> Mapping[str, torch.Tensor]:
         tensors = tensors.get(name, tensors) if isinstance(tensors, dict) else tensors
     if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
         raise ValueError(f"{file} holds no weights: a mapping of names to tensors was expected, or one in state_dict")
-    return tensors
+    return _by_its_names(tensors, model)
+
+
+def _by_its_names(tensors: Mapping[str, torch.Tensor], model: Model) -> Mapping[str, torch.Tensor]:
+    if model.kind != "torchvision":  # type: ignore[attr-defined]
+        return tensors
+    return {renamed(name): tensor for name, tensor in tensors.items()}
+
+
+def _moments(model: Model) -> dict[str, Any]:
+    """Mean and standard deviation that a library's network was trained with, where they are not ImageNet's."""
+    half = model.kind == "torchvision" and takes_half(model.name) and not model.kwargs.get("transform_input")  # type: ignore[attr-defined]
+    return {"mean": [0.5] * 3, "std": [0.5] * 3} if half else {}
 
 
 def _fetch(model: Model, weights: str | None) -> tuple[Mapping[str, torch.Tensor], dict[str, Any]]:
@@ -119,7 +134,7 @@ def _fetch(model: Model, weights: str | None) -> tuple[Mapping[str, torch.Tensor
     name, kind = model.name, model.kind  # type: ignore[attr-defined]
     known = _config(model, weights)
     try:
-        return _torchvision(name, weights) if kind == "torchvision" else _timm(model), known
+        return _by_its_names(_torchvision(name, weights) if kind == "torchvision" else _timm(model), model), known
     except (OSError, RuntimeError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(
@@ -171,7 +186,7 @@ def _config(model: Model, weights: str | None = None) -> dict[str, Any]:
         url, classes = hub if found.hf_hub_id else found.url, [f"class {k}" for k in range(found.num_classes)]
     else:
         return {}
-    told = {"size": size, "channels": len(mean), "mean": list(mean), "std": list(std)}
+    told = {"size": size, "channels": len(mean), "mean": list(mean), "std": list(std), **_moments(model)}
     return {**told, "classes": _names(classes), "url": url}
 
 
@@ -194,7 +209,7 @@ def _names(categories: Sequence[str]) -> list[str]:
 
 def _fill(network: nn.Module, tensors: Mapping[str, torch.Tensor], where: str, classes: int) -> None:
     wanted = network.state_dict()
-    mine = {name: tensor for name, tensor in tensors.items() if not name.startswith("AuxLogits.")}
+    mine = {name: tensor for name, tensor in tensors.items() if not name.startswith(AUXILIARY)}
     wrong = [name for name in wanted if name not in mine or mine[name].shape != wanted[name].shape]
     wrong += [name for name in mine if name not in wanted]
     if wrong:
@@ -202,4 +217,4 @@ def _fill(network: nn.Module, tensors: Mapping[str, torch.Tensor], where: str, c
             f"the weights of {where} are not of that network with {classes} classes: {len(wrong)} tensors differ, the "
             f"first is {wrong[0]}; give a network that was trained on these classes"
         )
-    network.load_state_dict(mine)
+    restore(network, mine)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -175,7 +176,7 @@ def load(path: str | PathLike[str]) -> LoadedModel:
         raise ValueError(f"{path}/{_TENSORS} does not fit the network that {_META} specifies: {wrong}")
     if any(tensor.dtype == torch.float64 for tensor in tensors.values()):
         network.to(torch.float64)
-    network.load_state_dict(tensors)
+    restore(network, tensors)
     return LoadedModel(
         network.eval(),
         tuple(meta["classes"]),
@@ -187,6 +188,17 @@ def load(path: str | PathLike[str]) -> LoadedModel:
         told.get("crop_ratio", 1.0),
         told.get("flip", False),
     )
+
+
+def restore(network: nn.Module, tensors: Mapping[str, torch.Tensor], strict: bool = True) -> None:
+    """``load_state_dict`` for tensors that came without the versions which torch keeps beside them.
+
+    They are taken for tensors of the network as it is: some networks (torchvision's MNASNet) refuse what has no
+    version, and others take it for one from before there were any.
+    """
+    versioned: Any = OrderedDict(tensors)
+    versioned._metadata = network.state_dict()._metadata  # type: ignore[attr-defined]
+    network.load_state_dict(versioned, strict=strict)
 
 
 def read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

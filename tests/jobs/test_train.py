@@ -16,8 +16,9 @@ from jobs.checkpoint import State, Store
 from jobs.outcome import keep_model
 from jobs.place import Place
 from jobs.report import CONTINUE, STOP, Keep, Progress, Record, Verdict
-from jobs.run import NonFiniteLossError
+from jobs.run import NonFiniteLossError, Run
 from jobs.spec import JobSpec
+from jobs.steps import Steps
 from jobs.train import train
 from tests import world
 from tests.jobs.digits_job import job
@@ -155,6 +156,22 @@ def test_early_stopping_and_budget_end_cleanly() -> None:
     short = job(epochs=1000, budget__hours=1e-4)
     outcome = train(short, Place(), Keep(), {"data": short.data.open()})
     assert outcome.ended_by == "budget" and outcome.test is not None
+
+
+def test_rises_below_min_delta_add_up() -> None:
+    spec = job(early_stopping={"patience_epochs": 3, "min_delta": 0.002})
+    data = spec.data.open()
+    run = Run(spec, data, Place(), Steps.of(spec, len(data.train)), {"data": data})
+    for epoch in range(1, 20):
+        run.judge(0.5 + 0.0015 * epoch, epoch)
+        assert run.finished() is None, epoch
+    again = Run(spec, data, Place(), run.steps, {"data": data}, run.state())
+    for one in (run, again):
+        stale = [one.stale_epochs]
+        for epoch in range(20, 23):
+            one.judge(0.5285, epoch)
+            stale.append(one.stale_epochs)
+        assert stale == [0, 1, 2, 3] and one.finished() == "early_stopping" and one.best[1] == 19
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "fp64"])

@@ -156,7 +156,7 @@ def test_another_machine_fetches_what_it_streams(
             there.setenv("ORCHESTRATOR_HOME", str(tmp_path / f"there {source.kind}"))
             arrived: Data = pickle.loads(travelled)
             storage.asked.clear()
-            arrived.here()
+            arrived.here(False)
             fetched = storage.fetched("streamed")
             assert len(fetched) == len(set(fetched)) == (81 if source.kind == "image_folder" else 1)
             np.testing.assert_array_equal(arrived.test.read(3), first)

@@ -7,6 +7,7 @@ from PIL import Image
 from jobs.data import ImageFolder
 from jobs.data.decode import fit
 from jobs.data.loader import Loader
+from jobs.data.sets import Arrays
 from jobs.models import CNN, load, save
 from jobs.outcome import keep_model
 from jobs.place import Place
@@ -55,6 +56,23 @@ def test_memory_and_stream_score_the_same_pixels(folder):
         x, labels = next(Loader(spec, data, Place(), Steps.of(spec, len(data.train))).scoring(data.test))
         batches.append((x.numpy(), labels.numpy()))
     assert (batches[0][0] == batches[1][0]).all() and (batches[0][1] == batches[1][1]).all()
+
+
+def test_a_random_resized_crop_is_of_the_original(folder):
+    """Images of three vertical stripes, of which the central square shows one."""
+    picture = np.repeat(np.eye(3, dtype=np.uint8) * 255, 40, 0)[None].repeat(40, 0)
+    for file in folder.rglob("*.png"):
+        Image.fromarray(picture).save(file)
+    fields = {"root": str(folder), "size": 16, "mean": (0.0,) * 3, "std": (1.0,) * 3}
+    pixels = []
+    for in_memory in (True, False):
+        data = ImageFolder(**fields, in_memory=in_memory).open()
+        assert isinstance(data.val, Arrays) == in_memory
+        spec = job(batch_size=16, augment=[{"kind": "random_resized_crop"}], data__size=16)
+        _, parts = next(Loader(spec, data, Place(), Steps.of(spec, len(data.train))).epoch(0, 0))
+        pixels.append(next(parts)[1].numpy())
+    assert (pixels[0] == pixels[1]).all()
+    assert pixels[0].mean((0, 2, 3)).min() > 0.1, "all three colours are seen"
 
 
 def test_the_kept_model_predicts_what_was_scored(tmp_path):

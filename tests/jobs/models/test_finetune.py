@@ -62,7 +62,7 @@ def test_the_head_is_fresh_and_every_other_tensor_the_weights(
 
 def spoilt(tmp_path: Path, **changes: torch.Tensor | None) -> JobSpec:
     """A job that starts from a file of a ResNet-8's tensors, of which some are changed or left out."""
-    tensors = dict(ResNet(depth=8, width=4).build(5, 1).state_dict())
+    tensors = dict(ResNet(depth=8, width=8).build(5, 1).state_dict())
     for name, tensor in changes.items():
         name = name.replace("__", ".")
         tensors.pop(name, None)
@@ -70,7 +70,7 @@ def spoilt(tmp_path: Path, **changes: torch.Tensor | None) -> JobSpec:
             tensors[name] = tensor
     save_file(tensors, tmp_path / "net.safetensors")
     source = {"kind": "file", "path": str(tmp_path / "net.safetensors")}
-    return job(model={"kind": "resnet", "depth": 8, "width": 4, "pretrained": source}, data__channels=1)
+    return job(model={"kind": "resnet", "depth": 8, "width": 8, "pretrained": source}, data__channels=1)
 
 
 def test_what_does_not_fit_is_named_before_anything_runs(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_what_does_not_fit_is_named_before_anything_runs(tmp_path: Path) -> None
         finetune.resolve(spoilt(tmp_path, blocks__1__branch__0__weight=None))
     with pytest.raises(ValueError, match=r"stray is one too many.*take other weights"):
         finetune.resolve(spoilt(tmp_path, stray=torch.ones(1)))
-    with pytest.raises(ValueError, match=r"stem\.0\.weight has shape \(4, 3, 3, 3\) instead of \(4, 1, 3, 3\)"):
+    with pytest.raises(ValueError, match=r"stem\.0\.weight has shape \(4, 3, 3, 3\) instead of \(8, 1, 3, 3\)"):
         finetune.resolve(spoilt(tmp_path, stem__0__weight=torch.ones(4, 3, 3, 3)))
 
 

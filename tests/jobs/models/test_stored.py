@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from jobs.models import CNN, LoadedModel, Model, ResNet, Timm, load, save
+from jobs.models import CNN, LoadedModel, Model, ResNet, Timm, Torchvision, load, save
 from jobs.randomness import seed_global
 
 CLASSES = ("cat", "dog", "owl")
@@ -46,6 +46,7 @@ def rewrite(path: Path, **changes) -> None:
         ResNet(depth=18, width=4, variant="D", zero_gamma=True, drop_path=0.5),
         Timm(name="resnet18", kwargs={"drop_rate": 0.5}),
         Timm(name="resnet18", zero_gamma=True),
+        Torchvision(name="mnasnet0_5"),
     ],
 )
 def test_round_trip_is_exact(tmp_path: Path, model: Model, dtype: torch.dtype) -> None:
