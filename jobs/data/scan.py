@@ -10,13 +10,16 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 import PIL
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from jobs.data.cache import atomic, cached, key
@@ -67,9 +70,37 @@ def scan(store: Store, size: int, channels: int, keep: bool, crop_ratio: float =
         keep: whether the pixels are wanted.
         crop_ratio: see ``jobs.data.decode.fit``.
     """
+    if store.stamp is None:
+        return _read(store, size, channels, keep, crop_ratio)[0]
     name = key(_FORMAT, PIL.__version__, type(store).__name__, store.stamp, len(store), size, channels, crop_ratio)
-    if store.stamp is not None and (known := _recall(name, keep)) is not None:
+    if (known := _recall(name, keep)) is not None:
         return known
+    with _alone(name):
+        if (known := _recall(name, keep)) is not None:
+            return known
+        found, passing = _read(store, size, channels, keep, crop_ratio)
+        return found if passing else _remember(name, found)
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """Of several processes that want the same, one reads and the others wait, where the cache can be written."""
+    path = cached("scan", name, ".lock")
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _read(store: Store, size: int, channels: int, keep: bool, crop_ratio: float) -> tuple[Scan, bool]:
+    """The pass itself, and whether a storage failed at some image, which may recover without any file changing."""
     store.here()
     logger.info("reading each of %d images once", len(store))
     count = len(store)
@@ -106,9 +137,7 @@ def scan(store: Store, size: int, channels: int, keep: bool, crop_ratio: float =
     with ThreadPoolExecutor(1 if _small(store) else _cpus()) as pool:
         for _ in pool.map(chunk, range(0, count, step)):
             pass  # raises what a thread raised
-    if store.stamp is None or passing:  # a storage that failed may recover without any file changing
-        return found
-    return _remember(name, found)
+    return found, bool(passing)
 
 
 def _small(store: Store) -> bool:

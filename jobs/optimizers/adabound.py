@@ -14,6 +14,9 @@ final_lr 0.1 acts like SGD with momentum 0.9 at 0.01. ``lr_per_256`` scales ``lr
 AMSBound takes the largest v so far, as AMSGrad does. AdaBoundW decays the weights by themselves instead of through the
 gradient, in the authors' form: ``weights -= weight_decay * weights``, **not** times the learning rate. So it does not
 follow the schedule, and what AdamW calls weight_decay w at rate lr is w * lr here.
+
+Under fp16 each update waits for the device to say whether the gradients overflowed; sgd, adam and adamw do not. bf16 has
+no such wait.
 """
 
 from __future__ import annotations

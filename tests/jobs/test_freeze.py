@@ -27,7 +27,7 @@ from tests import world
 from tests.jobs.digits_job import job
 from tests.jobs.pretrained import kept, tuned
 
-RESNET = {"kind": "resnet", "depth": 8, "width": 8}
+RESNET = {"kind": "resnet", "depth": 8, "width": 4, "variant": "D"}
 HEAD = {"classifier.weight", "classifier.bias"}
 
 

@@ -206,9 +206,9 @@ x.yaml:2:1: not YAML: found character '\\t' that cannot start any token
 x.yaml:1:1: the file must be a mapping (`key: value` lines), got a list of 1 entry
   1 | - kind: sgd
     | ^^^^^^^^^^^
-  a Small is a mapping; it needs at least: optimizer""",
+  a small is a mapping; it needs at least: optimizer""",
     ),
-    "empty": ("# nothing\n", "x.yaml: the file is empty\n  a Small is a mapping; it needs at least: optimizer"),
+    "empty": ("# nothing\n", "x.yaml: the file is empty\n  a small is a mapping; it needs at least: optimizer"),
     "tag": (
         "optimizer: {kind: sgd, lr: 1}\nname: !!python/name:os.system x\n",
         """\

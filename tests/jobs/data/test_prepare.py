@@ -206,9 +206,11 @@ def test_a_broken_cache_is_made_again(folder, home, pattern, damage):
     assert not list(home.rglob(".*"))
 
 
-def test_two_may_open_at_once(folder, home):
+def test_of_those_that_open_at_once_one_reads(folder, home, caplog):
+    caplog.set_level("INFO", "jobs.data.scan")
     with ThreadPoolExecutor(4) as pool:
         all_of_them = list(pool.map(lambda _: opened(folder), range(4)))
+    assert caplog.text.count("once") == len({record.getMessage() for record in caplog.records})
     assert len({data.digest for data in all_of_them}) == 1
     assert len({data.val.images.tobytes() for data in all_of_them}) == 1
     assert not list(home.rglob(".*"))
