@@ -15,7 +15,7 @@ from ruamel.yaml.representer import SafeRepresenter
 
 from jobs.base import Spec, assign
 from jobs.spec_errors import Finding, Problem, SpecError, dotted, findings, guess_name
-from jobs.spec_schema import Shape, any_of, schema, shown
+from jobs.spec_schema import Node, Shape, any_of, schema, shown
 from jobs.spec_yaml import Mark, Tree, kind_of, parse, split
 
 __all__ = ["Problem", "SpecError", "dump", "read", "schema"]
@@ -136,7 +136,7 @@ def _files(path: Path) -> tuple[str, ...]:
 
 def _of_another_kind(path: str | Path, data: dict[Any, Any], cls: type[Spec]) -> Problem | None:
     """What is wrong with a file most of whose keys resemble none of the class."""
-    strange = [str(key) for key in data if not get_close_matches(str(key), cls.model_fields, 1)]
+    strange = [str(key) for key in data if not get_close_matches(str(key), cls.model_fields, 1, 0.8)]
     if not cls.elsewhere or 2 * len(strange) <= len(data):
         return None
     what = f"this is no {_noun(cls)}: {', '.join(strange[:4])} {'is' if len(strange) == 1 else 'are'} no part of one"
@@ -175,7 +175,7 @@ def _changes(shape: Shape, overrides: Sequence[str]) -> tuple[dict[str, Any], li
             what, cure = "an override is name=value", "for example -s optimizer.lr=0.2"
         elif flaws:
             what, cure = flaws[0].what, flaws[0].cure
-        elif name not in names and not _free(shape, name):
+        elif name not in names and not _free(shape, shape.root, name.split(".")):
             what, cure = f"there is no {name}", guess_name(shape, name)
             if not cure and "set" in shape.root["properties"]:  # of a search
                 cure = f"a field of its job is set as -s set.{name}=..."
@@ -188,14 +188,18 @@ def _changes(shape: Shape, overrides: Sequence[str]) -> tuple[dict[str, Any], li
     return changes, wrong
 
 
-def _free(shape: Shape, name: str) -> bool:
-    """Whether the name lies in a mapping whose keys are free."""
-    node = shape.root
-    for part in name.split("."):
-        node = shape.fitting(node, {})
-        if part not in node.get("properties", {}) and isinstance(node.get("additionalProperties"), dict):
+def _free(shape: Shape, node: Node, path: Sequence[str]) -> bool:
+    """Whether the path leads into a mapping whose keys are free."""
+    if not path:
+        return False
+    for option in shape.options(node):
+        items = option.get("items") or {}
+        if isinstance(items, dict) and (entry := shape.choices(items).get(path[0])) and _free(shape, entry, path[1:]):
             return True
-        node = shape.step(node, part)
+        for chosen in shape.choices(option).values() or [option]:
+            inner = chosen.get("properties", {}).get(path[0])
+            if _free(shape, inner, path[1:]) if inner else isinstance(chosen.get("additionalProperties"), dict):
+                return True
     return False
 
 

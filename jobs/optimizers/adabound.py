@@ -15,8 +15,7 @@ AMSBound takes the largest v so far, as AMSGrad does. AdaBoundW decays the weigh
 gradient, in the authors' form: ``weights -= weight_decay * weights``, **not** times the learning rate. So it does not
 follow the schedule, and what AdamW calls weight_decay w at rate lr is w * lr here.
 
-Under fp16 each update waits for the device to say whether the gradients overflowed; sgd, adam and adamw do not. bf16 has
-no such wait.
+Under fp16 each update waits for the device to say whether the gradients overflowed; under bf16 it does not.
 """
 
 from __future__ import annotations

@@ -1,0 +1,89 @@
+"""Overrides of a search on the command line: names of the job's fields are keys of ``set`` and ``space``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs import specfile
+from jobs.spec import JobSpec
+from tuning.search import SearchSpec
+
+JOB = """
+name: digits
+data: {kind: digits}
+model: {kind: cnn}
+optimizer: {kind: sgd, lr: 0.1}
+schedule: {warmup_epochs: 2, decay: {kind: step, at_epochs: [3]}}
+epochs: 5
+batch_size: 64
+"""
+SEARCH = """
+name: s
+job: job.yaml
+set: {schedule.warmup_epochs: 1, data: {kind: digits}}
+budget: {trials: 4}
+space: {optimizer.lr: {kind: loguniform, low: 0.01, high: 0.2}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("job.yaml").write_text(JOB, encoding="utf-8")
+    Path("search.yaml").write_text(SEARCH, encoding="utf-8")
+
+
+def search(*overrides: str) -> SearchSpec:
+    return specfile.read("search.yaml", SearchSpec, overrides)
+
+
+def test_what_is_set_reaches_the_job_and_leaves_the_rest() -> None:
+    found = search("set.resources.workers=2", "set.epochs=4", "set.optimizer.lr=0.3", "set.batch.mixup.alpha=0.4")
+    base = found.base()
+    assert (base.resources.workers, base.epochs, base.optimizer.lr, base.batch[0].alpha) == (2, 4, 0.3, 0.4)
+    assert base.schedule.decay.kind == "step"
+
+
+def test_a_name_goes_on_from_the_longest_key_that_is_there() -> None:
+    found = search("set.data.val_fraction=0.2", "space.optimizer.lr.low=0.05")
+    assert found.set == {"schedule.warmup_epochs": 1, "data": {"kind": "digits", "val_fraction": 0.2}}
+    assert found.axes()["optimizer.lr"].low == 0.05
+    more = search("space.schedule.warmup_epochs={kind: uniform, low: 0, high: 3}")
+    assert set(more.axes()) == {"optimizer.lr", "schedule.warmup_epochs"}
+
+
+def test_a_teachers_changes_are_named_alike() -> None:
+    teacher = "distillation.teacher={kind: job, job: job.yaml}"
+    found = specfile.read("job.yaml", JobSpec, [teacher, "distillation.teacher.set.optimizer.lr=0.5"])
+    assert found.distillation.teacher.set == {"optimizer.lr": 0.5}
+    assert found.override(found.flatten()) == found
+
+
+def test_two_words_for_the_epochs_are_refused() -> None:
+    with pytest.raises(specfile.SpecError, match=r"set\.epochs and budget\.epochs_per_trial say the same thing"):
+        search("set.epochs=4", "budget.epochs_per_trial=3")
+
+
+def test_a_field_of_the_job_is_told_where_it_belongs() -> None:
+    with pytest.raises(specfile.SpecError, match=r"there is no epochs\n  .*-s set\.epochs=\.\.\."):
+        search("epochs=3")
+
+
+def test_a_file_of_the_other_kind_is_told_in_one_line() -> None:
+    with pytest.raises(specfile.SpecError) as caught:
+        specfile.read("search.yaml", JobSpec)
+    assert str(caught.value).startswith("search.yaml: this is no job: job, set, space are no part of one\n")
+    assert "orchestrator search launch FILE" in str(caught.value)
+    with pytest.raises(specfile.SpecError, match=r"^job\.yaml: this is no search: data, .*\n.*orchestrator train"):
+        specfile.read("job.yaml", SearchSpec)
+    Path("nearly.yaml").write_text(JOB.replace("data:", "dta:"), encoding="utf-8")
+    with pytest.raises(specfile.SpecError, match="did you mean data"):
+        specfile.read("nearly.yaml", JobSpec)
+
+
+@pytest.mark.parametrize("value", ["0", "two"])
+def test_a_number_or_a_mapping_is_told_as_both(value: str) -> None:
+    with pytest.raises(specfile.SpecError, match=r"must be an integer > 0, or a mapping with keys among min, max, got"):
+        specfile.read("job.yaml", JobSpec, [f"resources.workers={value}"])
