@@ -28,10 +28,10 @@ def board(spec: SearchSpec, trials: Sequence[Trial], title: str, running: bool, 
     goal = spec.goals[0]
     params = {trial.ordinal: spec.told(trial.ordinal, trial.params) for trial in trials}
     names = list(dict.fromkeys(name for drawn in params.values() for name in drawn))
-    table = Table(title=title, title_justify="left", caption=summary(trials, running), caption_justify="left")
+    table = Table(title=Text(title), title_justify="left", caption=summary(trials, running), caption_justify="left")
     table.add_column("trial", justify="right")
     for name in names:
-        table.add_column(short(name, names), justify="right", overflow="fold")
+        table.add_column(Text(short(name, names)), justify="right", overflow="fold")
     table.add_column("epoch", justify="right")
     table.add_column(goal.metric, justify="right")
     table.add_column("state", overflow="fold")
@@ -47,10 +47,10 @@ def board(spec: SearchSpec, trials: Sequence[Trial], title: str, running: bool, 
             told = f"failed ({trial.kind}): {trial.cause}"
         table.add_row(
             str(trial.ordinal),
-            *(text(params[trial.ordinal][name]) if name in params[trial.ordinal] else "" for name in names),
+            *(Text(text(params[trial.ordinal][name])) if name in params[trial.ordinal] else "" for name in names),
             str(max(trial.results, default=0)),
             "" if math.isnan(value) else f"{value:.4f}",
-            told,
+            Text(told),
         )
     return table
 
@@ -62,14 +62,14 @@ def arms_board(arms: Arms) -> Table:
     table.add_column("changes", overflow="fold")
     for arm, changes in arms.jobs.items():
         told = ", ".join(f"{name} {text(value)}" for name, value in changes.items())
-        table.add_row(arm, Text(told or "the job as it is"))
+        table.add_row(Text(arm), Text(told or "the job as it is"))
     return table
 
 
 def verdict_board(arms: Arms, trials: Sequence[Trial], title: str) -> Group:
     """The verdict as a table with that title, and what to know beside it."""
     found = judge(arms, trials)
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     for name in COLUMNS:
         left = name in ("arm", "against", "verdict")
         table.add_column(name, justify="left" if left else "right", overflow="fold")

@@ -20,7 +20,7 @@ from orchestrator.home import run_folder
 from orchestrator.resume import SPEC
 from orchestrator.tracking.journal import FILE, read
 from tuning.failures import kind_of
-from tuning.history import History, Trial, jsonable, number, ranked
+from tuning.history import History, Trial, front, jsonable, number, ranked
 from tuning.leftovers import Leftovers
 from tuning.population import Population, settings
 from tuning.schedulers import PBT
@@ -66,6 +66,7 @@ class Driver:
             self.searcher.tell(-number_, params, values, "finished")
         history.replay(self.searcher, self.scheduler, self.goal.metric)
         self.closing: str | None = None
+        self.gave_up = False
         self.lock = threading.RLock()
         self.live: set[int] = set()
         self.population = Population(spec, base, history)
@@ -144,7 +145,7 @@ class Driver:
                 self.failed(ordinal, str(answer["failure"]))
             elif answer["ended_by"] != "stopped":
                 self._end(trial, "FINISHED", more=answer.get("metrics", {}))
-            elif self.closing == "interrupted":  # it goes on when the search does
+            elif self.closing == "interrupted" or self.gave_up:  # it goes on when the search does
                 self._close(trial, "KILLED")
             else:
                 self._end(trial, "FINISHED", stopped_by=self.closing or "stopped")
@@ -172,8 +173,10 @@ class Driver:
         if isinstance(self.spec.scheduler, PBT) and any(trial.status == "RUNNING" for trial in self.trials):
             return  # some may yet go on from another's
         ended = [trial for trial in self.trials if trial.status != "RUNNING"]
-        best = {trial.ordinal: trial for trial in ranked(ended, self.goal)}
-        self.leftovers.sweep([*best.values(), *(trial for trial in ended if trial.ordinal not in best)], last)
+        best = ranked(ended, self.goal)
+        first = front(best, self.spec.goals) if len(self.spec.goals) > 1 else []
+        order = {trial.ordinal: trial for trial in (*first, *best, *ended)}
+        self.leftovers.sweep([*order.values()], last)
 
     def check_limits(self) -> None:
         """End the search where a budget is spent or nothing has improved for long."""
@@ -186,14 +189,15 @@ class Driver:
             self.over("stale_trials")
 
     def _stale(self) -> int:
-        """Ended trials since the best one."""
+        """Trials that ended since the best one did."""
         best, since = -math.inf, 0
-        for trial in self.trials:
-            if trial.status == "RUNNING":
+        ends = {event["ordinal"]: place for place, event in enumerate(self.history.events) if event["event"] == "end"}
+        for trial in (self.history.trials[ordinal] for ordinal in sorted(ends, key=ends.__getitem__)):
+            if trial.status == "RUNNING":  # tried again
                 continue
             since += 1
             worth = self.goal.worth(number(trial.found, self.goal.metric))
-            if worth > best:
+            if trial.status != "FAILED" and worth > best:
                 best, since = worth, 0
         return since
 
@@ -251,9 +255,12 @@ class Driver:
         more: Mapping[str, float] | None = None,
     ) -> None:
         values = {**trial.found, **(more or {})}
-        if self.base.select == "best" and trial.results:
-            seen = [number(at, self.goal.metric) for at in self.history.lineage(trial.ordinal).values()]
-            values[self.goal.metric] = max(seen, key=self.goal.worth)
+        if self.base.select == "best" and trial.results:  # as the job does: by its first highest accuracy
+            seen = self.history.lineage(trial.ordinal).values()
+            best = max(
+                seen, key=lambda at: at["val/top1"] if math.isfinite(at.get("val/top1", math.nan)) else -math.inf
+            )
+            values |= {name: value for name, value in best.items() if name.startswith("val/")}
         ending = {"status": status, "stopped_by": stopped_by, "cause": cause, "kind": kind}
         self.history.add("end", ordinal=trial.ordinal, values=jsonable(values), **ending)
         self.searcher.tell(trial.ordinal, trial.params, values or None, trial.state)
@@ -264,7 +271,8 @@ class Driver:
     def _fail(self, trial: Trial, cause: str, kind: str) -> None:
         self._end(trial, "FAILED", cause=cause, kind=kind)
         same = sum(other.kind == kind for other in self.trials)
-        if same >= self.spec.stop.failures:
+        if self.spec.arms is None and same >= self.spec.stop.failures:  # an arm that fails does so on every seed
+            self.gave_up = True
             self.over(f"{same} trials failed alike ({kind}: {cause})")
 
     def _close(self, trial: Trial, status: str) -> None:

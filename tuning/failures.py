@@ -5,9 +5,9 @@ from __future__ import annotations
 
 def kind_of(cause: str) -> str:
     """The class of a failure: ``memory``, ``nan``, ``data``, ``lost node``, ``timeout`` or ``bug``."""
-    text = cause.lower()
+    text = f" {cause.lower()}"
     for kind, marks in {
-        "memory": ("out of memory", "outofmemory", "oom"),
+        "memory": ("out of memory", "outofmemory", " oom"),
         "nan": ("nonfiniteloss", "loss is nan", "loss is inf"),
         "data": ("can no longer be read", "unreadable", "cannot be read", "no such file"),
         "lost node": ("node", "actor died", "actordied", "worker died", "unavailable"),

@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.tracking.journal import Event, lock_path, read
 from orchestrator.tracking.lock import holder
 from tuning.distributions import Distribution, Fixed
-from tuning.history import FILE, History, Trial, number, ranked
+from tuning.history import FILE, History, Trial, front, number, ranked
 from tuning.objective import Objective
 from tuning.search import SearchSpec
 
@@ -115,16 +115,7 @@ class Findings:
 
     def front(self) -> list[Trial]:
         """The finished trials that no other one beats in all objectives, by the first objective, the best first."""
-        points = {}
-        for trial in self.ranked:
-            point = [goal.worth(self.value(trial, goal.metric)) for goal in self.spec.goals]
-            if trial.status == "FINISHED" and not trial.stopped_by and all(map(math.isfinite, point)):
-                points[trial.ordinal] = point
-        return [
-            trial
-            for trial in self.ranked
-            if trial.ordinal in points and not any(_beats(other, points[trial.ordinal]) for other in points.values())
-        ]
+        return front(self.ranked, self.spec.goals)
 
     def comparable(self) -> tuple[dict[int, float], str]:
         """Values that may be set against each other, ordinal -> value, and which they are in words.
@@ -144,10 +135,6 @@ class Findings:
         if len(finished) >= ENOUGH or len(early) <= len(finished):
             return finished, f"{self.goal.metric} at the end of the {len(finished)} trials that finished"
         return early, f"{self.goal.metric} after epoch {epoch}, the last that all {len(early)} trials reached"
-
-
-def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
-    return all(a >= b for a, b in zip(one, other, strict=True)) and any(a > b for a, b in zip(one, other, strict=True))
 
 
 def _clock(events: Sequence[Event]) -> list[float]:

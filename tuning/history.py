@@ -182,7 +182,7 @@ class History:
                     trial.donors[event["epoch"]] = change["donor"]
             case "retry":
                 trial = self.trials[event["ordinal"]]
-                trial.status, trial.cause, trial.kind = "RUNNING", None, None
+                trial.status, trial.cause, trial.kind, trial.values = "RUNNING", None, None, {}
 
 
 def number(values: Mapping[str, Any], name: str) -> float:
@@ -195,6 +195,21 @@ def ranked(trials: Sequence[Trial], goal: Objective) -> list[Trial]:
     worth = {trial.ordinal: goal.worth(number(trial.found, goal.metric)) for trial in trials}
     scored = [trial for trial in trials if trial.status != "FAILED" and math.isfinite(worth[trial.ordinal])]
     return sorted(scored, key=lambda trial: (-worth[trial.ordinal], bool(trial.stopped_by), trial.ordinal))
+
+
+def front(trials: Sequence[Trial], goals: Sequence[Objective]) -> list[Trial]:
+    """The finished trials that no other one beats in all objectives, in the order given."""
+    points = {}
+    for trial in trials:
+        point = [goal.worth(number(trial.found, goal.metric)) for goal in goals]
+        if trial.status == "FINISHED" and not trial.stopped_by and all(map(math.isfinite, point)):
+            points[trial.ordinal] = point
+    beaten = {place for place, point in points.items() if any(_beats(other, point) for other in points.values())}
+    return [trial for trial in trials if trial.ordinal in points.keys() - beaten]
+
+
+def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
+    return all(a >= b for a, b in zip(one, other, strict=True)) and any(a > b for a, b in zip(one, other, strict=True))
 
 
 def jsonable(values: Mapping[str, float]) -> dict[str, float | str]:

@@ -2,7 +2,9 @@
 
 Pairs share their seeds, so that a difference is the change's and not the seed's. Differences are taken to be normal
 (Student's paired t); with many comparisons the p-values are Holm's, and the intervals are widened to the levels at
-which Holm's procedure tests, so that an interval leaves out 0 exactly where the corrected test says "different".
+which Holm's procedure tests, so that an interval leaves out 0 exactly where the corrected test says "different". Equal
+differences say nothing of how they spread (on few images a score has few values), so these are judged by their sign
+alone: p is 2 ** (1 - pairs).
 """
 
 from __future__ import annotations
@@ -10,6 +12,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+MOST_NEEDED = 10**6
+"""Where counting the pairs that are needed ends."""
+_NOISE = 1e-9
+"""Spreads below it, as a share of the largest difference, are rounding."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +67,10 @@ def compare(differences: Mapping[str, Sequence[float]], level: float = 0.05) -> 
         mean = math.fsum(values) / len(values)
         spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
         error = spread / math.sqrt(len(values))
-        t = abs(mean) / error if error else math.inf if mean else 0.0
-        raw[name] = mean, error, float(2 * stats.t.sf(t, len(values) - 1))
+        if spread > _NOISE * max(1.0, *map(abs, values)):
+            raw[name] = mean, error, float(2 * stats.t.sf(abs(mean) / error, len(values) - 1))
+        else:
+            raw[name] = mean, 0.0, 2.0 ** (1 - len(values)) if abs(mean) > _NOISE else 1.0
     results: dict[str, Comparison] = {}
     corrected, rejecting = 0.0, True
     for rank, name in enumerate(sorted(raw, key=lambda name: raw[name][2])):
@@ -71,7 +80,7 @@ def compare(differences: Mapping[str, Sequence[float]], level: float = 0.05) -> 
         rejecting = rejecting and left * p <= level
         pairs = len(differences[name])
         half = error * float(stats.t.isf(level / left / 2, pairs - 1)) if error else 0.0
-        if not rejecting and error:  # a step before this one failed, so this one is not called different either
+        if not rejecting:  # a step before this one failed, so this one is not called different either
             half = max(half, abs(mean))
         different, spread = rejecting and p < 1, error * math.sqrt(pairs)
         results[name] = Comparison(pairs, mean, mean - half, mean + half, corrected, different, spread, level / left)
@@ -90,7 +99,7 @@ def _needed(mean: float, spread: float, level: float, power: float = 0.8) -> int
     low, high = 1, 2
     while not reaches(high):
         low, high = high, 2 * high
-        if high > 10**6:
+        if high > MOST_NEEDED:
             return high
     while high - low > 1:
         middle = (low + high) // 2

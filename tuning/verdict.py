@@ -13,7 +13,7 @@ from typing import Any
 
 from tuning.arms import FEWEST, Arms
 from tuning.history import Trial, number
-from tuning.statistics import Comparison, compare
+from tuning.statistics import MOST_NEEDED, Comparison, compare
 
 METRIC = "test/top1"
 COLUMNS = (
@@ -41,6 +41,7 @@ class Row:
         differences: to that, in points, by pairs.
         found: what the pairs say, in points; None where there is no verdict.
         words: the verdict.
+        lost: pairs that are missing since a run failed.
     """
 
     label: str
@@ -50,6 +51,16 @@ class Row:
     differences: tuple[float, ...] = ()
     found: Comparison | None = None
     words: str = ""
+    lost: int = 0
+
+    @property
+    def at(self) -> str:
+        """Of how many pairs the verdict is, where some are missing."""
+        return (
+            f" on {len(self.differences)} of {len(self.differences) + self.lost} seeds, for the rest failed"
+            if self.lost
+            else ""
+        )
 
     @property
     def cells(self) -> list[str]:
@@ -58,9 +69,9 @@ class Row:
         if got := self.found:
             mean, interval = f"{got.mean:+.2f}", f"{got.low:+.2f} to {got.high:+.2f}"
             chance = f"{got.p:.3f}" if got.p >= 0.001 else "< 0.001"
-            needed = "" if got.different or got.needed is None else f"{got.needed:,}"
+            needed = "" if got.different or got.needed is None else _many(got.needed)
         scored, seeds = spread(list(self.scores.values())), str(len(self.scores))
-        return [self.label, scored, mean, interval, self.words, self.against or "", chance, seeds, needed]
+        return [self.label, scored, mean, interval, self.words + self.at, self.against or "", chance, seeds, needed]
 
 
 @dataclass(frozen=True)
@@ -100,8 +111,9 @@ def judge(arms: Arms, trials: Sequence[Trial]) -> Verdict:
         if trial.status == "FINISHED" and math.isfinite(value):
             scores[arm][seed] = 100 * value
         elif trial.status != "RUNNING":
-            why = f"{trial.kind}: {trial.cause}" if trial.status == "FAILED" else "it has no test score"
-            notes.append(f"seed {seed} of {arm} is left out of its pairs, for trial {trial.ordinal} failed ({why})")
+            failed = trial.status == "FAILED"
+            why = f"failed ({trial.kind}: {trial.cause})" if failed else f"has no test score ({trial.stopped_by})"
+            notes.append(f"seed {seed} of {arm} is left out of its pairs, for trial {trial.ordinal} {why}")
     ended = sum(trial.status != "RUNNING" for trial in trials)
     pairs = {
         place: [scores[q.arm][seed] - scores[q.against][seed] for seed in arms.seeds if _both(scores, q, seed)]
@@ -118,9 +130,10 @@ def judge(arms: Arms, trials: Sequence[Trial]) -> Verdict:
             if all(row.arm != question.against or row.label != question.against for row in rows):
                 rows.append(Row(question.against, question.against, scores[question.against]))
         found = results.get(str(place))
-        words = _words(found) if found else "" if ended < arms.trials else f"{len(pairs[place])} pairs are too few"
+        over, lost = ended == arms.trials, len(arms.seeds) - len(pairs[place])
+        words = _words(found) if found else f"{len(pairs[place])} pairs are too few" if over else ""
         label = question.label or question.arm
-        told = (scores[question.arm], question.against, tuple(pairs[place]), found, words)
+        told = (scores[question.arm], question.against, tuple(pairs[place]), found, words, lost if found else 0)
         rows.append(Row(label, question.arm, *told))
     notes += [f"{name} was not tried: {why}" for name, why in arms.left_out.items()]
     headline = _headline(rows) if ended == arms.trials else f"No verdict yet: {ended} of {arms.trials} runs have ended."
@@ -142,19 +155,26 @@ def _both(scores: dict[str, dict[int, float]], question: Any, seed: int) -> bool
 
 
 def _words(found: Comparison) -> str:
-    return ("better" if found.mean > 0 else "worse") if found.different else "no difference"
+    return ("better" if found.mean > 0 else "worse") if found.different else "no difference seen"
+
+
+def _many(count: int) -> str:
+    return f"{count:,}" if count <= MOST_NEEDED else f"more than {MOST_NEEDED:,}"
 
 
 def _headline(rows: Sequence[Row]) -> str:
     judged = [row for row in rows if row.found]
     told = [
-        f"{row.label} is {row.words} than {row.against} by {abs(row.found.mean):.2f} points"
+        f"{row.label} is {row.words} than {row.against} by {abs(row.found.mean):.2f} points{row.at}"
         for row in judged
         if row.found and row.found.different
     ]
     if not judged:
         return "No verdict: too many runs failed."
     if not told:
-        return "No difference: none of these is told from what it is compared to."
-    rest = len(judged) - len(told)
-    return f"{'; '.join(told)}; no difference in the other {rest}." if rest else f"{'; '.join(told)}."
+        told = ["No difference seen: none of these is told from what it is compared to"]
+    elif rest := len(judged) - len(told):
+        told.append(f"no difference seen in the other {rest}")
+    if few := sum(row.against is not None for row in rows) - len(judged):
+        told.append(f"no verdict on {few}, whose runs failed")
+    return f"{'; '.join(told)}."

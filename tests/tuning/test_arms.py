@@ -79,18 +79,18 @@ def test_identical_arms_do_not_differ_and_a_large_difference_is_better() -> None
     verdict = judge(THREE, ended(THREE, SCORES))
     base, same, better = verdict.rows
     assert base.cells == ["base", "52.00 ± 2.00", "", "", "", "", "", "3", ""]
-    assert same.cells[2:] == ["+0.00", "+0.00 to +0.00", "no difference", "base", "1.000", "3", ""]
+    assert same.cells[2:] == ["+0.00", "+0.00 to +0.00", "no difference seen", "base", "1.000", "3", ""]
     assert better.words == "better" and better.found is not None
     # differences 10, 10.5, 10: mean 10.1667, standard error 1/6, t = 61, Holm's factor 2
     assert better.found.mean == pytest.approx(61 / 6) and better.found.p == pytest.approx(2 * 2.686e-4, rel=1e-3)
-    assert verdict.headline == "better is better than base by 10.17 points; no difference in the other 1."
+    assert verdict.headline == "better is better than base by 10.17 points; no difference seen in the other 1."
     worse = judge(THREE, ended(THREE, [SCORES[2], SCORES[2], SCORES[0]]))
     assert worse.rows[2].words == "worse"
 
 
 def test_a_small_difference_says_how_many_seeds_would_show_it() -> None:
     row = judge(THREE, ended(THREE, [SCORES[0], SCORES[0], [0.51, 0.52, 0.545]])).rows[2]
-    assert row.words == "no difference" and row.found is not None
+    assert row.words == "no difference seen" and row.found is not None
     assert int(row.cells[-1]) == row.found.needed > 3
 
 
@@ -101,7 +101,11 @@ def test_a_failed_trial_drops_its_seed_and_says_so() -> None:
     assert [row.found.pairs for row in verdict.rows if row.found] == [3, 3]
     assert verdict.notes == ("seed 5 of base is left out of its pairs, for trial 3 failed (memory: out of memory)",)
     verdict = judge(four, ended(four, scores, failed=[(2, 0), (2, 1)]))
-    assert verdict.rows[1].words == "no difference" and verdict.rows[2].words == "2 pairs are too few"
+    assert verdict.rows[1].words == "no difference seen" and verdict.rows[2].words == "2 pairs are too few"
+    assert verdict.headline.endswith("; no verdict on 1, whose runs failed.")
+    verdict = judge(four, ended(four, scores, failed=[(2, 0)]))
+    assert verdict.rows[2].cells[4] == "better on 3 of 4 seeds, for the rest failed"
+    assert "better than base by 10.17 points on 3 of 4 seeds, for the rest failed" in verdict.headline
     assert judge(THREE, ended(THREE, SCORES, failed=[(0, 0)])).headline == "No verdict: too many runs failed."
 
 

@@ -45,10 +45,26 @@ def test_no_difference_is_not_called_one_too_often() -> None:
     assert wrong / 1000 == pytest.approx(0.05, abs=0.02)
 
 
-def test_equal_runs_are_no_difference_and_a_constant_one_is_one() -> None:
+def test_equal_runs_are_no_difference_and_a_constant_one_is_judged_by_its_sign() -> None:
     got = compare({"same": [0.0, 0.0, 0.0], "shifted": [0.1, 0.1, 0.1]})
     assert not got["same"].different and got["same"].p == 1
-    assert got["shifted"].different and got["shifted"].mean == pytest.approx(0.1)
+    shifted = got["shifted"]
+    assert (
+        not shifted.different and shifted.p == 2 * 0.25 and shifted.low <= 0 <= shifted.high and shifted.needed is None
+    )
+    (six,) = compare({"x": [0.1 + 1e-12 * k for k in range(6)]}).values()
+    assert six.different and six.p == 2**-5 and six.low == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("images", [100, 360])
+def test_equal_arms_on_a_few_images_are_seldom_called_different(images: int) -> None:
+    """A score has few values there, and three equal differences come up by chance."""
+    rng, wrong = np.random.default_rng(3), 0
+    for _ in range(300):
+        base = rng.binomial(images, 0.97, 3) / images
+        arms = {str(arm): (rng.binomial(images, 0.97, 3) / images - base).tolist() for arm in range(15)}
+        wrong += any(each.different for each in compare(arms).values())
+    assert wrong / 300 <= 0.05
 
 
 def test_needed_pairs_reach_the_power() -> None:

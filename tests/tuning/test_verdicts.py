@@ -47,7 +47,7 @@ def test_the_verdict_on_a_search(tmp_path: Path) -> None:
     lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.output.splitlines() if "│" in line]
     rows = {cells[0]: cells[1:] for cells in lines}
     assert set(rows) == {"base", "trial 1", "trial 2", "trial 3"}
-    assert rows["trial 1"][1:6] == ["+0.00", "+0.00 to +0.00", "no difference", "base", "1.000"]
+    assert rows["trial 1"][1:6] == ["+0.00", "+0.00 to +0.00", "no difference seen", "base", "1.000"]
     assert rows["trial 2"][3] == rows["trial 3"][3] == "better" and rows["trial 2"][0] == rows["trial 3"][0]
     assert "trial 0 is left out, for its job is another arm's" in done.output
     assert "trial 2 is better than base by" in done.output

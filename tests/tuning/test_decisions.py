@@ -1,0 +1,150 @@
+"""What the driver of a search decides of what trials report; its journal is real, and nobody records runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.jobs.digits_job import job
+from tuning.arms import Arms
+from tuning.board import board
+from tuning.driver import Driver
+from tuning.failures import kind_of
+from tuning.history import History, front, ranked
+from tuning.search import SearchSpec
+
+
+class Nobody:
+    """Recorders that record nothing."""
+
+    def __getattr__(self, name: str) -> Nobody:
+        return self
+
+    def remote(self, *given: Any) -> None:
+        return
+
+
+def driver(folder: Path, trials: int, select: str = "last", **changes: Any) -> Driver:
+    space = {"optimizer.lr": {"kind": "uniform", "low": 0.01, "high": 1.0}}
+    given = {
+        "name": "s",
+        "job": "job.yaml",
+        "space": space,
+        "searcher": {"kind": "random"},
+        "budget": {"trials": trials},
+    }
+    spec = SearchSpec.model_validate({**given, **changes})
+    base = job(select=select)
+    history = History(folder)
+    history.add("search", spec=spec.model_dump(mode="json"), base=base.model_dump(mode="json"))
+    history.add("open")
+    made = Driver(spec, base, history, Nobody(), lambda job: job, {})
+    for ordinal in range(trials):
+        params = spec.arms.params(ordinal) if spec.arms else {"optimizer.lr": 0.1 * (ordinal + 1)}
+        history.add("trial", ordinal=ordinal, run=f"s-{ordinal:04d}", params=params)
+        made.live.add(ordinal)
+    return made
+
+
+def finish(made: Driver, ordinal: int, *values: float, **more: float) -> None:
+    for epoch, value in enumerate(values, 1):
+        made.result(ordinal, epoch, {"val/top1": value, "val/loss": 1 - value, "seconds": 10.0 * epoch, **more})
+    made.answered(ordinal, {"ended_by": "epochs", "metrics": {"test/top1": values[-1]}})
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(tmp_path))
+    (tmp_path / "runs" / "s").mkdir(parents=True)
+    return tmp_path / "runs" / "s"
+
+
+def test_what_a_trial_said_before_it_failed_is_forgotten_with_its_failure(folder: Path) -> None:
+    made = driver(folder, 2)
+    made.result(0, 1, {"val/top1": 0.1, "val/loss": 2.0})
+    made.failed(0, "out of memory")
+    made.history.add("retry", ordinal=0)
+    made.live.add(0)
+    finish(made, 0, 0.1, 0.97)
+    finish(made, 1, 0.3)
+    first = made.history.trials[0]
+    assert first.values["val/top1"] == 0.97 and first.values["val/loss"] == pytest.approx(0.03)
+    assert [trial.ordinal for trial in ranked(made.trials, made.goal)] == [0, 1]
+    made.history.close()
+
+
+def test_an_arm_that_fails_on_every_seed_ends_no_comparison(folder: Path) -> None:
+    arms = Arms(jobs={"base": {}, "hot": {"optimizer.lr": 1e30}}, seeds=tuple(range(1, 8)))
+    made = driver(
+        folder, arms.trials, space=None, arms=arms.model_dump(mode="json"), budget={}, searcher={"kind": "tpe"}
+    )
+    for ordinal in range(1, arms.trials, 2):
+        made.failed(ordinal, "loss is nan")
+    assert made.closing is None
+    made.history.close()
+
+
+def test_trials_that_a_search_gave_up_on_can_go_on(folder: Path) -> None:
+    made = driver(folder, 4, stop={"failures": 2})
+    made.failed(0, "out of memory")
+    made.failed(1, "out of memory")
+    assert made.closing is not None and "2 trials failed alike" in made.closing
+    made.answered(2, {"ended_by": "stopped"})
+    assert made.history.trials[2].status == "RUNNING"
+    made.history.close()
+
+
+def test_the_best_epoch_is_the_one_whose_weights_are_kept(folder: Path) -> None:
+    objectives = [{"metric": "seconds", "mode": "min"}, {"metric": "val/top1", "mode": "max"}]
+    made = driver(folder, 1, select="best", objectives=objectives)
+    finish(made, 0, 0.5, 0.9, 0.9, 0.8)
+    values = made.history.trials[0].values
+    assert (values["seconds"], values["val/top1"], values["val/loss"]) == (40.0, 0.9, pytest.approx(0.1))
+    made.history.close()
+
+
+def test_a_slow_trial_that_is_the_best_is_news(folder: Path) -> None:
+    made = driver(folder, 5, stop={"stale_trials": 3})
+    for ordinal in (1, 2, 3):
+        finish(made, ordinal, 0.5)
+    finish(made, 0, 0.9)
+    assert made.closing is None
+    made.failed(4, "out of memory")
+    assert made.closing is None
+    made.history.close()
+
+
+def test_the_front_keeps_its_models_before_what_it_dominates(folder: Path) -> None:
+    objectives = [{"metric": "val/top1", "mode": "max"}, {"metric": "seconds", "mode": "min"}]
+    made = driver(folder, 3, objectives=objectives)
+    for ordinal, (top1, seconds) in enumerate([(0.80, 10.0), (0.90, 100.0), (0.85, 200.0)]):
+        made.result(ordinal, 1, {"val/top1": top1, "seconds": seconds})
+        made.answered(ordinal, {"ended_by": "epochs"})
+    assert [trial.ordinal for trial in front(ranked(made.trials, made.goal), made.spec.goals)] == [1, 0]
+    swept: list[int] = []
+    made.leftovers.sweep = lambda trials, last: swept.extend(trial.ordinal for trial in trials)  # type: ignore[method-assign]
+    made.sweep()
+    assert swept == [1, 0, 2]
+    made.history.close()
+
+
+def test_causes_are_shown_as_they_are(folder: Path) -> None:
+    from rich.console import Console
+
+    made = driver(folder, 1)
+    made.failed(0, "RuntimeError: [/pytorch/third_party/gloo.cc:553] closed [enforce fail]")
+    console = Console(width=200, record=True)
+    console.print(board(made.spec, made.trials, "s [/b]", False, 10))
+    text = console.export_text()
+    assert "[/pytorch/third_party/gloo.cc:553] closed [enforce fail]" in text and "s [/b]" in text
+    made.history.close()
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind"),
+    [("mushroom/12.jpg can no longer be read", "data"), ("CUDA OOM", "memory"), ("OOM: killed", "memory")],
+)
+def test_kinds_of_failures(cause: str, kind: str) -> None:
+    assert kind_of(cause) == kind
