@@ -39,8 +39,7 @@ class Run:
         skipped: int64 on the device: updates left out so far because fp16 gradients overflowed.
         records: what was reported so far (rank 0).
         best: highest validation top-1 so far and the epoch (from 1) it was reached in.
-        risen_to: the top-1 that early stopping holds the next against: the last that was a rise by ``min_delta``.
-        stale_epochs: epochs since then.
+        risen_to, stale_epochs: the last top-1 that rose by early stopping's ``min_delta``, and epochs since.
     """
 
     def __init__(
@@ -190,10 +189,9 @@ class Run:
     def judge(self, top1: float, epoch: int) -> None:
         """Take in the validation top-1 of an epoch (from 1), keeping the weights where ``select`` asks for the best."""
         delta = self.spec.early_stopping.min_delta if self.spec.early_stopping else 0.0
+        self.stale_epochs += self.spec.evaluation.every_epochs
         if top1 > self.risen_to + delta:
             self.risen_to, self.stale_epochs = top1, 0
-        else:
-            self.stale_epochs += self.spec.evaluation.every_epochs
         if top1 > self.best[0]:
             self.best = (top1, epoch)
             if self.spec.select == "best":
@@ -265,7 +263,8 @@ class Run:
             "records": [[record.name, record.step, record.value, record.time] for record in self.records],
             "best": list(self.best),
             "best_weights": self.best_weights,
-            "early_stopping": [self.risen_to, self.stale_epochs],
+            "risen_to": self.risen_to,
+            "stale_epochs": self.stale_epochs,
             "spent_s": self.spent_s,
         }
         return State(self.step, snapshot(tree))
@@ -296,7 +295,6 @@ class Run:
         self.records = [Record(*record) for record in tree["records"]]
         self.best = (float(tree["best"][0]), int(tree["best"][1]))
         if tree["best_weights"] is not None:
-            device = self.place.device
-            self.best_weights = {name: value.to(device) for name, value in tree["best_weights"].items()}
-        self.risen_to, self.stale_epochs = tree["early_stopping"]
+            self.best_weights = {name: value.to(self.place.device) for name, value in tree["best_weights"].items()}
+        self.risen_to, self.stale_epochs = tree.get("risen_to", self.best[0]), int(tree["stale_epochs"])
         self._spent_s, self._began = float(tree["spent_s"]), time.monotonic()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orchestrator.figures import blank
+from orchestrator.figures import blank, drawable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,4 +105,4 @@ def confused_pairs(pairs: Sequence[Pair]) -> Figure:
 
 
 def _cut(name: str) -> str:
-    return name if len(name) <= _WIDE else f"{name[: _WIDE - 1]}…"
+    return drawable(name if len(name) <= _WIDE else f"{name[: _WIDE - 1]}…")

@@ -172,4 +172,9 @@ def _most_confused(counts: np.ndarray, names: Sequence[str]) -> str:
 
 def _short(name: str, longest: int = 18) -> str:
     half = longest // 2
-    return name if len(name) <= longest else f"{name[: half - 1]}…{name[-half:]}"
+    return drawable(name if len(name) <= longest else f"{name[: half - 1]}…{name[-half:]}")
+
+
+def drawable(text: str) -> str:
+    """The text so that matplotlib draws it as it stands: no formula between dollars, nothing that is not Unicode."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("$", r"\$")

@@ -19,7 +19,7 @@ from orchestrator import resume as resuming
 from orchestrator.cluster import make_token_private
 from orchestrator.fitting import fit_with_train
 from orchestrator.home import default_uri, home, run_folder
-from orchestrator.origin import environment, revision, submission
+from orchestrator.origin import environment, of_data, revision, submission
 from orchestrator.tracking.recorder import State, Status
 from orchestrator.tracking.recorders import Recorders
 from orchestrator.tracking.uri import check_uri
@@ -161,6 +161,8 @@ def train(
     changed = resuming.changes(resume, spec) if resume else {}
     tell("opening the data", False)
     data = spec.data.open()
+    for note in data.notes:
+        tell(note, True)
     tell("starting Ray", False)
     start_ray(verbose, dashboard=verbose)
     import ray
@@ -175,7 +177,7 @@ def train(
     folder = run_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
     recorders = start_recorders()
-    tags = {"dataset.digest": data.digest, **revision(), **environment(), **(tags or {})}
+    tags = {**of_data(data), **revision(), **environment(), **(tags or {})}
     tracking = spec.tracking
     opened = recorders.begin.remote(name, tracking.experiment, tracking.uri, spec.flatten(), tags, parent)
     earlier = ray.get(opened)
@@ -203,7 +205,10 @@ def train(
         from orchestrator import figures
 
         records = ray.get(recorders.state.remote(name)).records
-        figures.write(folder, records, answer["confusion"], data.classes)
+        try:
+            figures.write(folder, records, answer["confusion"], data.classes)
+        except Exception as error:  # what was found counts for more than how it looks
+            tell(f"the figures could not be drawn: {error!r}", True)
         try:
             storage.model(name)
         except ValueError as error:  # it can be fetched later

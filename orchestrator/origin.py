@@ -8,11 +8,17 @@ import platform
 import re
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jobs.data.sets import Data
 
 REVISION, DIRTY = "ORCHESTRATOR_REVISION", "ORCHESTRATOR_DIRTY"
 """Environment variables in which ``orchestrator submit`` sends what :func:`revision` found: no ``.git`` travels."""
 _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Environment variable of a driver that Ray's job server started: JSON with the ``metadata`` of the job."""
+_TAG = 5000
+"""Characters that MLflow takes as a tag's value in every store."""
 _UNPACKED = re.compile(r"^.*/working_dir_files/_ray_pkg_[0-9a-f]+(?=/|$)")
 
 
@@ -42,6 +48,12 @@ def here(path: str) -> str:
     """A path into a working directory that Ray unpacked for an earlier job, as it is in this job's; others stay."""
     unpacked = _UNPACKED.match(os.getcwd())
     return _UNPACKED.sub(lambda _: unpacked[0], path) if unpacked else path
+
+
+def of_data(data: Data) -> dict[str, str]:
+    """Tags of the images: their digest, and what a person should know of how they were read."""
+    notes = "; ".join(data.notes)
+    return {"dataset.digest": data.digest, **({"dataset.notes": notes[:_TAG]} if notes else {})}
 
 
 def environment() -> dict[str, str]:

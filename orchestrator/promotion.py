@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import logging
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -84,7 +85,9 @@ def promote(run: str, alias: str, registered: str | None = None) -> Promoted:
     told = _told(found, model, client.get_run(run_id).data.tags)
     experiment = client.get_run(run_id).info.experiment_id
     tags = {key: text if len(text) <= _TAG else f"{text[: _TAG - 10]} ... (cut)" for key, text in told.items()}
-    logged = client.create_logged_model(experiment, name, run_id, tags, model_type="image classifier")
+    logged = client.create_logged_model(
+        experiment, re.sub(r"[/:.%\"']", "-", name), run_id, tags, model_type="image classifier"
+    )
     meta = Model(model_uuid=logged.model_id, run_id=run_id, model_id=logged.model_id, metadata=told)
     try:
         with tempfile.TemporaryDirectory() as scratch:
@@ -144,7 +147,7 @@ def package(found: models.Found, model: LoadedModel, target: Path, meta: Model |
             code_paths=[str(code)],
             signature=mlflow.models.ModelSignature(inputs, outputs),
             input_example=_example(model),
-            pip_requirements=[f"{package}=={version(package)}" for package in _REQUIRES],
+            pip_requirements=[f"{package}=={version(package).partition('+')[0]}" for package in _REQUIRES],
             mlflow_model=meta,
         )
 

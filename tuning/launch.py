@@ -19,7 +19,7 @@ from jobs.urls import redact
 from orchestrator import compiling, nodes, teacher
 from orchestrator import launch as jobs_launch
 from orchestrator.home import default_uri, home, run_folder
-from orchestrator.origin import environment, revision, submission
+from orchestrator.origin import environment, of_data, revision, submission
 from orchestrator.pretrained import Resolver
 from orchestrator.tracking.lock import Locked
 from orchestrator.tracking.uri import check_uri
@@ -144,8 +144,10 @@ def _search(
     check_uri(base.tracking.uri or redact(default_uri()))
     tell("opening the data", False)
     weights = Resolver()
-    source = weights(base).data
-    data = source.open()
+    base = base.model_copy(update={"data": weights(base).data})  # kept with each trial, as a run by itself keeps it
+    data = base.data.open()
+    for note in data.notes:
+        tell(note, True)
     tell("starting Ray", False)
     jobs_launch.start_ray(verbose, dashboard=verbose or base.resources.most > 1)
     import ray
@@ -158,7 +160,7 @@ def _search(
     base = _compiled(base, reference, spec, history, place.trials, tell)
     recorders = jobs_launch.start_recorders()
     asked = {"arms": spec.arms.kind} if spec.arms else {}
-    tags = {"dataset.digest": data.digest, **revision(), **environment()}
+    tags = {**of_data(data), **revision(), **environment()}
     (folder / "search.yaml").write_text(specfile.dump(spec), encoding="utf-8")
     ray.get(
         recorders.begin.remote(
@@ -192,7 +194,7 @@ def _search(
     shared = {
         "recorders": recorders,
         "data": [reference],
-        "data_spec": source.model_dump_json(),
+        "data_spec": base.data.model_dump_json(),
         "memory_share": spec.gpus_per_trial or 1.0,
         "parameters": any(goal.metric == "parameters" for goal in spec.goals),
         "logits": logits if spec.logit_cache_mb else None,

@@ -64,6 +64,14 @@ def test_many_or_long_names_stay_legible_and_perfection_is_said():
     assert max(map(len, names)) == 18
 
 
+def test_names_that_look_like_formulas_or_are_no_text_are_drawn(tmp_path):
+    names = ["under $5_$10", "caf\udce9", "a^b"]
+    (path,) = [
+        path for path in write(tmp_path, [], [[1, 2, 0], [0, 3, 1], [0, 0, 2]], names) if "confusion" in path.name
+    ]
+    assert path.stat().st_size > 1000
+
+
 def test_files_are_pictures_and_pyplot_is_left_alone(tmp_path):
     program = f"""
 import sys
