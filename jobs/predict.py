@@ -42,7 +42,7 @@ def image_files(paths: Sequence[str], passed_over: Callable[[str], None] = lambd
 
     Args:
         paths: files (of any suffix), folders (all images below them) and globs.
-        passed_over: called with the path of each file in a folder that is left out for its suffix.
+        passed_over: called with the path of what is left out, see :func:`jobs.data.listing.images_below`.
 
     Raises:
         ValueError: one of them is not there; before the first file is given.

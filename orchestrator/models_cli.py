@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import sys
 from collections.abc import Iterable, Sequence
@@ -88,7 +89,13 @@ def predict(
         return
     place = Place.current()
     try:
-        with open(output, "w", newline="", encoding="utf-8") if output else nullcontext(sys.stdout) as file:
+        if not output and isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="surrogateescape")
+        with (
+            open(output, "w", newline="", encoding="utf-8", errors="surrogateescape")  # names of files need not be text
+            if output
+            else nullcontext(sys.stdout) as file
+        ):
             done, broken = _write_csv(csv.writer(file), predictions(model, files, place.device), model.classes, top)
     except OSError as error:
         _fail(f"{output} cannot be written: {error.strerror}", 1)
@@ -96,7 +103,7 @@ def predict(
     if output:
         err.print(f"{done - len(broken)} images -> {output}", markup=False, soft_wrap=True)
     if passed_over[0]:
-        err.print(f"{passed_over[0]} files passed over: their suffix is not that of an image")
+        err.print(f"{passed_over[0]} files or folders passed over: not an image's suffix, or not to be listed")
     if broken:
         err.print(f"warning: {len(broken)} of {done} files cannot be read (column error):", markup=False)
         for line in itertools.islice(broken, _SHOWN):

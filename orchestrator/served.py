@@ -19,6 +19,8 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from PIL import Image
 
 COLUMN = "image"
+_AT_ONCE = 16
+"""Rows that are decoded before the first of them is fitted to the model's size."""
 
 
 class Classifier(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined,misc]
@@ -37,8 +39,12 @@ class Classifier(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined,misc]
         """Class, its probability and those of all classes, a row an image; preprocessing is the model's own."""
         if COLUMN not in model_input:
             raise _refusal(f"there is no column {COLUMN!r}; there is {', '.join(map(str, model_input.columns))}")
-        found = self.model.predict([_image(value, row) for row, value in enumerate(model_input[COLUMN])]).astype(float)
-        classes = self.model.classes
+        rows, classes = list(enumerate(model_input[COLUMN])), self.model.classes
+        parts = [  # some at a time, for images may be large before they are fitted
+            self.model.predict([_image(value, row) for row, value in rows[start : start + _AT_ONCE]])
+            for start in range(0, len(rows), _AT_ONCE)
+        ]
+        found = np.concatenate([np.zeros((0, len(classes))), *parts]).astype(float)
         return pd.DataFrame(
             {
                 "class": [classes[best] for best in found.argmax(1)],
@@ -53,7 +59,8 @@ def _image(value: Any, row: int) -> Image.Image:
 
     try:
         if isinstance(value, str):
-            value = base64.b64decode(value.partition(",")[2] if value.startswith("data:") else value, validate=True)
+            value = value.partition(",")[2] if value.startswith("data:") else value
+            value = base64.b64decode("".join(value.split()), validate=True)
         image = decode(bytes(value)) if isinstance(value, bytes | bytearray) else _of_array(value)
         pixels(image, 3)
     except (UnreadableError, binascii.Error, ValueError) as error:

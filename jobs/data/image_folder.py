@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Self
 
 import numpy as np
@@ -15,7 +15,7 @@ from jobs.data.source import Source
 from jobs.data.tree import SUFFIXES, Tree, is_image, tree
 from jobs.urls import absolute
 
-SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test", "testing")}
 """The splits, and what their folders may be called."""
 
 
@@ -24,7 +24,8 @@ class ImageFolder(Source):
 
     With ``test/``, that is the test split, and ``val/`` (if there is one) the validation split. With ``val/`` alone, it
     is the *test* split, being the number that people report, and validation is held out of train. With neither, both
-    are stratified shares. Hidden files and files with other suffixes than those of images are passed over.
+    are stratified shares. A split may lack classes of train, and one without class folders is passed over, both with a
+    note. Hidden files and files with other suffixes than those of images are passed over.
     """
 
     kind: Literal["image_folder"] = "image_folder"
@@ -43,18 +44,22 @@ class ImageFolder(Source):
         """Class names, the files of each split that there is, and notes; no file is opened.
 
         Raises:
-            ValueError: folders are missing, empty, or differ between splits.
+            ValueError: folders are missing or empty, or a split has classes that train has not.
         """
         root = tree(self.absolute().root, "data.root")
         folders, notes = _splits(root)
         classes = root.folders(folders["train"])
-        for split, folder in folders.items():
-            if (there := root.folders(folder)) != classes:
-                raise ValueError(
-                    f"{root.name(folder)} and {root.name(folders['train'])} must have the same class folders, but "
-                    f"{split} lacks {_few(set(classes) - set(there))} and has besides {_few(set(there) - set(classes))}"
+        for split, folder in list(folders.items()):
+            if not (there := root.folders(folder)) and split != "train":
+                notes.append(
+                    f"{root.name(folder)} was passed over: it has no class folders, so nothing tells its classes"
                 )
-        return classes, {split: _files(root, folder, classes, notes) for split, folder in folders.items()}, notes
+                del folders[split]
+            elif more := set(there) - set(classes):
+                raise ValueError(
+                    f"{root.name(folder)} has class folders that {root.name(folders['train'])} has not: {_few(more)}"
+                )
+        return classes, {split: _files(root, folders, split, classes, notes) for split in folders}, notes
 
 
 def _splits(root: Tree) -> tuple[dict[str, str], list[str]]:
@@ -82,23 +87,31 @@ def _splits(root: Tree) -> tuple[dict[str, str], list[str]]:
     return folders, [f"{root.name(name)} was passed over: it is no split" for name in others]
 
 
-def _files(root: Tree, folder: str, classes: Sequence[str], notes: list[str]) -> Files:
+def _files(root: Tree, folders: Mapping[str, str], split: str, classes: Sequence[str], notes: list[str]) -> Files:
+    folder, there = folders[split], set(root.folders(folders[split]))
     paths: list[str] = []
     labels: list[int] = []
+    lacking: set[str] = set()
     other = 0
     if not classes:
         raise ValueError(f"{root.name(folder)} has no class folders; put each class's images into a folder of its own")
     for label, name in enumerate(classes):
         where = f"{folder}/{name}" if folder else name
-        files = list(root.below(where))
+        files = list(root.below(where)) if name in there else []
         images = [f"{name}/{file}" for file in files if is_image(file)]
         other += len(files) - len(images)
-        if not images:
+        if not images and split != "train":
+            lacking.add(name)
+        elif not images:
             raise ValueError(
                 f"class folder {root.name(where)} has no images ({', '.join(sorted(SUFFIXES))}); fill or remove it"
             )
         paths += sorted(images, key=os.fsencode)
         labels += [label] * len(images)
+    if not paths:
+        raise ValueError(f"{root.name(folder)} has no images; fill or remove it")
+    if lacking:
+        notes.append(f"{root.name(folder)} has no images of {_few(lacking)}")
     if other:
         notes.append(f"{other} files in {root.name(folder)} were passed over: their suffix is not that of an image")
     return root.labelled(folder, paths, np.array(labels, np.int64))

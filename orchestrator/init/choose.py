@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from jobs.base import assign
 from jobs.data.sets import Arrays, Data
@@ -85,7 +86,7 @@ def choose(name: str, found: Survey, machine: Machine, start: Start) -> Recipe:
     workers, cpus = _workers(batch, size, machine)
     lr = _rounded((0.01 if fine else 0.1) * batch / 128)
     data["optimizer"] = {"kind": "sgd", "lr": lr, "weight_decay": 5e-4, "no_decay": ["bias", "norm"]}
-    if fine:
+    if deep := fine and _known_depths(data["model"], found, channels):
         data["optimizer"]["layer_decay"] = 0.8
     data["schedule"] = {"warmup_epochs": 1, "decay": {"kind": "cosine"}}
     data |= {"epochs": 2, "batch_size": batch, "precision": "auto"}
@@ -100,8 +101,8 @@ def choose(name: str, found: Survey, machine: Machine, start: Start) -> Recipe:
     data["schedule"]["warmup_epochs"] = warmup
     updates = train // batch * epochs
     base = "0.01 for a batch of 128, so that the weights keep what they know" if fine else "0.1 for a batch of 128"
-    deep = "; early layers learn slower (layer_decay)" if fine else ""
-    why["optimizer"] = f"lr: {base}, scaled{deep}; biases and norms do not decay"
+    slower = "; early layers learn slower (layer_decay)" if deep else ""
+    why["optimizer"] = f"lr: {base}, scaled{slower}; biases and norms do not decay"
     why["schedule"] = f"{warmup} epoch{'s' if warmup > 1 else ''} of warmup, then cosine to 0"
     why["epochs"] = f"{updates:,} updates, {duration(minutes)} here: {rate * workers:,.0f} images/s, {how}"
     limit = (
@@ -112,6 +113,20 @@ def choose(name: str, found: Survey, machine: Machine, start: Start) -> Recipe:
     few = "; batches are too small to use all" if workers * cpus < machine.cpus and not gpu else ""
     why["resources"] = f"{machine}{few}"
     return Recipe(data, why, rate, how, minutes)
+
+
+def _known_depths(model: dict[str, Any], found: Survey, channels: int) -> bool:
+    """Whether it is known which layers of the network are early ones."""
+    from jobs.models import Model, ModelSpec
+    from jobs.models.meta import on_meta
+    from jobs.optimizers.depth import depths
+
+    spec: Model = TypeAdapter(ModelSpec).validate_python(model)
+    try:
+        depths(on_meta(spec, len(found.classes), channels))
+    except ValueError:
+        return False
+    return True
 
 
 def _images(found: Survey, gpu: bool, start: Start, why: dict[str, str]) -> tuple[dict[str, Any], int, int]:

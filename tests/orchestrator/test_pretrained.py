@@ -13,6 +13,7 @@ from jobs import specfile
 from jobs.models.weights import StoredWeights
 from jobs.spec import JobSpec
 from orchestrator import launch
+from orchestrator.evaluation import evaluate
 from orchestrator.home import run_folder
 from orchestrator.plan import plan
 from orchestrator.pretrained import Resolver, resolve
@@ -72,6 +73,10 @@ def test_a_network_of_our_own_runs_is_a_start_for_jobs_and_searches() -> None:
     assert [trial.status for trial in found.trials] == ["FINISHED", "FINISHED"]
     one, other = (weights(trial.run) for trial in found.trials)
     assert any(not torch.equal(one[name], other[name]) for name in one)
+    trial = found.trials[0]
+    kept_spec = specfile.read(run_folder(trial.run) / "spec.yaml", JobSpec)
+    assert kept_spec.data == recorded.data, "without what the weights say, its own splits could not be opened again"
+    assert evaluate(trial.run, "test").metrics["top1"] == trial.values["test/top1"]
 
 
 def test_a_run_that_is_not_there_is_named_with_its_cure() -> None:

@@ -74,8 +74,24 @@ def test_other_folders_beside_the_splits_are_told(tmp_path, digit_pngs):
 def test_class_lists_that_differ_are_named(tmp_path, digit_pngs):
     fill(tmp_path / "split" / "train", digit_pngs)
     fill(tmp_path / "split" / "test", [("digit x" if name == "digit 3" else name, data) for name, data in digit_pngs])
-    with pytest.raises(ValueError, match=r"test lacks digit 3 and has besides digit x"):
+    with pytest.raises(ValueError, match=r"test has class folders that .*train has not: digit x"):
         opened(tmp_path / "split")
+
+
+def test_a_split_may_lack_classes_or_labels(tmp_path, digit_pngs):
+    fill(tmp_path / "split" / "train", digit_pngs)
+    fill(tmp_path / "split" / "val", [(name, data) for name, data in digit_pngs if name not in ("digit 3", "digit 4")])
+    (tmp_path / "split" / "val" / "digit 3").mkdir()
+    (tmp_path / "split" / "test").mkdir()
+    (tmp_path / "split" / "test" / "1.png").write_bytes(digit_pngs[0][1])
+    data = opened(tmp_path / "split")
+    assert len(data.classes) == 10 and not {3, 4} & set(data.test.labels.tolist())
+    assert any("val has no images of digit 3, digit 4" in note for note in data.notes)
+    assert any("test was passed over: it has no class folders" in note for note in data.notes)
+    (tmp_path / "bare" / "val" / "digit 3").mkdir(parents=True)
+    fill(tmp_path / "bare" / "train", digit_pngs)
+    with pytest.raises(ValueError, match="val has no images; fill or remove it"):
+        opened(tmp_path / "bare")
 
 
 def test_what_is_missing_is_named_with_what_is_there(tmp_path, digit_pngs):
