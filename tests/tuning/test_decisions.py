@@ -144,7 +144,14 @@ def test_causes_are_shown_as_they_are(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("cause", "kind"),
-    [("mushroom/12.jpg can no longer be read", "data"), ("CUDA OOM", "memory"), ("OOM: killed", "memory")],
+    [
+        ("mushroom/12.jpg can no longer be read", "data"),
+        ("the file /data/oompah/1.jpg cannot be read", "data"),
+        ("CUDA OOM", "memory"),
+        ("OOM: killed", "memory"),
+        ("Task was killed since its machine ran low on memory (OOM)", "memory"),
+        ("container exited: OOMKilled", "memory"),
+    ],
 )
 def test_kinds_of_failures(cause: str, kind: str) -> None:
     assert kind_of(cause) == kind
