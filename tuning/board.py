@@ -33,7 +33,7 @@ def board(spec: SearchSpec, trials: Sequence[Trial], title: str, running: bool, 
     for name in names:
         table.add_column(Text(short(name, names)), justify="right", overflow="fold")
     table.add_column("epoch", justify="right")
-    table.add_column(goal.metric, justify="right")
+    table.add_column(Text(goal.metric), justify="right")
     table.add_column("state", overflow="fold")
 
     best = [trial for trial in ranked(trials, goal) if trial.status != "RUNNING"]

@@ -56,7 +56,7 @@ def launch(
         return
     if history is None:
         _drive(made, None, False, verbose, as_named=True)
-    elif history.closed:
+    elif history.over:
         out.print(f"search   {name} is over ({history.closed}): nothing is left to do", markup=False, soft_wrap=True)
     else:
         _drive(None, name, False, verbose)
@@ -174,7 +174,7 @@ def status(name: Name) -> None:
     out.print(board(history.spec, list(history.trials.values()), f"{name}: {state}", running is not None, 10**6))
     if history.spec.arms is not None:
         out.print(verdict_board(history.spec.arms, list(history.trials.values()), "verdict"))
-    if not running and not history.closed:
+    if not running and not history.over:
         out.print(f"resume   orchestrator search resume {name}", markup=False)
 
 
@@ -264,8 +264,9 @@ def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool
         out.print(f"report   {outcome.report}", markup=False, soft_wrap=True)
         if history.spec.arms is not None:
             out.print(f"verdict  {outcome.report.parent / 'verdict.md'}", markup=False, soft_wrap=True)
-    if outcome.status == "KILLED":
+    if not history.over:
         out.print(f"resume   orchestrator search resume {outcome.name}", markup=False)
+    if outcome.status == "KILLED":
         raise typer.Exit(130)
     if not outcome.ranked:
         err.print("no trial came to a result", markup=False)

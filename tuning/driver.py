@@ -272,7 +272,7 @@ class Driver:
         self._end(trial, "FAILED", cause=cause, kind=kind)
         same = sum(other.kind == kind for other in self.trials)
         if self.spec.arms is None and same >= self.spec.stop.failures:  # an arm that fails does so on every seed
-            self.gave_up = True
+            self.gave_up = self.gave_up or self.closing is None
             self.over(f"{same} trials failed alike ({kind}: {cause})")
 
     def _close(self, trial: Trial, status: str) -> None:

@@ -105,6 +105,11 @@ class History:
         return self._journal.events
 
     @property
+    def over(self) -> bool:
+        """Whether it was closed and no trial waits to go on, as some do where the search gave up."""
+        return self.closed is not None and all(trial.status != "RUNNING" for trial in self.trials.values())
+
+    @property
     def spent_s(self) -> float:
         """Seconds that drivers have worked so far: from each ``open`` to the last event before the next."""
         total, began, last = 0.0, None, 0.0

@@ -69,7 +69,8 @@ class Stop(Spec):
     """When the search gives up."""
 
     failures: PositiveInt = 5
-    """Failed trials of one kind (out of memory, a bug, ...) after which it ends."""
+    """Failed trials of one kind (out of memory, a bug, ...) after which it ends; trials under way then go on when it is
+    resumed. Over arms no number of failures ends it: an arm that fails does so on every seed."""
     stale_trials: PositiveInt | None = None
     """Trials in a row without a new best after which it ends; None goes on."""
 

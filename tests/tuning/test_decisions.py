@@ -92,7 +92,25 @@ def test_trials_that_a_search_gave_up_on_can_go_on(folder: Path) -> None:
     made.failed(1, "out of memory")
     assert made.closing is not None and "2 trials failed alike" in made.closing
     made.answered(2, {"ended_by": "stopped"})
+    finish(made, 3, 0.5)
     assert made.history.trials[2].status == "RUNNING"
+    made.history.add("close", why=made.closing)
+    assert not made.history.over, "trial 2 is left to do"
+    resumed = Driver(made.spec, made.base, made.history, Nobody(), lambda job: job, {})
+    assert [trial.ordinal for trial in resumed._waiting] == [2]
+    finish(made, 2, 0.5)
+    assert made.history.over
+    made.history.close()
+
+
+def test_what_a_spent_budget_stopped_is_over_whatever_failed_after(folder: Path) -> None:
+    made = driver(folder, 4, budget={"trials": 4, "total_epochs": 1}, stop={"failures": 2})
+    made.result(0, 1, {"val/top1": 0.5})
+    assert made.closing == "total_epochs"
+    made.failed(1, "out of memory")
+    made.failed(2, "out of memory")
+    made.answered(0, {"ended_by": "stopped"})
+    assert (made.history.trials[0].status, made.history.trials[0].stopped_by) == ("FINISHED", "total_epochs")
     made.history.close()
 
 
@@ -144,7 +162,14 @@ def test_causes_are_shown_as_they_are(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("cause", "kind"),
-    [("mushroom/12.jpg can no longer be read", "data"), ("CUDA OOM", "memory"), ("OOM: killed", "memory")],
+    [
+        ("mushroom/12.jpg can no longer be read", "data"),
+        ("the file /data/oompah/1.jpg cannot be read", "data"),
+        ("CUDA OOM", "memory"),
+        ("OOM: killed", "memory"),
+        ("Task was killed since its machine ran low on memory (OOM)", "memory"),
+        ("container exited: OOMKilled", "memory"),
+    ],
 )
 def test_kinds_of_failures(cause: str, kind: str) -> None:
     assert kind_of(cause) == kind
