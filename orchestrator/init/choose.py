@@ -10,7 +10,9 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from jobs.base import assign
+from jobs.data.decode import UnreadableError
 from jobs.data.sets import Arrays, Data
+from jobs.data.store import Streamed
 from jobs.spec import JobSpec
 from orchestrator.init.findings import UNEVEN, VERY_UNEVEN
 from orchestrator.init.machine import Machine
@@ -36,6 +38,7 @@ _FLOPS_A_CPU = 20e9
 _SLOW_S = 10.0
 _PROBE_S = 2.0
 _PROBE_BYTES = 2**28
+_PROBE_FILES = 64
 
 
 @dataclass(frozen=True)
@@ -249,10 +252,25 @@ def _speed(data: dict[str, Any], found: Survey, image: tuple[int, int], gpu: boo
     count = part * max(2, min(17, _PROBE_BYTES // (part * size * size * channels)))
     shape = (count, size, size, channels)
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    images = Arrays(pixels, np.arange(count, dtype=np.int64) % len(found.classes))
+    cut = spec.resizes and not (found.one_size and found.size == size)
+    original = _originals(found, count, channels) if cut else None
+    images = Arrays(pixels, np.arange(count, dtype=np.int64) % len(found.classes), original)
     middle = (0.5,) * channels
     drawn = Data(found.classes, channels, size, middle, middle, "", images, images, images, size)
     return images_per_s(spec, drawn, _PROBE_S), "timed"
+
+
+def _originals(found: Survey, count: int, channels: int) -> Streamed | None:
+    """So many training images as they are stored, a few files again and again; None where none of them can be read."""
+    store = found.source.stores()[1]["train"]
+    picks = []
+    for index in np.linspace(0, len(store) - 1, min(_PROBE_FILES, len(store))).astype(np.int64):
+        try:
+            store.load(int(index))
+        except UnreadableError:
+            continue
+        picks.append(index)
+    return Streamed(store, np.resize(picks, count), channels) if picks else None
 
 
 def _epochs(train: int, batch: int, rate: float, gpu: bool, fine: bool) -> tuple[int, float]:

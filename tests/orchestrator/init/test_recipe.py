@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torchvision
+from PIL import Image
 from safetensors.torch import save_file
 
 from orchestrator import launch
@@ -33,6 +36,23 @@ def test_a_gpu_gets_a_larger_network_and_a_worker_each(make: Make, tmp_path: Pat
     spec = chosen(found, tmp_path, Machine(16, ("a GPU", "a GPU"), 8 * 2**30))
     assert (spec.model.depth, spec.resources.workers, spec.resources.cpus_per_worker) == (56, 2, 8)
     assert chosen(found, tmp_path).model.depth == 20
+
+
+def test_the_time_it_takes_includes_decoding_where_crops_are_cut_from_originals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = []
+    monkeypatch.setattr("orchestrator.init.choose.images_per_s", lambda spec, data, _: timed.append(data) or 1000.0)
+    for number, at in itertools.product(range(2), range(30)):
+        (tmp_path / "pics" / str(number)).mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng((number, at)).integers(0, 256, (110, 140, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "pics" / str(number) / f"{at}.png")
+    found = looked(tmp_path / "pics")
+    (tmp_path / "pics" / "0" / "0.png").write_bytes(b"")
+    assert chosen(found, tmp_path, Machine(16, ("a GPU",), 8 * 2**30)).resizes
+    split = timed[0].training(True)
+    assert len(split) == len(timed[0].train)
+    assert {split.read(index).shape for index in range(70)} == {(110, 140, 3)}
 
 
 def test_characters_are_not_flipped(make: Make, tmp_path: Path) -> None:
