@@ -25,12 +25,16 @@ from orchestrator.tracking.lock import Locked
 from orchestrator.tracking.uri import check_uri
 from tuning.driver import Driver
 from tuning.history import FILE, History, Trial, ranked
+from tuning.objective import check_class
 from tuning.plan import expected_trials
 from tuning.room import room
 from tuning.schedulers import PBT
 from tuning.search import SearchSpec
 
 log = logging.getLogger(__name__)
+
+_LONGEST = 81
+"""Characters of a search's name."""
 
 POLL_S = 0.25
 
@@ -63,7 +67,7 @@ def new_name(wanted: str) -> str:
     number, name = 1, wanted
     while run_folder(name).exists():
         number += 1
-        name = f"{wanted}-{number}"
+        name = f"{wanted[: _LONGEST - len(f'-{number}')]}-{number}"
     return name
 
 
@@ -148,6 +152,8 @@ def _search(
     data = base.data.open()
     for note in data.notes:
         tell(note, True)
+    for goal in spec.goals:
+        check_class(goal.metric, data.classes)
     tell("starting Ray", False)
     jobs_launch.start_ray(verbose, dashboard=verbose or base.resources.most > 1)
     import ray

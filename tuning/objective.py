@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Literal, Self
 
@@ -20,6 +21,8 @@ METRICS: dict[str, Mode] = {
 """Metrics that every trial has, and which way each is better; ``seconds`` (of the trial) and ``parameters`` (of the
 network) are the search's own. Recall by class comes on top: ``val/recall/<class>``."""
 
+_RECALL = "val/recall/"
+
 
 def check_metric(metric: str, mode: Mode) -> None:
     """Refuse what cannot be optimised.
@@ -31,7 +34,7 @@ def check_metric(metric: str, mode: Mode) -> None:
         raise ValueError(
             f"metric {metric} cannot steer a search: the test split is scored once, at the end; take val/{metric[5:]}"
         )
-    better = "max" if metric.startswith("val/recall/") else METRICS.get(metric)
+    better = "max" if metric.startswith(_RECALL) else METRICS.get(metric)
     if better is None:
         near = get_close_matches(metric, METRICS, 1)
         cure = f"did you mean {near[0]}?" if near else f"there is {', '.join(METRICS)} and val/recall/<class>"
@@ -39,6 +42,25 @@ def check_metric(metric: str, mode: Mode) -> None:
     if better != mode:
         way = "larger" if better == "max" else "smaller"
         raise ValueError(f"metric {metric} is better when it is {way}: set mode to {better}, got {mode}")
+
+
+def check_class(metric: str, classes: Sequence[str]) -> None:
+    """Refuse the recall of a class that is not there, or of one of too many.
+
+    Raises:
+        ValueError: no trial would have that metric.
+    """
+    from jobs.evaluate import RECALL_CLASSES  # torch
+
+    if not metric.startswith(_RECALL):
+        return
+    if len(classes) > RECALL_CLASSES:
+        raise ValueError(
+            f"metric {metric}: no recalls are recorded of more than {RECALL_CLASSES} classes; take val/top1"
+        )
+    if (name := metric.removeprefix(_RECALL)) not in classes:
+        near = get_close_matches(name, classes, 3) or list(classes[:10])
+        raise ValueError(f"metric {metric}: there is no class {name!r}; there is {', '.join(near)}")
 
 
 class Objective(Spec):

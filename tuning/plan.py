@@ -38,7 +38,7 @@ def plan(spec: SearchSpec) -> tuple[dict[str, str], bool]:
     asked = concurrent * resources.most * needs.worker + needs.held
     checkpoints = max(1, concurrent) * base.checkpoint.keep * needs.checkpoint
     free = shutil.disk_usage(home()).free
-    trials = spec.arms.trials if spec.arms else spec.budget.trials
+    trials = spec.budget.trials if spec.budget.trials is not None else _certain(spec, base)
     epochs, told = expected_epochs(spec, base, trials)
     size = epoch_bytes(base, len(data.train), len(data.classes))
     shared = sharing(spec, base, stages(spec, base, expected_trials(spec, base)), size)
@@ -72,8 +72,10 @@ def plan(spec: SearchSpec) -> tuple[dict[str, str], bool]:
 def expected_epochs(spec: SearchSpec, base: JobSpec, trials: int | None) -> tuple[float, str]:
     """Epochs of all trials together, and how they come about."""
     limit = spec.budget.total_epochs or math.inf
+    if trials is None and limit == math.inf:
+        return math.inf, f"as many as {spec.budget.hours:g} hours allow"
     if trials is None:
-        return (limit if limit < math.inf else base.epochs), f"at most {limit:g}"
+        return limit, f"at most {limit:g}"
     if not isinstance(spec.scheduler, Asha):
         total = min(limit, trials * base.epochs)
         return total, f"{total:g} in all at most"
@@ -96,6 +98,13 @@ def expected_trials(spec: SearchSpec, base: JobSpec) -> int | None:
         return sum(1 for _ in combinations(spec.axes(base), base.model_dump(mode="json"), spec.searcher.points))
     total = spec.budget.total_epochs
     return None if total is None else max(1, total // base.epochs)
+
+
+def _certain(spec: SearchSpec, base: JobSpec) -> int | None:
+    """How many trials there are in arms, or in a grid without another end; None where it is open."""
+    open_end = spec.budget.total_epochs is not None or spec.budget.hours is not None
+    listed = spec.arms is not None or (isinstance(spec.searcher, Grid) and not open_end)
+    return expected_trials(spec, base) if listed else None
 
 
 def stages(spec: SearchSpec, base: JobSpec, trials: int | None) -> list[tuple[float, int]]:

@@ -83,7 +83,7 @@ class SearchSpec(Spec):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,80}$")
     """What the search is called."""
     job: str
-    """YAML file of the job."""
+    """YAML file of the job; a relative path begins at the current folder."""
     set: Annotated[Params, DOTTED] = {}  # noqa: RUF012 (pydantic copies defaults)
     """Changes to it by dotted name, such as ``resources.workers: 1``."""
     space: Annotated[dict[str, DistributionSpec] | None, DOTTED] = Field(None, min_length=1)
@@ -144,7 +144,10 @@ class SearchSpec(Spec):
         try:
             return read(self.job, JobSpec, [f"{name}={json.dumps(value)}" for name, value in changes.items()])
         except SpecError as error:
-            told = (replace(problem, source=problem.source.replace("-s ", "set ")) for problem in error.problems)
+            told = [replace(problem, source=problem.source.replace("-s ", "set ")) for problem in error.problems]
+            if not os.path.exists(self.job):
+                where = f"it is the job of search {self.name}; relative paths begin at {os.getcwd()}"
+                told = [replace(problem, cures=(*problem.cures, where)) for problem in told]
             raise SpecError(told) from None
 
     def axes(self, base: JobSpec | None = None) -> dict[str, Distribution]:

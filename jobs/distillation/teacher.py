@@ -50,7 +50,7 @@ class JobTeacher(Teacher):
 
     kind: Literal["job"] = "job"
     job: str
-    """YAML file of the job."""
+    """YAML file of the job; a relative path begins at the current folder."""
     set: Annotated[dict[str, JsonValue], DOTTED] = {}  # noqa: RUF012 (pydantic copies defaults)
     """Changes to it by dotted name, such as ``epochs: 30``."""
 

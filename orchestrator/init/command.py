@@ -75,7 +75,7 @@ def _init(images: Path, output: Path, job: str, search: str, other: Path, pretra
         recipe = choose(job, found, machine, start)
     resolve(recipe.spec.absolute())  # whether the weights fit
     text = job_text(output, found, recipe, start.advice)
-    other_text, cost = search_text(search, other, output.absolute(), found, recipe, machine)
+    other_text, cost = search_text(search, other, output, found, recipe, machine)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text, encoding="utf-8")
     other.write_text(other_text, encoding="utf-8")

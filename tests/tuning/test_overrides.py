@@ -8,6 +8,9 @@ import pytest
 
 from jobs import specfile
 from jobs.spec import JobSpec
+from tuning.launch import new_name
+from tuning.objective import check_class
+from tuning.plan import plan
 from tuning.search import SearchSpec
 
 JOB = """
@@ -87,3 +90,46 @@ def test_a_file_of_the_other_kind_is_told_in_one_line() -> None:
 def test_a_number_or_a_mapping_is_told_as_both(value: str) -> None:
     with pytest.raises(specfile.SpecError, match=r"must be an integer > 0, or a mapping with keys among min, max, got"):
         specfile.read("job.yaml", JobSpec, [f"resources.workers={value}"])
+
+
+def test_a_job_that_is_not_there_is_told_with_where_it_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(specfile.SpecError) as caught:
+        search("job=other/job.yaml").base()
+    assert "it is the job of search s" in str(caught.value) and str(tmp_path) in str(caught.value).replace("\n    ", "")
+
+
+def test_recall_is_of_a_class_that_is_there() -> None:
+    check_class("val/top1", [])
+    check_class("val/recall/cat", ["cat", "dog"])
+    with pytest.raises(ValueError, match="there is no class 'cut'; there is cat"):
+        check_class("val/recall/cut", ["cat", "dog"])
+    with pytest.raises(ValueError, match="no recalls are recorded of more than 100 classes"):
+        check_class("val/recall/0", list(map(str, range(101))))
+
+
+def test_names_stay_within_what_a_spec_allows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(tmp_path))
+    name = "n" * 81
+    (tmp_path / "runs" / name).mkdir(parents=True)
+    assert new_name(name) == "n" * 79 + "-2"
+
+
+@pytest.mark.parametrize(
+    ("changes", "trials", "epochs", "time"),
+    [
+        (
+            ["searcher={kind: grid, points: 3}", "budget.trials=null"],
+            "3, 5 epochs each at most",
+            "15 in all at most",
+            "",
+        ),
+        (["budget={hours: 2}"], "until the budget is spent, 5", "as many as 2 hours allow", "about 2.0 hours"),
+        (["budget={total_epochs: 12}"], "until the budget is spent, 5", "at most 12", ""),
+    ],
+)
+def test_plans_of_grids_and_of_hours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, changes: list[str], trials: str, epochs: str, time: str
+) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(tmp_path))
+    lines, _ = plan(search(*changes))
+    assert lines["trials"].startswith(trials) and lines["epochs"] == epochs and lines["time"].startswith(time)
