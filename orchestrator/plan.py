@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import psutil
 
 from jobs.data.sets import Arrays, Data
-from jobs.distillation import JobTeacher
 from jobs.spec import JobSpec
 from jobs.steps import Steps
-from orchestrator import nodes, pretrained
+from jobs.urls import redact
+from orchestrator import nodes, pretrained, teacher
+from orchestrator.home import default_uri
+from orchestrator.tracking.uri import check_uri
 
 if TYPE_CHECKING:
     from jobs.models.size import Size
@@ -85,12 +87,13 @@ def plan(spec: JobSpec) -> tuple[dict[str, str], bool]:
     """Lines to print by name, and whether the job fits.
 
     Raises:
-        ValueError: the data or the network do not fit the spec.
+        ValueError: the data, the network, the teacher or the tracking server do not fit the spec.
     """
     import torch
 
     from jobs.precision import resolve
 
+    check_uri(spec.tracking.uri or redact(default_uri()))
     ready = pretrained.resolve(spec)
     spec = spec.model_copy(update={"data": ready.data})
     need, data = spec.resources, spec.data.open()
@@ -108,7 +111,10 @@ def plan(spec: JobSpec) -> tuple[dict[str, str], bool]:
     curve = [1, *(round(steps.total * share / 4) for share in (1, 2, 3)), steps.total]
     base = spec.optimizer.rate(spec.batch_size)
     rates = (f"{base * spec.schedule(max(1, u), steps.total, steps.per_epoch):.4g}" for u in curve)
-    fits = wanted <= cpus and (asked <= room or bool(os.environ.get("RAY_ADDRESS")))
+    remote = bool(os.environ.get("RAY_ADDRESS"))
+    gpus = nodes.promised()["GPU"] if remote else torch.cuda.device_count()
+    short = need.use_gpu is True and fewest > gpus
+    fits = wanted <= cpus and not short and (asked <= room or remote)
     lines = {
         "data": f"{len(data.train)} train, {len(data.val)} val, {len(data.test)} test images; "
         f"{len(data.classes)} classes; {data.size}x{data.size}x{data.channels}; "
@@ -123,11 +129,13 @@ def plan(spec: JobSpec) -> tuple[dict[str, str], bool]:
         "disk": f"{needs.checkpoint / 2**20:,.1f} MB a checkpoint, {spec.checkpoint.keep} of them kept",
         "verdict": "fits" if fits else "does not fit: lower resources.workers, cpus_per_worker or batch_size",
     }
+    if short:
+        lines["gpus"] = f"{fewest} workers x 1 GPU = {fewest} of {gpus:g} {place}"
+        lines["verdict"] = "does not fit: lower resources.workers or set resources.use_gpu: auto"
     if ready.model.pretrained is not None:
         lines["pretrained"] = _started(ready, data, base)
     if spec.distillation is not None:
-        teacher = spec.distillation.teacher
-        lines["teacher"] = "trained first, once: " + teacher.job if isinstance(teacher, JobTeacher) else teacher.kind
+        lines["teacher"] = teacher.told(spec.distillation, data)
     for number, note in enumerate(data.notes):
         lines[f"note {number + 1}"] = note
     return lines, fits

@@ -46,6 +46,26 @@ def resolve(spec: JobSpec, data: Data, train: Callable[[JobSpec], str]) -> JobSp
     return spec
 
 
+def told(distillation: Distillation, data: Data) -> str:
+    """Who will teach, for a dry run; checked as far as nothing has to be trained or fetched for it.
+
+    Raises:
+        ValueError: there is no such teacher, or it cannot teach this student.
+    """
+    teacher = distillation.teacher
+    if isinstance(teacher, JobTeacher):
+        _job(teacher)
+        return f"trained first, once: {teacher.job}"
+    if isinstance(teacher, RunTeacher):
+        _check(distillation, _of_run(teacher.run), data)
+        return f"run {teacher.run}"
+    if isinstance(teacher, StoredTeacher):
+        folder = teacher.absolute().folder(data)
+        _check(distillation, folder, data)
+        return f"model {folder}"
+    return f"{teacher.kind} {teacher.name}"
+
+
 def _check(distillation: Distillation, folder: str, data: Data) -> None:
     from jobs.models import load
 
@@ -64,15 +84,20 @@ def _of_run(name: str) -> str:
         raise ValueError(f"distillation.teacher: {error}") from None
 
 
-def _of_job(teacher: JobTeacher, train: Callable[[JobSpec], str]) -> str:
-    """The model of a job that is trained now, unless the same job was trained for this before."""
+def _job(teacher: JobTeacher) -> JobSpec:
+    """The job of a teacher, with absolute paths."""
     try:
         spec = specfile.read(Path(teacher.job), JobSpec, [f"{name}={json.dumps(v)}" for name, v in teacher.set.items()])
     except specfile.SpecError as error:
         raise ValueError(f"distillation.teacher.job: {error}") from error
     if spec.distillation is not None and isinstance(spec.distillation.teacher, JobTeacher):
         raise ValueError(f"distillation.teacher.job: {teacher.job} has a teacher job of its own; train that one first")
-    spec = spec.absolute()
+    return spec.absolute()
+
+
+def _of_job(teacher: JobTeacher, train: Callable[[JobSpec], str]) -> str:
+    """The model of a job that is trained now, unless the same job was trained for this before."""
+    spec = _job(teacher)
     what = {**spec.model_dump(mode="json", exclude={"resources", "tracking", "checkpoint"}), "parts": spec.parts}
     note = home() / "teachers" / key(json.dumps(what, sort_keys=True))
     note.parent.mkdir(parents=True, exist_ok=True)

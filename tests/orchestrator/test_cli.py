@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.orchestrator.real import DIGITS, ROOT, orchestrator
+from orchestrator.plan import plan
+from tests.orchestrator.real import DIGITS, ROOT, job, orchestrator
 
 
 def test_a_wrong_spec_exits_2_with_every_mistake_at_once(tmp_path: Path) -> None:
@@ -31,6 +33,25 @@ def test_plan_says_what_will_happen_and_exits_1_when_it_cannot_fit() -> None:
     large = orchestrator("plan", DIGITS, "-s", "resources.cpus_per_worker=1000")
     assert large.returncode == 1
     assert "does not fit" in large.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("distillation={teacher: {kind: job, job: nope.yaml}}", r"nope\.yaml"),
+        ("distillation={teacher: {kind: run, run: nope}}", "there is no run 'nope'"),
+        ("distillation={teacher: {kind: model, path: nope}}", "there is no model in"),
+        ("tracking.uri=localhost:5000", "tracking.uri 'localhost:5000' is not supported"),
+    ],
+)
+def test_plan_refuses_what_train_refuses(change: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        plan(job(change))
+
+
+def test_plan_counts_gpus() -> None:
+    lines, fits = plan(job("resources.use_gpu=true", "resources.workers=64"))
+    assert not fits and re.match(r"64 workers x 1 GPU = 64 of \d+ here", lines["gpus"])
 
 
 def test_schema_is_json_that_editors_take() -> None:
