@@ -2,14 +2,16 @@
 
     python -m benchmarks.verdicts            # 200 verdicts and, for a sharper figure, 20,000
 
-A verdict is that of ``search confirm --top 3 --seeds 5``: three arms and the base, paired by seed. It is wrong if it
-calls any arm different. Scores are a seed's part, which the arms of a seed share, and each run's own; or the share of a
-small test set that is classified rightly, which takes few values; or have heavy tails.
+A verdict is that of ``search confirm --top 3 --seeds 5``: three arms and the base, paired by seed; or of fifteen arms,
+as ``ablate`` asks of a whole stack of tricks. It is wrong if it calls any arm different. Scores are a seed's part, which
+the arms of a seed share, and each run's own; or the share of a small test set that is classified rightly, which takes
+few values; or have heavy tails.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +23,7 @@ from tuning.arms import Arms
 from tuning.history import Trial
 from tuning.verdict import METRIC, judge
 
-ARMS, VERDICTS, MANY = 3, 200, 20_000
+ARMS, VERDICTS, MANY = (3, 15), 200, 20_000
 Draw = Callable[[np.random.Generator, int, int], NDArray[np.float64]]
 
 
@@ -45,13 +47,13 @@ SCORES: dict[str, Draw] = {
 }
 
 
-def wrong(draw: Draw, seeds: int, verdicts: int, start: int = 0) -> int:
+def wrong(draw: Draw, seeds: int, verdicts: int, start: int = 0, arms: int = ARMS[0]) -> int:
     """How many of so many verdicts call any of the equal arms different."""
     rng = np.random.default_rng(start)
-    arms = Arms(
-        jobs={"base": {}} | {f"trial {k}": {"epochs": k} for k in range(1, ARMS + 1)}, seeds=tuple(range(seeds))
+    made = Arms(
+        jobs={"base": {}} | {f"trial {k}": {"epochs": k} for k in range(1, arms + 1)}, seeds=tuple(range(seeds))
     )
-    return sum(_differs(arms, draw(rng, ARMS + 1, seeds)) for _ in range(verdicts))
+    return sum(_differs(made, draw(rng, arms + 1, seeds)) for _ in range(verdicts))
 
 
 def _differs(arms: Arms, scores: NDArray[np.float64]) -> bool:
@@ -67,18 +69,20 @@ def main() -> None:
     """Count, then print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seeds", type=int, nargs="+", default=[5, 3], help="seeds of an arm")
+    parser.add_argument("--arms", type=int, nargs="+", default=list(ARMS), help="arms that the base is compared to")
     parser.add_argument("--many", type=int, default=MANY, help="verdicts for the sharper figure")
     chosen = parser.parse_args()
-    print(f"| scores | seeds | wrong of {VERDICTS} | wrong of {chosen.many:,} | 95 % interval |")
-    print("|---|---|---|---|---|")
-    for seeds in chosen.seeds:
+    print(f"| scores | arms | seeds | wrong of {VERDICTS} | wrong of {chosen.many:,} | 95 % interval |")
+    print("|---|---|---|---|---|---|")
+    for arms, seeds in itertools.product(chosen.arms, chosen.seeds):
         for name, draw in SCORES.items():
-            few, many = wrong(draw, seeds, VERDICTS), wrong(draw, seeds, chosen.many, start=1)
+            few, of = wrong(draw, seeds, VERDICTS, arms=arms), f"{name} | {arms} | {seeds}"
+            many = wrong(draw, seeds, chosen.many, start=1, arms=arms)
             share = many / chosen.many
             half = 1.96 * math.sqrt(share * (1 - share) / chosen.many)
             interval = f"{100 * (share - half):.1f} .. {100 * (share + half):.1f} %"
             print(
-                f"| {name} | {seeds} | {few} ({100 * few / VERDICTS:.1f} %) | {100 * share:.1f} % | {interval} |",
+                f"| {of} | {few} ({100 * few / VERDICTS:.1f} %) | {100 * share:.1f} % | {interval} |",
                 flush=True,
             )
 
