@@ -41,7 +41,7 @@ class Row:
         differences: to that, in points, by pairs.
         found: what the pairs say, in points; None where there is no verdict.
         words: the verdict.
-        lost: pairs that are missing since a run failed.
+        lost: pairs that are missing since a run failed or was stopped.
     """
 
     label: str
@@ -56,11 +56,8 @@ class Row:
     @property
     def at(self) -> str:
         """Of how many pairs the verdict is, where some are missing."""
-        return (
-            f" on {len(self.differences)} of {len(self.differences) + self.lost} seeds, for the rest failed"
-            if self.lost
-            else ""
-        )
+        pairs = len(self.differences)
+        return f" on {pairs} of {pairs + self.lost} seeds, the rest have no score" if self.lost else ""
 
     @property
     def cells(self) -> list[str]:
@@ -112,7 +109,11 @@ def judge(arms: Arms, trials: Sequence[Trial]) -> Verdict:
             scores[arm][seed] = 100 * value
         elif trial.status != "RUNNING":
             failed = trial.status == "FAILED"
-            why = f"failed ({trial.kind}: {trial.cause})" if failed else f"has no test score ({trial.stopped_by})"
+            why = (
+                f"failed ({trial.kind}: {trial.cause})"
+                if failed
+                else f"has no test score (stopped by {trial.stopped_by})"
+            )
             notes.append(f"seed {seed} of {arm} is left out of its pairs, for trial {trial.ordinal} {why}")
     ended = sum(trial.status != "RUNNING" for trial in trials)
     pairs = {
@@ -176,5 +177,5 @@ def _headline(rows: Sequence[Row]) -> str:
     elif rest := len(judged) - len(told):
         told.append(f"no difference seen in the other {rest}")
     if few := sum(row.against is not None for row in rows) - len(judged):
-        told.append(f"no verdict on {few}, whose runs failed")
+        told.append(f"no verdict on {few}, which have too few scores")
     return f"{'; '.join(told)}."

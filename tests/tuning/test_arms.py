@@ -102,10 +102,10 @@ def test_a_failed_trial_drops_its_seed_and_says_so() -> None:
     assert verdict.notes == ("seed 5 of base is left out of its pairs, for trial 3 failed (memory: out of memory)",)
     verdict = judge(four, ended(four, scores, failed=[(2, 0), (2, 1)]))
     assert verdict.rows[1].words == "no difference seen" and verdict.rows[2].words == "2 pairs are too few"
-    assert verdict.headline.endswith("; no verdict on 1, whose runs failed.")
+    assert verdict.headline.endswith("; no verdict on 1, which have too few scores.")
     verdict = judge(four, ended(four, scores, failed=[(2, 0)]))
-    assert verdict.rows[2].cells[4] == "better on 3 of 4 seeds, for the rest failed"
-    assert "better than base by 10.17 points on 3 of 4 seeds, for the rest failed" in verdict.headline
+    assert verdict.rows[2].cells[4] == "better on 3 of 4 seeds, the rest have no score"
+    assert "better than base by 10.17 points on 3 of 4 seeds, the rest have no score" in verdict.headline
     assert judge(THREE, ended(THREE, SCORES, failed=[(0, 0)])).headline == "No verdict: too many runs failed."
 
 
