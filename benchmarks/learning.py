@@ -132,7 +132,7 @@ def measure() -> None:
 
 def table() -> Iterator[str]:
     """Mean difference to the baseline in points of test accuracy; intervals leave out 0 where Holm's test does."""
-    from tuning.statistics import compare
+    from tuning.studies.statistics import compare
 
     scores: dict[str, dict[int, float]] = {}
     for row in done():

@@ -26,7 +26,7 @@ def worker(config: dict[str, Any], gated: Any = Gated) -> dict[str, Any]:
     """Body of a Ray Train worker: the real one, with a gate before its Report."""
     import ray
 
-    from orchestrator import worker
+    from orchestrator.execution import worker
 
     real, gate = worker.ToRecorder, Gate(ray.train.get_context().get_world_rank())
     worker.ToRecorder = lambda *given: gated(real(*given), gate)  # type: ignore[assignment, misc]
@@ -42,11 +42,11 @@ def main() -> None:
     if given.ray is None:
         by_itself(spec)
         return
-    import orchestrator.worker
-    from orchestrator import launch
+    import orchestrator.execution.worker
+    from orchestrator.execution import launch
 
     module, function = given.ray.split(":")
-    orchestrator.worker.ray_train_worker = getattr(importlib.import_module(module), function)
+    orchestrator.execution.worker.ray_train_worker = getattr(importlib.import_module(module), function)
     print(launch.train(spec))
 
 

@@ -37,7 +37,7 @@ def worker(config: dict[str, Any]) -> dict[str, Any]:
     mark("worker")
     import jobs.train
     from jobs.run import Run
-    from orchestrator.worker import ray_train_worker
+    from orchestrator.execution.worker import ray_train_worker
 
     jobs.train.train = marked(jobs.train.train, before="loop")
     Run.settle = marked(Run.settle, after="model")  # type: ignore[method-assign]
@@ -46,12 +46,14 @@ def worker(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    import orchestrator.worker
+    import orchestrator.execution.worker
     from benchmarks import probe
     from jobs.data.digits import Digits
-    from orchestrator import __main__, launch
+    from orchestrator import __main__
+    from orchestrator.execution import launch
 
-    orchestrator.worker.ray_train_worker = probe.worker  # by its name in the module, so that workers can import it
+    # by its name in the module, so that workers can import it
+    orchestrator.execution.worker.ray_train_worker = probe.worker
     launch.train = marked(launch.train, before="train")
     launch.fit_with_train = marked(launch.fit_with_train, before="ray")
     Digits.open = marked(Digits.open, after="data opened")  # type: ignore[method-assign]

@@ -26,8 +26,8 @@ def main() -> None:
     header(given)
     with workplace() as folder:
         from jobs import specfile
-        from tuning import launch
-        from tuning.search import SearchSpec
+        from tuning.run import launch
+        from tuning.spec.search import SearchSpec
 
         spec = {
             "name": "many",

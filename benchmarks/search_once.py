@@ -9,8 +9,8 @@ import sys
 
 def main() -> None:
     from jobs import specfile
-    from tuning import launch, tune
-    from tuning.search import SearchSpec
+    from tuning.run import launch, tune
+    from tuning.spec.search import SearchSpec
 
     if sys.argv[2] == "False":
         known = tune.tune.TuneConfig

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tuning.arms import Arms
-from tuning.history import Trial
-from tuning.verdict import METRIC, judge
+from tuning.run.history import Trial
+from tuning.spec.arms import Arms
+from tuning.studies.verdict import METRIC, judge
 
 ARMS, VERDICTS, MANY = (3, 15), 200, 20_000
 Draw = Callable[[np.random.Generator, int, int], NDArray[np.float64]]

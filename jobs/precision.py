@@ -29,7 +29,7 @@ def resolve(spec: JobSpec, device: torch.device) -> JobSpec:
 
     ``precision``: bf16 where the processor computes in it (CUDA, or a CPU with AMX or AVX-512 BF16), else fp32.
     ``channels_last``: NHWC, which is the faster layout for convolutions in all but double precision.
-    ``compile``: no; who wants to know whether it pays has to try (``orchestrator.compiling``).
+    ``compile``: no; who wants to know whether it pays has to try (``orchestrator.execution.compiling``).
     """
     changes: dict[str, object] = {}
     if spec.precision == "auto":

@@ -3,12 +3,12 @@
 from typing import Any
 
 from jobs.spec import JobSpec
-from orchestrator import cluster_cli
-from orchestrator.cli import build
-from orchestrator.init.command import init
-from orchestrator.preflight import Kind
+from orchestrator.cli import cluster
+from orchestrator.cli.init import init
+from orchestrator.cli.jobs import build
+from orchestrator.cluster.preflight import Kind
 from tuning.cli import ablate, search
-from tuning.search import SearchSpec
+from tuning.spec.search import SearchSpec
 
 KINDS = {"job": JobSpec, "search": SearchSpec}
 
@@ -40,7 +40,7 @@ def main() -> None:
     app.command()(init)
     app.add_typer(search, name="search")
     app.command()(ablate)
-    cluster_cli.register(app, SUBMITTED)
+    cluster.register(app, SUBMITTED)
     app(prog_name="orchestrator")
 
 

@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 from jobs import specfile
 from jobs.base import Spec
 from jobs.spec import JobSpec
-from orchestrator import launch
-from orchestrator.cli import out
-from orchestrator.evaluation import Evaluation
-from orchestrator.evaluation import evaluate as _evaluate
-from orchestrator.launch import Result
-from orchestrator.progress import Display
+from orchestrator.cli.jobs import out
+from orchestrator.cli.progress import Display
+from orchestrator.execution import launch
+from orchestrator.execution.launch import Result
+from orchestrator.models.evaluation import Evaluation
+from orchestrator.models.evaluation import evaluate as _evaluate
 
 Given = str | PathLike[str] | Mapping[str, Any]
 """A YAML file, or what would stand in one."""

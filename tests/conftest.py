@@ -47,7 +47,7 @@ def cluster(session_home: Path, storage_server: Storage) -> Iterator[None]:
     """The Ray cluster, on this machine, with two CPUs whatever it has."""
     import ray
 
-    from orchestrator import launch
+    from orchestrator.execution import launch
 
     os.environ.update(launch.ENVIRONMENT | launch.ALONE)
     ray.init("local", num_cpus=2, include_dashboard=True, log_to_driver=False, logging_level="error")

@@ -9,9 +9,9 @@ from rich.live import Live
 from rich.text import Text
 
 from jobs import specfile
-from orchestrator.cli import Overrides, SpecPath, err, fail, out
-from tuning.arms import FEWEST
-from tuning.search import SearchSpec
+from orchestrator.cli.jobs import Overrides, SpecPath, err, fail, out
+from tuning.spec.arms import FEWEST
+from tuning.spec.search import SearchSpec
 
 search = typer.Typer(no_args_is_help=True, help="Many jobs that differ in some fields of their spec.")
 SearchPath = Annotated[Path, typer.Argument(help="YAML file of the search.")]
@@ -42,7 +42,7 @@ def launch(
     verbose: Verbose = False,
 ) -> None:
     """Run a search, here or on the cluster of RAY_ADDRESS."""
-    from tuning.named import begun
+    from tuning.run.named import begun
 
     made = read(spec, set_)
     if name is None:
@@ -83,9 +83,9 @@ def confirm(
     verbose: Verbose = False,
 ) -> None:
     """Train the best of a search and its base job again on fresh seeds, and say which differ on the test split."""
-    from tuning.confirm import confirm
-    from tuning.history import History
-    from tuning.launch import find
+    from tuning.run.history import History
+    from tuning.run.launch import find
+    from tuning.studies.confirm import confirm
 
     try:
         spec, remarks = confirm(History.look(find(name)), top, seeds)
@@ -109,7 +109,7 @@ def ablate(
     verbose: Verbose = False,
 ) -> None:
     """Take every trick of a recipe away in turn, and add each alone: a search with a table of what pays."""
-    from tuning.ablation import ablation
+    from tuning.studies.ablation import ablation
 
     try:
         made = ablation(spec, set_, seeds, trick, stack)
@@ -127,7 +127,7 @@ def plan(spec: SearchPath, set_: Overrides = []) -> None:  # noqa: B006
 
 def _compare(spec: SearchSpec, dry_run: bool, verbose: bool) -> None:
     """Run a search over arms, or say what it would do."""
-    from tuning.board import arms_board
+    from tuning.report.board import arms_board
 
     assert spec.arms is not None
     for left, why in spec.arms.left_out.items():
@@ -140,7 +140,7 @@ def _compare(spec: SearchSpec, dry_run: bool, verbose: bool) -> None:
 
 
 def _plan(spec: SearchSpec) -> None:
-    from tuning.plan import plan
+    from tuning.run.plan import plan
 
     try:
         lines, fits = plan(spec)
@@ -158,9 +158,9 @@ def status(name: Name) -> None:
     """How a search stands, also while it runs in another terminal."""
     from orchestrator.tracking.journal import lock_path
     from orchestrator.tracking.lock import holder
-    from tuning.board import board, verdict_board
-    from tuning.history import FILE, History
-    from tuning.launch import find
+    from tuning.report.board import board, verdict_board
+    from tuning.run.history import FILE, History
+    from tuning.run.launch import find
 
     try:
         folder = find(name)
@@ -186,9 +186,9 @@ def report(
     ] = None,
 ) -> None:
     """Write one HTML file with what a search found so far; it needs no other file and no network."""
-    from tuning import report
-    from tuning.findings import Findings
-    from tuning.launch import find
+    from tuning.report import write
+    from tuning.report.findings import Findings
+    from tuning.run.launch import find
 
     try:
         folder = find(name)
@@ -196,18 +196,18 @@ def report(
     except ValueError as error:
         fail(error, 2)
         return
-    path = output or folder / report.REPORT
+    path = output or folder / write.REPORT
     try:
-        path.write_text(report.render(findings, report.panels(findings)), encoding="utf-8")
+        path.write_text(write.render(findings, write.panels(findings)), encoding="utf-8")
     except OSError as error:
         fail(f"the report cannot be written to {path}: {error.strerror}", 1)
     out.print(f"report   {path.absolute()}", markup=False, soft_wrap=True)
 
 
 def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool, as_named: bool = False) -> None:
-    from tuning.board import board, verdict_board
-    from tuning.launch import search as run
-    from tuning.links import links
+    from tuning.report.board import board, verdict_board
+    from tuning.report.links import links
+    from tuning.run.launch import search as run
 
     doing = Text("")
     shown: set[tuple[int, int]] = set()
@@ -246,8 +246,8 @@ def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool
         return
     finally:
         live.stop()
-    from tuning.history import History
-    from tuning.launch import find
+    from tuning.run.history import History
+    from tuning.run.launch import find
 
     history = History.look(find(outcome.name))
     assert history.spec is not None

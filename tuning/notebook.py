@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.cli import out
+from orchestrator.cli.jobs import out
 from orchestrator.notebook import Given, spec_of
-from tuning import launch
-from tuning.launch import Outcome
-from tuning.search import SearchSpec
+from tuning.run import launch
+from tuning.run.launch import Outcome
+from tuning.spec.search import SearchSpec
 
 
 def search(

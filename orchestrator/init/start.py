@@ -97,10 +97,10 @@ def _run(name: str, error: ValueError) -> Start:
 
     from jobs.models import ModelSpec
     from jobs.models.stored import read
-    from orchestrator import models
+    from orchestrator.models import lookup
 
     try:
-        folder = str(models.find(name).model)
+        folder = str(lookup.find(name).model)
     except ValueError as other:
         raise ValueError(f"{error}, nor a run: {other}") from None
     meta, _ = read(folder)

@@ -45,10 +45,10 @@ def test_every_kind_has_a_row(union: object, slot: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "orchestrator.worker:ray_train_worker",
-        "orchestrator.worker:ToRecorder",
-        "orchestrator.launch:fit_with_train",
-        "tuning.tune:tune.TuneConfig",
+        "orchestrator.execution.worker:ray_train_worker",
+        "orchestrator.execution.worker:ToRecorder",
+        "orchestrator.execution.launch:fit_with_train",
+        "tuning.run.tune:tune.TuneConfig",
         "jobs.run:Run.settle",
         "jobs.run:Run.state",
         "jobs.run:Run.update",

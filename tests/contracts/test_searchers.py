@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from tests.tuning.planted import BRANCHED, SECONDS, TEACHER, TOP1, base
 from tuning.searchers import NSGA2, TPE, Grid, Method, Random, Searcher, SearcherSpec, Sobol
-from tuning.space import Choice, Fixed, Space, Uniform, active, same
+from tuning.spec.space import Choice, Fixed, Space, Uniform, active, same
 
 EXAMPLES: list[Method] = [
     Random(),

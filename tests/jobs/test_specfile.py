@@ -12,9 +12,9 @@ import pytest
 
 from jobs.base import Spec
 from jobs.spec import JobSpec
-from jobs.spec_schema import Shape
-from jobs.spec_yaml import parse
 from jobs.specfile import SpecError, dump, read, schema
+from jobs.specfile.schema import Shape
+from jobs.specfile.yaml import parse
 from tests.jobs.small_spec import SGD, Small, load, refusal
 
 RECIPES = Path(__file__).parents[2] / "jobs" / "recipes"

@@ -20,7 +20,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def finished_run(cluster: None) -> str:
     """A run of digits that is trained, in seconds, and kept for the whole test run; leave it as it is."""
-    from orchestrator import launch
+    from orchestrator.execution import launch
     from tests.orchestrator.real import job
 
     result = launch.train(job("epochs=4", "name=finished"))

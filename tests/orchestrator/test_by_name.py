@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import origin, resume
 from orchestrator.home import run_folder
+from orchestrator.runs import origin, resume
 from orchestrator.tracking.journal import read
 from tests.orchestrator.real import DIGITS, ROOT, Command, mlflow_run, orchestrator, points
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.plan import plan
+from orchestrator.execution.plan import plan
 from tests.orchestrator.real import DIGITS, ROOT, job, orchestrator
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from jobs.report import Record
-from orchestrator.compare import compare
 from orchestrator.home import default_uri, run_folder
-from orchestrator.links import children
-from orchestrator.links import compare as compare_page
+from orchestrator.runs.compare import compare
+from orchestrator.runs.links import children
+from orchestrator.runs.links import compare as compare_page
 from orchestrator.tracking.mlflow import Shipper, connect
 from orchestrator.tracking.recorder import Recorder
 from tests.orchestrator.real import orchestrator

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.compiling import Probe, decide, probe
+from orchestrator.execution.compiling import Probe, decide, probe
 from tests.orchestrator.real import job
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import doctor
-from orchestrator.doctor import Finding
+from orchestrator.doctor import local
+from orchestrator.doctor.local import Finding
 from tests.orchestrator.real import orchestrator
 
 
-def one(found: doctor.Found) -> Finding:
+def one(found: local.Found) -> Finding:
     assert isinstance(found, Finding)
     return found
 
@@ -40,47 +40,47 @@ def test_a_token_for_everybody_exits_1_with_the_cure(home: Path, monkeypatch: py
 
 
 def test_a_home_or_token_that_others_can_read(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert one(doctor.own_home()).level == "ok"
+    assert one(local.own_home()).level == "ok"
     home.chmod(0o755)
-    found = one(doctor.own_home())
+    found = one(local.own_home())
     assert (found.level, found.cure) == ("warning", f"chmod 700 {home}")
     token = tmp_path / "token"
     token.write_text("1")
     token.chmod(0o644)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
-    found = one(doctor.token())
+    found = one(local.token())
     assert (found.level, found.cure) == ("problem", f"chmod 600 {token}")
     token.chmod(0o600)
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
-    assert one(doctor.token()).level == "ok"
+    assert one(local.token()).level == "ok"
 
 
 def test_a_tracking_server_that_is_silent_and_a_database_of_another_version(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://someone:hush@127.0.0.1:9")
-    found = one(doctor.tracking())
+    found = one(local.tracking())
     assert found.level == "problem" and "does not answer" in found.text and "hush" not in found.text
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert one(doctor.tracking()).level == "ok"
+    assert one(local.tracking()).level == "ok"
     home.mkdir(exist_ok=True)
     with sqlite3.connect(home / "mlflow.db") as database:
         database.execute("create table alembic_version (version_num varchar(32))")
         database.execute("insert into alembic_version values ('0000000000aa')")
-    found = one(doctor.tracking())
+    found = one(local.tracking())
     assert found.level == "problem" and "mlflow db upgrade" in found.cure
 
 
 def test_other_versions_than_those_that_were_tested(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert doctor.constraints()["ray"]
-    monkeypatch.setattr(doctor, "version", lambda name: "0.1")
-    assert {finding.level for finding in doctor.packages()} == {"warning"}
+    assert local.constraints()["ray"]
+    monkeypatch.setattr(local, "version", lambda name: "0.1")
+    assert {finding.level for finding in local.packages()} == {"warning"}
 
 
 def test_a_check_that_breaks_hides_no_other(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> Finding:
         raise OSError("no such luck")
 
-    monkeypatch.setattr(doctor, "HERE", (broken, doctor.python))
-    first, second = doctor.examine()
+    monkeypatch.setattr(local, "HERE", (broken, local.python))
+    first, second = local.examine()
     assert (first.level, first.text, second.check) == ("problem", "OSError: no such luck", "python")

@@ -14,10 +14,10 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from jobs.models import load
-from orchestrator import models
-from orchestrator.evaluation import evaluate
-from orchestrator.evaluation_figures import Pair, confused_pairs, reliability
 from orchestrator.home import run_folder
+from orchestrator.models import lookup
+from orchestrator.models.evaluation import evaluate
+from orchestrator.models.figures import Pair, confused_pairs, reliability
 from tests.orchestrator.real import mlflow_run, orchestrator, points
 
 
@@ -60,16 +60,16 @@ def test_a_run_is_found_by_its_id_and_by_folders(finished_run: str, tmp_path: Pa
     _, run = mlflow_run(finished_run)
     folder = run_folder(finished_run)
     for name in (run.info.run_id, str(folder), str(folder / "model")):
-        assert models.find(name).name == finished_run
+        assert lookup.find(name).name == finished_run
     shutil.copytree(folder / "model", tmp_path / "copy")
-    copied = models.find(str(tmp_path / "copy"))
+    copied = lookup.find(str(tmp_path / "copy"))
     assert copied.name == "copy"
     with pytest.raises(ValueError, match="its own splits are unknown; give the path of labelled images"):
         evaluate(str(tmp_path / "copy"), "test")
     with pytest.raises(
         ValueError, match=r"there is no run 'nobody'.*nor is it a folder, nor the id of a run in MLflow"
     ):
-        models.find("nobody")
+        lookup.find("nobody")
 
 
 def test_a_split_that_is_no_longer_the_run_s_is_refused(finished_run: str, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_run_that_only_mlflow_has_is_judged_all_the_same(
     found = evaluate(run_id, "test")
     assert {name: found.metrics[name] for name in found.recorded} == found.recorded
     assert found.folder.is_relative_to(home / "models" / run_id)
-    spec = models.find(run_id).model.parent / "spec.yaml"
+    spec = lookup.find(run_id).model.parent / "spec.yaml"
     spec.write_text(spec.read_text().replace("split_seed: 0", "split_seed: 1"))
     with pytest.raises(ValueError, match="has changed since it was trained"):
         evaluate(run_id, "test")

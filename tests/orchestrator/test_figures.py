@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from jobs.report import Record
-from orchestrator.figures import confusion_matrix, learning_curves, write
+from orchestrator.runs.figures import confusion_matrix, learning_curves, write
 
 RECORDS = [
     Record(name, epoch, value)

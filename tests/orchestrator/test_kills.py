@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 
-from orchestrator import launch
+from orchestrator.execution import launch
 from orchestrator.home import home as home_folder
 from orchestrator.home import run_folder
 from orchestrator.tracking.journal import FILE, lock_path, read

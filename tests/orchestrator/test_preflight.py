@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import follow, preflight, shipping
 from orchestrator.__main__ import SUBMITTED
-from orchestrator.cluster import Cluster, ClusterError, Job, Node, Room, address_of
-from orchestrator.submit import cause
+from orchestrator.cluster import follow, preflight, shipping
+from orchestrator.cluster.client import Cluster, ClusterError, Job, Node, Room, address_of
+from orchestrator.cluster.submit import cause
 from tests.orchestrator.real import DIGITS, ROOT, job
 
 BIG, SMALL = Node("big", "10.0.0.1", True, 8, 1), Node("small", "10.0.0.2", False, 3, 0)
@@ -63,7 +63,7 @@ def test_what_is_sent_is_what_ray_packs_with_the_package_beside_it_and_no_secret
     shipment = shipping.pack(folder)
     assert {name for name in shipment.files if "/" not in name} == {".gitignore", "job.yaml"}
     assert [path.name for path in shipment.modules] == ["jobs", "orchestrator", "tuning"]
-    assert "orchestrator/cli.py" in shipment.files
+    assert "orchestrator/cli/jobs.py" in shipment.files
     from ray._private.runtime_env.packaging import create_package
 
     packed = folder.parent / f"{folder.name}.zip"

@@ -12,15 +12,15 @@ from safetensors.torch import load_file
 from jobs import specfile
 from jobs.models.weights import StoredWeights
 from jobs.spec import JobSpec
-from orchestrator import launch
-from orchestrator.evaluation import evaluate
+from orchestrator.execution import launch
+from orchestrator.execution.plan import plan
+from orchestrator.execution.pretrained import Resolver, resolve
 from orchestrator.home import run_folder
-from orchestrator.plan import plan
-from orchestrator.pretrained import Resolver, resolve
+from orchestrator.models.evaluation import evaluate
 from tests.jobs.pretrained import kept
 from tests.orchestrator.real import job, mlflow_run, weights
-from tuning.launch import search
-from tuning.search import SearchSpec
+from tuning.run.launch import search
+from tuning.spec.search import SearchSpec
 
 SMALL = ("epochs=2", "model.width=8", "resources.workers=1")
 

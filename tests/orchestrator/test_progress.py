@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from jobs.report import Progress, Record
-from orchestrator.progress import Display, duration, seconds_left
+from orchestrator.cli.progress import Display, duration, seconds_left
 from orchestrator.tracking.recorder import State
 from tests.orchestrator.real import job
 

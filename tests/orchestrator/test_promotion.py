@@ -21,8 +21,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from jobs.models import load
-from orchestrator import promotion
 from orchestrator.home import default_uri, run_folder
+from orchestrator.models import promotion
 from orchestrator.tracking.mlflow import Shipper
 from tests.orchestrator.real import mlflow_run, orchestrator, wait_until
 from tests.orchestrator.test_compare import search

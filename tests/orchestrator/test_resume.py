@@ -8,8 +8,8 @@ import pytest
 
 from jobs import specfile
 from jobs.spec import JobSpec
-from orchestrator import resume
 from orchestrator.home import run_folder
+from orchestrator.runs import resume
 from orchestrator.tracking.recorder import Recorder, Status
 from tests.orchestrator.real import job
 

@@ -6,8 +6,8 @@ import time
 import pytest
 
 from jobs.report import Record
-from orchestrator import runs
 from orchestrator.home import default_uri, run_folder
+from orchestrator.runs import store
 from orchestrator.tracking.mlflow import Shipper, connect
 from orchestrator.tracking.recorder import Recorder
 
@@ -31,21 +31,21 @@ def run(name: str, status: str | None, epochs: int = 2) -> Recorder:
 
 
 def test_runs_are_listed_newest_first(home):
-    assert runs.list_runs() == []
+    assert store.list_runs() == []
     run("done", "FINISHED")
     time.sleep(0.01)
     live = run("live", None, epochs=1)
     died = Recorder(run_folder("died"), ship=False)
     died.begin("died", "digits")
     died.close()
-    newest, second, first = runs.list_runs()
+    newest, second, first = store.list_runs()
     assert (newest.name, newest.status, newest.epochs, newest.val_top1, newest.behind) == ("died", "KILLED", 0, None, 1)
     assert (second.name, second.status, second.epochs, second.epochs_in_all) == ("live", "RUNNING", 1, 5)
     assert (first.name, first.status, first.experiment, first.parent) == ("done", "FINISHED", "digits", "search")
     assert (first.epochs, first.val_top1, first.test_top1, first.behind) == (2, 0.2, 0.9, 7)
     assert (first.size.checkpoints, first.size.model) == (500, 300)
     assert first.size.rest > 20
-    assert first.size.total == runs.size_of(run_folder("done"))
+    assert first.size.total == store.size_of(run_folder("done"))
     live.close()
 
 
@@ -53,19 +53,19 @@ def test_a_run_that_cannot_be_read_is_listed_all_the_same(home):
     run("broken", "FINISHED")
     journal = run_folder("broken") / "journal.jsonl"
     journal.write_bytes(journal.read_bytes().replace(b"digits", b"didits"))
-    (broken,) = runs.list_runs()
+    (broken,) = store.list_runs()
     assert broken.name == "broken"
     assert "line 1 is corrupt" in str(broken.error)
 
 
 def test_an_unknown_run_is_met_with_the_nearest_names(home):
     run("cifar-20260101", "FINISHED")
-    assert runs.find("cifar-20260101") == run_folder("cifar-20260101")
+    assert store.find("cifar-20260101") == run_folder("cifar-20260101")
     with pytest.raises(ValueError, match="did you mean cifar-20260101"):
-        runs.find("cifar-20260110")
+        store.find("cifar-20260110")
     for odd in ("", ".", "..", "../runs/cifar-20260101", "zzz"):
         with pytest.raises(ValueError, match=r"orchestrator runs list|did you mean"):
-            runs.find(odd)
+            store.find(odd)
 
 
 def test_a_removed_run_is_gone_here_and_in_mlflow(home):
@@ -80,24 +80,24 @@ def test_a_removed_run_is_gone_here_and_in_mlflow(home):
     Shipper(other.folder).ship()
     mlflow = connect(default_uri(), home / "artifacts")
     _, run_id = Shipper(recorder.folder).target
-    held = runs.size_of(recorder.folder)
-    assert runs.size_of(home / "artifacts") == 300
-    assert runs.remove("done") >= held + 300
+    held = store.size_of(recorder.folder)
+    assert store.size_of(home / "artifacts") == 300
+    assert store.remove("done") >= held + 300
     assert not recorder.folder.exists()
-    assert runs.size_of(home / "artifacts") == 0
+    assert store.size_of(home / "artifacts") == 0
     assert os.listdir(home / "runs") == ["other"]
     assert mlflow.get_run(run_id).info.lifecycle_stage == "deleted"
     assert mlflow.get_run(Shipper(other.folder).target[1]).info.lifecycle_stage == "active"
-    runs.remove("other", keep_in_mlflow=True)
+    store.remove("other", keep_in_mlflow=True)
     assert len(mlflow.search_runs([mlflow.get_experiment_by_name("digits").experiment_id])) == 1
 
 
 def test_a_live_run_is_not_removed(home):
     live = run("live", None)
     with pytest.raises(ValueError, match=f"still running \\(pid {os.getpid()} .*stop it first"):
-        runs.remove("live")
+        store.remove("live")
     live.close()
-    assert runs.remove("live") > 820
+    assert store.remove("live") > 820
 
 
 def test_gc_takes_what_is_not_needed_any_more(home):
@@ -109,13 +109,13 @@ def test_gc_takes_what_is_not_needed_any_more(home):
     cut_short.mkdir()
     (cut_short / "weights").write_bytes(b"123")
     expected = [(cut_short, 3), (finished / "shipped.tmp", 2), (finished / "checkpoints", 500)]
-    assert [(freed.path, freed.bytes) for freed in runs.gc(dry_run=True)] == expected
+    assert [(freed.path, freed.bytes) for freed in store.gc(dry_run=True)] == expected
     assert all(path.exists() for path, _ in expected)
-    assert {run.name for run in runs.list_runs()} == {"finished", "failed", "live"}
-    assert [(freed.path, freed.bytes) for freed in runs.gc()] == expected
+    assert {run.name for run in store.list_runs()} == {"finished", "failed", "live"}
+    assert [(freed.path, freed.bytes) for freed in store.gc()] == expected
     assert not any(path.exists() for path, _ in expected)
-    assert runs.gc() == []
-    assert [freed.path for freed in runs.gc(keep_model=False)] == [finished / "model"]
+    assert store.gc() == []
+    assert [freed.path for freed in store.gc(keep_model=False)] == [finished / "model"]
     for kept in (failed / "checkpoints", failed / "model", live.folder / "checkpoints", live.folder / "shipped.tmp"):
         assert kept.exists()
     live.close()

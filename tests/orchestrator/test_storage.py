@@ -16,10 +16,13 @@ from sklearn.datasets import load_digits
 
 from jobs import models as stored
 from jobs.checkpoint import State, Store
-from orchestrator import launch, models, runs, storage
+from orchestrator.execution import launch
+from orchestrator.execution.worker import WEIGHTS
 from orchestrator.home import run_folder
+from orchestrator.models import lookup
+from orchestrator.runs import storage
+from orchestrator.runs import store as runs
 from orchestrator.tracking.recorder import State as RunState
-from orchestrator.worker import WEIGHTS
 from tests.jobs.models.tiny import tiny
 from tests.orchestrator.real import ROOT, actors, job, mlflow_run, weights
 from tests.storage import BUCKET, Storage
@@ -120,7 +123,7 @@ def test_a_killed_worker_goes_on_from_the_bucket_to_the_weights_of_a_local_run(
     assert server.fs.exists(f"{there}/checkpoints"), "that was a dry run"
     for path in sorted((run_folder(result.run) / "model").iterdir()):
         path.unlink()
-    found = models.find(result.run)
+    found = lookup.find(result.run)
     assert stored.load(found.model).classes == tuple(map(str, range(10))), "fetched anew"
     assert runs.remove(result.run) > 0
     assert not server.fs.find(there) and server.fs.find(f"{BUCKET}/digits")
@@ -136,7 +139,7 @@ def test_a_search_leaves_the_best_model_in_the_bucket(cluster: None, server: Sto
     left = {path.split("/")[2] for path in server.fs.find(f"{BUCKET}/hunt") if "/checkpoints/" in path}
     kept = {path.split("/")[2] for path in server.fs.find(f"{BUCKET}/hunt") if "/model/" in path}
     assert (left, kept) == (set(), {best})
-    assert stored.load(models.find(best).model)
+    assert stored.load(lookup.find(best).model)
 
 
 def test_teachers_and_weights_to_start_from_are_handed_over_once(server: Storage, tmp_path: Path) -> None:

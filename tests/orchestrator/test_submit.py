@@ -18,9 +18,9 @@ import pytest
 import requests
 from rich.console import Console
 
-from orchestrator.cluster import Cluster
-from orchestrator.follow import Ended, follow, summary
-from orchestrator.job_table import rows
+from orchestrator.cluster.client import Cluster
+from orchestrator.cluster.follow import Ended, follow, summary
+from orchestrator.cluster.jobs import rows
 from tests.orchestrator.real import DIGITS, ROOT, mlflow_run, wait_until
 from tests.orchestrator.remote import PLANTED, Remote, planted_in, remote
 

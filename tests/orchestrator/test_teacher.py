@@ -11,9 +11,10 @@ import pytest
 from jobs import specfile
 from jobs.distillation import JobTeacher
 from jobs.spec import JobSpec
-from orchestrator import launch, runs
+from orchestrator.execution import launch
+from orchestrator.execution.teacher import _of_job
 from orchestrator.home import run_folder
-from orchestrator.teacher import _of_job
+from orchestrator.runs import store
 from tests.orchestrator.real import job, mlflow_run, wait_until
 
 TEACHER = "distillation={teacher: {kind: job, job: jobs/recipes/digits.yaml, set: {epochs: 3, name: teacher}}}"
@@ -23,7 +24,7 @@ TEACHER = "distillation={teacher: {kind: job, job: jobs/recipes/digits.yaml, set
 def test_a_job_is_trained_once_as_its_own_run_and_its_model_teaches_others() -> None:
     first = launch.train(job("epochs=2", "name=student-one", TEACHER))
     assert first.status == "FINISHED"
-    teachers = [run for run in runs.list_runs() if run.name.startswith("teacher-")]
+    teachers = [run for run in store.list_runs() if run.name.startswith("teacher-")]
     assert [run.status for run in teachers] == ["FINISHED"]
     client, run = mlflow_run(first.run)
     assert run.data.params["distillation.teacher.kind"] == "job"
@@ -33,7 +34,7 @@ def test_a_job_is_trained_once_as_its_own_run_and_its_model_teaches_others() -> 
 
     second = launch.train(job("epochs=2", "name=student-two", "batch_size=32", TEACHER))
     assert second.status == "FINISHED"
-    assert len([run for run in runs.list_runs() if run.name.startswith("teacher-")]) == 1, "trained twice"
+    assert len([run for run in store.list_runs() if run.name.startswith("teacher-")]) == 1, "trained twice"
 
     by_name = launch.train(
         job("epochs=2", "name=student-three", f"distillation={{teacher: {{kind: run, run: {teachers[0].name}}}}}")

@@ -9,11 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.__main__ import KINDS
-from orchestrator.cli import build
+from orchestrator.cli.jobs import build
+from orchestrator.execution.verify import Difference, Held, Repetition, compare, words
+from orchestrator.execution.worker import WEIGHTS
 from orchestrator.home import run_folder
 from orchestrator.tracking.mlflow import Shipper
-from orchestrator.verify import Difference, Held, Repetition, compare, words
-from orchestrator.worker import WEIGHTS
 
 
 @pytest.fixture(scope="module")

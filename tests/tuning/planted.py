@@ -10,11 +10,11 @@ from typing import Any
 
 from jobs.spec import JobSpec
 from tests.jobs.digits_job import job
-from tuning.objective import Objective
 from tuning.schedulers import NoScheduler, Scheduler
 from tuning.searchers import NSGA2, TPE, Method, Searcher
 from tuning.searchers.searcher import uniform
-from tuning.space import Choice, LogUniform, Space, Uniform
+from tuning.spec.objective import Objective
+from tuning.spec.space import Choice, LogUniform, Space, Uniform
 
 TEACHER = {"teacher": {"kind": "model", "path": "teacher"}}
 BEST = {

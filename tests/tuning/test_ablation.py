@@ -8,13 +8,13 @@ import pytest
 
 from jobs.spec import JobSpec
 from tests.jobs.digits_job import job
-from tuning import ablation as ablations
-from tuning.ablation import PLAIN, RECIPE, ablation, arms, tricks
-from tuning.arms import Arms
-from tuning.plan import expected_trials
-from tuning.search import SearchSpec
-from tuning.sharing import sharing
-from tuning.verdict import judge
+from tuning.run.plan import expected_trials
+from tuning.run.sharing import sharing
+from tuning.spec.arms import Arms
+from tuning.spec.search import SearchSpec
+from tuning.studies import ablation as ablations
+from tuning.studies.ablation import PLAIN, RECIPE, ablation, arms, tricks
+from tuning.studies.verdict import judge
 
 DIGITS = Path("jobs/recipes/digits.yaml")
 STEPS = {"kind": "step", "at_epochs": [0.75, 1.5, 2.25], "factor": 0.1}

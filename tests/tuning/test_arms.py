@@ -12,13 +12,13 @@ from pydantic import ValidationError
 from jobs.specfile import SpecError
 from tests.tuning.browser import pages
 from tests.tuning.test_report import Search, html_of
-from tuning import report
-from tuning.arms import Arms
-from tuning.confirm import confirm
-from tuning.findings import Findings
-from tuning.history import History, Trial
-from tuning.search import SearchSpec
-from tuning.verdict import COLUMNS, judge
+from tuning.report import write
+from tuning.report.findings import Findings
+from tuning.run.history import History, Trial
+from tuning.spec.arms import Arms
+from tuning.spec.search import SearchSpec
+from tuning.studies.confirm import confirm
+from tuning.studies.verdict import COLUMNS, judge
 
 DIGITS = Path("jobs/recipes/digits.yaml")
 
@@ -180,21 +180,21 @@ def test_the_report_has_the_verdict(compared: Search) -> None:
     assert row.cells in page.cells and row.words == "better"
     assert ["without trick number 3", "epochs 5"] in page.cells
     assert page.trials["learning_curves"] == {str(ordinal) for ordinal in range(30)}
-    written = {path.name for path, _ in report.write(compared.folder)}
+    written = {path.name for path, _ in write.write(compared.folder)}
     assert written == {"verdict.json", "verdict.md", "leaderboard.json", "report.html", "figures"}
     assert {path.stem for path in (compared.folder / "figures").iterdir()} == {"differences", "learning_curves"}
 
 
 def test_the_page_reads_well_on_a_desk_and_in_a_hand(compared: Search) -> None:
     compared.journal.close()
-    report.write(compared.folder)
+    write.write(compared.folder)
     with pages() as context:
         page = context.new_page()
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         for width, height in ((1440, 900), (390, 844)):
             page.set_viewport_size({"width": width, "height": height})
-            page.goto((compared.folder / report.REPORT).as_uri())
+            page.goto((compared.folder / write.REPORT).as_uri())
             assert page.evaluate("document.documentElement.scrollWidth") <= width, "the page itself scrolls sideways"
             box = page.locator("#differences svg").bounding_box()
             assert box is not None and box["width"] >= 600, "too small to read"

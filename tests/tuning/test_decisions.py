@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from tests.jobs.digits_job import job
-from tuning.arms import Arms
-from tuning.board import board
-from tuning.driver import Driver
-from tuning.failures import kind_of
-from tuning.history import History, front, ranked
-from tuning.search import SearchSpec
+from tuning.report.board import board
+from tuning.run.driver import Driver
+from tuning.run.failures import kind_of
+from tuning.run.history import History, front, ranked
+from tuning.spec.arms import Arms
+from tuning.spec.search import SearchSpec
 
 
 class Nobody:

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from orchestrator import runs
 from orchestrator.home import default_uri, run_folder
+from orchestrator.runs import store
 from orchestrator.tracking.recorder import Recorder
 from tests.orchestrator.real import mlflow_run, points
-from tuning.history import History
-from tuning.launch import find, search
-from tuning.search import SearchSpec
+from tuning.run.history import History
+from tuning.run.launch import find, search
+from tuning.spec.search import SearchSpec
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -47,10 +47,10 @@ def asha() -> Any:
 
 def test_every_trial_is_a_child_run_with_its_parameters_and_its_end(asha: Any) -> None:
     assert (asha.status, asha.why, asha.behind) == ("FINISHED", "trials", 0)
-    client, parent, runs = children(asha.name)
+    client, parent, store = children(asha.name)
     assert parent.info.status == "FINISHED"
-    assert [int(run.data.tags["ordinal"]) for run in runs] == [0, 1, 2, 3]
-    for trial, run in zip(asha.trials, runs, strict=True):
+    assert [int(run.data.tags["ordinal"]) for run in store] == [0, 1, 2, 3]
+    for trial, run in zip(asha.trials, store, strict=True):
         assert run.info.status == "FINISHED"
         assert float(run.data.params["optimizer.lr"]) == trial.params["optimizer.lr"]
         steps = [step for step, _ in points(client, run, "val/top1")]
@@ -90,7 +90,7 @@ def test_equal_seeds_give_equal_searches() -> None:
 
 
 def test_a_trial_equals_the_job_by_itself() -> None:
-    from orchestrator.verify import Repetition
+    from orchestrator.execution.verify import Repetition
 
     outcome = search(spec("alone", budget={"trials": 1, "epochs_per_trial": 2}))
     trial = outcome.trials[0]
@@ -115,9 +115,9 @@ def test_a_failing_trial_fails_alone_and_can_be_retried(tmp_path: Path) -> None:
     outcome = search(spec("failing", **changes))
     assert [trial.status for trial in outcome.trials] == ["FINISHED", "FAILED"]
     assert outcome.trials[1].kind == "nan" and "loss is" in str(outcome.trials[1].cause)
-    _, parent, runs = children(outcome.name)
-    assert [run.info.status for run in runs] == ["FINISHED", "FAILED"]
-    assert runs[1].data.tags["failure"] == "nan" and parent.info.status == "FINISHED"
+    _, parent, store = children(outcome.name)
+    assert [run.info.status for run in store] == ["FINISHED", "FAILED"]
+    assert store[1].data.tags["failure"] == "nan" and parent.info.status == "FINISHED"
     job.unlink()  # what a search began with, it keeps
     again = search(None, outcome.name, retry=True)
     assert [trial.status for trial in again.trials] == ["FINISHED", "FAILED"]
@@ -175,7 +175,7 @@ def test_what_a_dead_driver_left_half_done_is_finished() -> None:
     recorder = Recorder(run, ship=False)
     recorder.begin(run.name, "default")  # as if the run had never been ended
     recorder.close(0.0)
-    assert runs.find(run.name) and runs.list_runs()[0].status == "KILLED"
+    assert store.find(run.name) and store.list_runs()[0].status == "KILLED"
     search(None, outcome.name)
     assert children(outcome.name)[2][0].info.status == "FINISHED"
     history = History(find(outcome.name))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.tuning.test_report import Search, draw, spec
-from tuning import report
-from tuning.lineage import way
+from tuning.report import write
+from tuning.report.lineage import way
 from tuning.schedulers import PBT
 
 EPOCHS, EVERY = 9, 3
@@ -52,11 +52,11 @@ def test_the_way_of_weights_goes_through_all_that_had_them(population: Search) -
 
 def test_the_report_shows_who_went_on_from_whom(population: Search) -> None:
     findings = population.findings()
-    shown = {panel.name: panel for panel in report.panels(findings)}
+    shown = {panel.name: panel for panel in write.panels(findings)}
     figure = shown["lineage"].figure
     assert not isinstance(figure, str)
     arrows = {(note.xy, note.xyann) for note in figure.axes[0].texts if note.arrow_patch is not None}
     assert arrows == {((e, taker), (e, donor)) for e, taken in TAKEN.items() for taker, donor in taken.items()}
-    report.write(population.folder)
+    write.write(population.folder)
     assert (population.folder / "figures" / "lineage.png").stat().st_size > 5_000
     assert "Who went on from whom" in (population.folder / "report.html").read_text(encoding="utf-8")

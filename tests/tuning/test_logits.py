@@ -9,12 +9,12 @@ import pytest
 
 from jobs.distillation.question import inputs
 from tests.tuning.test_driver import children
-from tuning.launch import Outcome
-from tuning.launch import search as launch
-from tuning.plan import expected_trials, plan, stages
-from tuning.search import SearchSpec
-from tuning.sharing import Sharing, sequences, sharing
-from tuning.space import draw
+from tuning.run.launch import Outcome
+from tuning.run.launch import search as launch
+from tuning.run.plan import expected_trials, plan, stages
+from tuning.run.sharing import Sharing, sequences, sharing
+from tuning.spec.search import SearchSpec
+from tuning.spec.space import draw
 
 DIGITS = "jobs/recipes/digits.yaml"
 TEACHER = {

@@ -8,10 +8,10 @@ import pytest
 
 from jobs import specfile
 from jobs.spec import JobSpec
-from tuning.launch import new_name
-from tuning.objective import check_class
-from tuning.plan import plan
-from tuning.search import SearchSpec
+from tuning.run.launch import new_name
+from tuning.run.plan import plan
+from tuning.spec.objective import check_class
+from tuning.spec.search import SearchSpec
 
 JOB = """
 name: digits

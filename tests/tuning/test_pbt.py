@@ -9,11 +9,11 @@ import pytest
 from orchestrator.home import run_folder
 from tests.orchestrator.real import points
 from tests.tuning.test_driver import children, spec
-from tuning.history import FILE, History
-from tuning.launch import search
+from tuning.run.history import FILE, History
+from tuning.run.launch import search
 from tuning.schedulers import PBT
-from tuning.search import SearchSpec
-from tuning.space import LogUniform
+from tuning.spec.search import SearchSpec
+from tuning.spec.space import LogUniform
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

@@ -16,14 +16,14 @@ from PIL import Image
 
 from orchestrator.tracking.journal import Journal
 from tests.tuning.planted import BRANCHED, EPOCHS, TEACHER, curve
-from tuning import report
-from tuning.findings import Findings
-from tuning.history import FILE, History, jsonable
-from tuning.importance import Importance, importance
-from tuning.scales import fence, line, scale_of
-from tuning.search import SearchSpec
+from tuning.report import write
+from tuning.report.findings import Findings
+from tuning.report.importance import Importance, importance
+from tuning.report.scales import fence, line, scale_of
+from tuning.run.history import FILE, History, jsonable
 from tuning.searchers.searcher import uniform
-from tuning.space import Choice, Distribution, Fixed, Integers, LogUniform, Uniform
+from tuning.spec.search import SearchSpec
+from tuning.spec.space import Choice, Distribution, Fixed, Integers, LogUniform, Uniform
 
 SPACE: dict[str, Distribution] = {
     "optimizer.lr": LogUniform(low=0.001, high=1.0),
@@ -162,13 +162,13 @@ class Page(HTMLParser):
 
 def html_of(made: Search) -> Page:
     findings = made.findings()
-    return Page(report.render(findings, report.panels(findings)))
+    return Page(write.render(findings, write.panels(findings)))
 
 
 def test_the_page_is_whole_and_loads_nothing(search: Callable[..., Search]) -> None:
     made = usual(search)
     findings = made.findings()
-    html = report.render(findings, report.panels(findings))
+    html = write.render(findings, write.panels(findings))
     page = Page(html)
     assert page.loads == [] and "@import" not in html
     assert len(page.ids) == len(set(page.ids)), "an id stands twice"
@@ -192,7 +192,7 @@ def test_every_trial_with_a_value_can_be_pointed_at_in_every_figure(search: Call
 def test_the_leaderboard_has_the_best_first_and_the_others_last(search: Callable[..., Search]) -> None:
     made = usual(search)
     findings = made.findings()
-    table = report.leaderboard(findings)
+    table = write.leaderboard(findings)
     json.dumps(table, allow_nan=False)
     column = {name: [row[at] for row in table["data"]] for at, name in enumerate(table["columns"])}
     assert column["rank"] == [*range(1, 17), None, None, None]
@@ -204,7 +204,7 @@ def test_the_leaderboard_has_the_best_first_and_the_others_last(search: Callable
     best = column["trial"][0]
     assert column["optimizer/lr"][0] == pytest.approx(made.params[best]["optimizer.lr"], rel=1e-5)
     assert column["epochs"][0] in (2, 4) and column["seconds"][0] == 60.0 * column["epochs"][0]
-    page = Page(report.render(findings, []))
+    page = Page(write.render(findings, []))
     assert page.cells[1][:2] == ["1", str(best)] and page.cells[1][-1] in ("finished", "stopped by asha")
 
 
@@ -313,7 +313,7 @@ def test_the_front_of_several_objectives(search: Callable[..., Search]) -> None:
         made.end(trial, {"val/top1": top1, "seconds": seconds})
     findings = made.findings()
     assert [trial.ordinal for trial in findings.front()] == [3, 0, 1]
-    page = Page(report.render(findings, report.panels(findings)))
+    page = Page(write.render(findings, write.panels(findings)))
     assert page.trials["front"] == {"0", "1", "2", "3", "4"}
 
 
@@ -330,7 +330,7 @@ def test_branches_are_shown_where_they_were_not_drawn(search: Callable[..., Sear
     page = html_of(made)
     assert "Left out, since not all of these trials drew them: distillation.temperature" in page.text
     assert page.trials["parallel_coordinates"] == {str(ordinal) for ordinal in range(12)}
-    table = report.leaderboard(Findings.of(made.folder))
+    table = write.leaderboard(Findings.of(made.folder))
     json.dumps(table, allow_nan=False)
 
 
@@ -355,7 +355,7 @@ def test_trials_that_all_failed_still_have_a_report(search: Callable[..., Search
 def test_what_is_written_is_what_mlflow_shows(search: Callable[..., Search]) -> None:
     made = usual(search)
     made.journal.close()
-    parts = report.write(made.folder)
+    parts = write.write(made.folder)
     assert [(path.name, to) for path, to in parts] == [
         ("leaderboard.json", ""),
         ("report.html", ""),

@@ -10,7 +10,7 @@ from tests.tuning.planted import AXES, EPOCHS, TEACHER, TOP1, base, curve, run, 
 from tuning.schedulers import PBT, Asha, Median
 from tuning.schedulers.pbt import exploit, explore
 from tuning.searchers import Random
-from tuning.space import Choice, Fixed, Integers, LogUniform, Uniform
+from tuning.spec.space import Choice, Fixed, Integers, LogUniform, Uniform
 
 
 def test_rungs() -> None:

@@ -12,7 +12,7 @@ import psutil
 
 from orchestrator.home import run_folder
 from tests.orchestrator.real import Command, mlflow_run, orchestrator, points, wait_until
-from tuning.history import FILE, History
+from tuning.run.history import FILE, History
 
 SEARCH: dict[str, Any] = {
     "name": "killed",

@@ -9,9 +9,9 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
-from jobs.spec_yaml import parse
 from jobs.specfile import SpecError, dump, read, schema
-from tuning.search import SearchSpec
+from jobs.specfile.yaml import parse
+from tuning.spec.search import SearchSpec
 
 ROOT = Path(__file__).parents[2]
 SEARCHES = ROOT / "tuning" / "searches"

@@ -17,7 +17,7 @@ from scipy.stats import qmc
 from tests.tuning.planted import AXES, BRANCHED, SECONDS, TEACHER, TOP1, asked, base, run, top1
 from tuning.schedulers import Asha
 from tuning.searchers import NSGA2, TPE, Grid, Random, Searcher, Sobol
-from tuning.space import Choice, Fixed, Integers, Space, Uniform
+from tuning.spec.space import Choice, Fixed, Integers, Space, Uniform
 
 ROOT = Path(__file__).parents[2]
 

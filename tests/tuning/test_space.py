@@ -10,8 +10,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from tests.jobs.digits_job import job
-from tuning.search import SearchSpec
-from tuning.space import (
+from tuning.spec.search import SearchSpec
+from tuning.spec.space import (
     Choice,
     Distribution,
     DistributionSpec,

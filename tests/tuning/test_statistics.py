@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tuning.statistics import compare
+from tuning.studies.statistics import compare
 
 
 def test_one_comparison_is_the_paired_t_test() -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.links import LOCAL
+from orchestrator.runs.links import LOCAL
 from orchestrator.tracking.mlflow import Shipper
 from tests.orchestrator.real import wait_until
 from tests.tuning.browser import pages, server
 from tests.tuning.test_driver import outcome_spec, spec
-from tuning.launch import find, search
-from tuning.links import links
+from tuning.report.links import links
+from tuning.run.launch import find, search
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

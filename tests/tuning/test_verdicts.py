@@ -16,8 +16,8 @@ from tests.orchestrator.real import Command, orchestrator, wait_until
 from tests.tuning.test_driver import children, outcome_spec, spec
 from tests.tuning.test_search_kills import kill
 from tuning.cli import search as commands
-from tuning.history import FILE, History, Trial
-from tuning.launch import search
+from tuning.run.history import FILE, History, Trial
+from tuning.run.launch import search
 
 DIGITS = Path("jobs/recipes/digits.yaml")
 ABLATE = ("ablate", str(DIGITS), "--trick", "cosine decay", "-s", "name=apart", "-s", "epochs=2")

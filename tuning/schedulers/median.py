@@ -13,8 +13,8 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
-from tuning.objective import Mode
 from tuning.schedulers.scheduler import Policy, Scheduler
+from tuning.spec.objective import Mode
 
 
 class MedianScheduler(Scheduler):

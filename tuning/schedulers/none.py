@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from tuning.objective import Mode
 from tuning.schedulers.scheduler import Policy, Scheduler
+from tuning.spec.objective import Mode
 
 
 class Patient(Scheduler):

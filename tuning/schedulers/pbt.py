@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt
 
-from tuning.objective import Mode
 from tuning.schedulers.none import Patient
 from tuning.schedulers.scheduler import Policy, Scheduler
 from tuning.searchers.searcher import uniform
-from tuning.space import Choice, Distribution, Fixed, Integers, Space, draw, same
+from tuning.spec.objective import Mode
+from tuning.spec.space import Choice, Distribution, Fixed, Integers, Space, draw, same
 
 
 def exploit(population: Mapping[int, float], quantile: float, mode: Mode, draws: Mapping[int, float]) -> dict[int, int]:

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 
 from jobs.base import Spec
-from tuning.objective import Mode
+from tuning.spec.objective import Mode
 
 
 class Scheduler(ABC):

@@ -9,9 +9,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from jobs.spec import JobSpec
-from tuning.objective import Objective
 from tuning.searchers.searcher import Method, Searcher
-from tuning.space import Space, changed, holds
+from tuning.spec.objective import Objective
+from tuning.spec.space import Space, changed, holds
 
 LARGEST = 10_000
 """Combinations of the largest grid that is accepted."""

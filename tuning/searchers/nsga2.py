@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from jobs.spec import JobSpec
-from tuning.objective import Objective
 from tuning.searchers.searcher import Method, Searcher
 from tuning.searchers.study import StudySearcher, need_optuna
-from tuning.space import Space
+from tuning.spec.objective import Objective
+from tuning.spec.space import Space
 
 if TYPE_CHECKING:
     from optuna.samplers import NSGAIISampler

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from jobs.spec import JobSpec
-from tuning.objective import Objective
 from tuning.searchers.searcher import Method, Searcher, uniform
-from tuning.space import Space, draw
+from tuning.spec.objective import Objective
+from tuning.spec.space import Space, draw
 
 
 class RandomSearcher(Searcher):

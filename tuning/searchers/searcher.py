@@ -9,8 +9,8 @@ from typing import Any, Literal
 from jobs.base import Spec
 from jobs.randomness import key
 from jobs.spec import JobSpec
-from tuning.objective import Objective
-from tuning.space import Space, draw
+from tuning.spec.objective import Objective
+from tuning.spec.space import Space, draw
 
 State = Literal["finished", "stopped", "failed"]
 

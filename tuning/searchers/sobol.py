@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from jobs.randomness import key
 from jobs.spec import JobSpec
-from tuning.objective import Objective
 from tuning.searchers.searcher import Method, Searcher
-from tuning.space import Space, draw, free
+from tuning.spec.objective import Objective
+from tuning.spec.space import Space, draw, free
 
 
 def sobol(seed: int, place: int, dimensions: int) -> list[float]:

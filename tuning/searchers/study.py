@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from jobs.randomness import key
 from tuning.searchers.searcher import Searcher, State, uniform
 from tuning.searchers.sobol import spread
-from tuning.space import active, draw, same
+from tuning.spec.space import active, draw, same
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

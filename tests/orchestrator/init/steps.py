@@ -14,7 +14,7 @@ from orchestrator.init.source import recognise
 from orchestrator.init.start import Start
 from orchestrator.init.survey import Survey, survey
 from orchestrator.init.write import job_text, search_text
-from tuning.search import SearchSpec
+from tuning.spec.search import SearchSpec
 
 Make = Callable[..., Path]
 CPUS = Machine(2)

@@ -11,11 +11,11 @@ import torchvision
 from PIL import Image
 from safetensors.torch import save_file
 
-from orchestrator import launch
+from orchestrator.execution import launch
+from orchestrator.execution.pretrained import resolve
 from orchestrator.init.machine import Machine
 from orchestrator.init.start import find
 from orchestrator.init.write import names
-from orchestrator.pretrained import resolve
 from tests.orchestrator.init.steps import CPUS, Make, chosen, looked, said, search
 from tests.orchestrator.real import orchestrator
 

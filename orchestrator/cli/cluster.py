@@ -1,0 +1,272 @@
+"""Jobs on a cluster: submit, jobs list | status | logs | stop, doctor. Parse, call, print."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Never
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.cluster import client as clusters
+from orchestrator.cluster.client import Cluster, Job
+from orchestrator.cluster.preflight import Kind
+
+if TYPE_CHECKING:
+    from orchestrator.cluster.follow import Ended
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+err = Console(stderr=True, highlight=False)
+Address = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Of the dashboard; else RAY_API_SERVER_ADDRESS, RAY_ADDRESS, this machine's."),
+]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Use a cluster that wants no token.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="Of the job; its newest attempt is meant.")]
+_SHOWN = 20
+
+
+def register(app: typer.Typer, kinds: Sequence[Kind]) -> None:
+    """Add the commands to the application, for these kinds of spec."""
+    jobs = typer.Typer(no_args_is_help=True, help="Jobs on a cluster: what runs, how far it is, and how to end it.")
+    app.add_typer(jobs, name="jobs")
+    for name, command in (("list", jobs_list), ("status", jobs_status), ("logs", jobs_logs), ("stop", jobs_stop)):
+        jobs.command(name)(command)
+    app.command()(doctor)
+
+    @app.command()
+    def submit(
+        spec: Annotated[Path, typer.Argument(help="YAML file of a job or a search, in the working directory.")],
+        set_: Annotated[
+            list[str], typer.Option("--set", "-s", metavar="NAME=VALUE", help="Override by dotted name.")
+        ] = [],  # noqa: B006
+        address: Address = None,
+        id: Annotated[
+            str | None,
+            typer.Option(
+                metavar="ID", help="Name of the run. The same again: goes on with it, unless it runs or is done."
+            ),
+        ] = None,
+        follow: Annotated[bool, typer.Option("--follow", "-f", help="Show its lines until it ends.")] = False,
+        working_dir: Annotated[
+            Path, typer.Option(metavar="DIR", help="What is sent, but for what .gitignore and .rayignore name.")
+        ] = Path("."),
+        max_mb: Annotated[float, typer.Option(min=0, metavar="N", help="Megabytes to send at most.")] = 50,
+        env: Annotated[
+            list[str],
+            typer.Option(
+                metavar="NAME[=VALUE]", help="Environment of the job. No secrets: everybody can read it there."
+            ),
+        ] = [],  # noqa: B006
+        stop_wait: Annotated[
+            int, typer.Option(min=1, metavar="S", help="Seconds for a last checkpoint when the job is stopped.")
+        ] = 60,
+        insecure: Insecure = False,
+    ) -> None:
+        """Send a job or a search to a cluster, where it runs on without this machine.
+
+        The spec is checked first, and what the cluster can never hold is refused. The working directory goes with it;
+        data does not, and secrets do not: put those into the environment that the cluster is started in. A cluster
+        that wants no token is refused.
+        """
+        _submit(spec, set_, address, id, follow, working_dir, max_mb, env, stop_wait, insecure, kinds)
+
+
+def _submit(
+    spec: Path,
+    overrides: list[str],
+    address: str | None,
+    id: str | None,
+    following: bool,
+    folder: Path,
+    max_mb: float,
+    env: list[str],
+    stop_wait: int,
+    insecure: bool,
+    kinds: Sequence[Kind],
+) -> None:
+    from orchestrator.cluster import preflight, shipping, submit
+
+    try:
+        asked = preflight.read(spec, overrides, folder, kinds)
+        variables = shipping.variables(env, stop_wait)
+        shipment = shipping.pack(folder)
+        shipment.check(max_mb)
+        remarks = preflight.check_paths(asked, shipment)
+        cluster = Cluster.reach(address, insecure)
+        sent = submit.submit(asked, cluster, shipment, id, variables)
+    except ValueError as error:
+        _fail(error, 2)
+    except clusters.ClusterError as error:
+        _fail(error, 1)
+    for remark in remarks + sent.remarks:
+        _say("note", remark)
+    job = sent.job
+    if not sent.new:
+        _say("job", f"{job.id} is {job.state} already" + (": nothing is left to do" if job.over else ""))
+    else:
+        again = f", after {sent.before.id}, which is {sent.before.state}" if sent.before else ""
+        _say("job", f"{job.id} submitted{again}; {asked.need}")
+        _say("run", f"{job.run}")
+        _say("sent", f"{shipment.bytes / 2**20:.1f} MB, {len(shipment.files)} files of {shipment.folder}")
+    _say("cluster", f"{cluster.address} (the dashboard; it asks for the token: ray get-auth-token)")
+    if job.over:
+        return
+    where = "" if address is None else f" --address {cluster.address}"
+    for what in ("logs", "status", "stop"):
+        _say(what, f"orchestrator jobs {what} {job.run}{' -f' if what == 'logs' else ''}{where}")
+    if following:
+        _follow(cluster, job)
+
+
+def _follow(cluster: Cluster, job: Job) -> Never:
+    from orchestrator.cluster.follow import follow
+
+    try:
+        ended = follow(cluster, job.id, out)
+    except clusters.ClusterError as error:
+        _fail(f"{error}\nThe job goes on by itself", 1)
+    _close(cluster, ended)
+
+
+def _close(cluster: Cluster, ended: Ended) -> Never:
+    from orchestrator.cluster.follow import summary
+
+    for line in summary(cluster, ended.job, ended.job.about.get(clusters.AGAIN)):
+        out.print(line, markup=False, soft_wrap=True)
+    raise typer.Exit(ended.code)
+
+
+def jobs_list(
+    address: Address = None,
+    all_: Annotated[bool, typer.Option("--all", help=f"Not only the newest {_SHOWN}.")] = False,
+    insecure: Insecure = False,
+) -> None:
+    """The jobs of a cluster, the newest first: how far each is and how well it does, by MLflow or by its log."""
+    from orchestrator.cluster.jobs import rows
+
+    try:
+        cluster = Cluster.reach(address, insecure)
+        jobs = cluster.jobs()
+        found = rows(cluster, jobs if all_ else jobs[:_SHOWN])
+    except clusters.ClusterError as error:
+        _fail(error, 1)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("job", "state", "run", "progress", "best", "time", "takes"):
+        table.add_column(name, overflow="fold")
+    for row in found:
+        told = [row.job.state, row.status, row.progress, row.best, row.age, row.need or row.job.entrypoint[:40]]
+        table.add_row(*map(Text, [row.job.id, *told]))
+    out.print(table)
+    if len(jobs) > len(found):
+        out.print(f"{len(jobs) - len(found)} older ones: --all shows them")
+
+
+def jobs_status(id: Id, address: Address = None, insecure: Insecure = False) -> None:
+    """How a job stands; of one that failed, why, and how to go on."""
+    from orchestrator.cluster.follow import summary
+    from orchestrator.cluster.jobs import rows
+
+    cluster, job = _find(id, address, insecure)
+    row = rows(cluster, [job])[0]
+    _say("command", job.entrypoint)
+    for name, value in (("takes", row.need), ("time", row.age), ("revision", _revision(job))):
+        if value:
+            _say(name, value)
+    if row.progress:
+        best = f", the best {row.best}" if row.best else ""
+        _say("progress", f"{row.progress}{best} (by {row.told_by})")
+    if row.status:
+        _say("run", f"{job.run} {row.status}")
+    for line in summary(cluster, job, job.about.get(clusters.AGAIN)):
+        out.print(line, markup=False, soft_wrap=True)
+
+
+def jobs_logs(
+    id: Id,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Until it ends; exits as submit --follow does.")
+    ] = False,
+    address: Address = None,
+    insecure: Insecure = False,
+) -> None:
+    """What a job said, also after its end."""
+    from orchestrator.cluster.follow import Printer
+
+    cluster, job = _find(id, address, insecure)
+    if follow:
+        _follow(cluster, job)
+    printer = Printer(out)
+    try:
+        printer(cluster.logs(job.id))
+    except clusters.ClusterError as error:
+        _fail(error, 1)
+    printer.flush()
+
+
+def jobs_stop(id: Id, address: Address = None, insecure: Insecure = False) -> None:
+    """Stop a job once it has written a last checkpoint, and say how to go on."""
+    from orchestrator.cluster.follow import stop, summary
+
+    cluster, job = _find(id, address, insecure)
+    if job.over:
+        _say("job", f"{job.id} is {job.state} already")
+        return
+    _say("job", f"stopping {job.id}: it writes a last checkpoint")
+    try:
+        job = stop(cluster, job)
+    except clusters.ClusterError as error:
+        _fail(error, 1)
+    if not job.over:
+        _fail(f"{job.id} is still {job.state}; look at it with: orchestrator jobs logs {job.id}", 1)
+    for line in summary(cluster, job, job.about.get(clusters.AGAIN)):
+        out.print(line, markup=False, soft_wrap=True)
+
+
+def doctor(
+    address: Annotated[
+        str | None, typer.Option(metavar="URL", help="Of a cluster's dashboard, to look at it too.")
+    ] = None,
+) -> None:
+    """What is missing, open, mismatched or too small, each with its cure; exits 1 if there is a problem."""
+    from orchestrator.doctor import local
+
+    findings = local.examine(address)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("", "check", "found"):
+        table.add_column(name, overflow="fold")
+    styles = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+    for found in findings:
+        cure = f"\n{found.cure}" if found.cure else ""
+        table.add_row(Text(found.level, style=styles[found.level]), found.check, Text(f"{found.text}{cure}"))
+    out.print(table)
+    if any(found.level == "problem" for found in findings):
+        raise typer.Exit(1)
+
+
+def _find(id: str, address: str | None, insecure: bool) -> tuple[Cluster, Job]:
+    try:
+        cluster = Cluster.reach(address, insecure)
+        return cluster, cluster.find(id)
+    except ValueError as error:
+        _fail(error, 2)
+    except clusters.ClusterError as error:
+        _fail(error, 1)
+
+
+def _revision(job: Job) -> str:
+    dirty = " with changes" if job.about.get("revision.dirty") == "True" else ""
+    return f"{job.about['revision']}{dirty}" if "revision" in job.about else ""
+
+
+def _say(name: str, text: str) -> None:
+    out.print(f"{name:<8} {text}", markup=False, soft_wrap=True)
+
+
+def _fail(message: object, code: int) -> Never:
+    err.print(str(message), markup=False, soft_wrap=True)
+    raise typer.Exit(code)

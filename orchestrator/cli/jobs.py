@@ -1,0 +1,283 @@
+"""The command line: parse, call, print."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jobs import specfile
+from jobs.base import Spec
+from jobs.spec import JobSpec
+from jobs.urls import redact
+from orchestrator.cli import models
+from orchestrator.home import default_uri, home
+
+if TYPE_CHECKING:
+    from orchestrator.runs.compare import Comparison
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+err = Console(stderr=True, highlight=False)
+Overrides = Annotated[list[str], typer.Option("--set", "-s", metavar="NAME=VALUE", help="Override by dotted name.")]
+SpecPath = Annotated[Path, typer.Argument(help="YAML file of the job.")]
+_COLUMNS = 3
+
+
+def build(kinds: Mapping[str, type[Spec]]) -> typer.Typer:
+    """The application, for these kinds of spec by name."""
+    app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    runs = typer.Typer(no_args_is_help=True, help="What is stored, how big it is, and how to get rid of it.")
+    app.add_typer(runs, name="runs")
+    app.command()(train)
+    app.command()(plan)
+    app.command()(compare)
+    app.command()(ui)
+    app.command()(sync)
+    models.register(app)
+    runs.command("list")(runs_list)
+    runs.command("rm")(runs_rm)
+    runs.command("gc")(runs_gc)
+
+    @app.command()
+    def schema(kind: Annotated[str, typer.Argument(help=" or ".join(kinds))]) -> None:
+        """Print the JSON Schema of a kind of spec, for editors."""
+        from jobs.specfile.schema import schema
+
+        if kind not in kinds:
+            fail(f"there is no spec called {kind}; there is {', '.join(kinds)}", 2)
+        print(json.dumps(schema(kinds[kind]), indent=2))
+
+    return app
+
+
+def fail(message: object, code: int) -> None:
+    """Say what is wrong, on standard error, and exit."""
+    err.print(str(message), markup=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def read(path: Path, overrides: list[str]) -> JobSpec:
+    """The job in a file; a wrong one is shown and exits 2."""
+    try:
+        return specfile.read(path, JobSpec, overrides)
+    except specfile.SpecError as error:
+        fail(error, 2)
+        raise
+
+
+def train(
+    spec: Annotated[Path | None, typer.Argument(help="YAML file of the job; with --resume, the run's own.")] = None,
+    set_: Overrides = [],  # noqa: B006
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Go on from a run's newest sound checkpoint.")
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Name of the run; where it exists, go on with it, unless it is FINISHED."),
+    ] = None,
+    verify: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Train a run again from what MLflow holds, and compare.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Let Ray talk.")] = False,
+) -> None:
+    """Train a job, here or on the cluster of RAY_ADDRESS."""
+    from orchestrator.runs import resume as resuming
+
+    if verify is not None:
+        if spec is not None or resume is not None or run is not None or set_:
+            fail("--verify RUN stands alone: the run is repeated as it was", 2)
+        models.verify(verify, verbose)
+        return
+    if run is not None and (spec is None or resume is not None):
+        fail("--run NAME wants the job's file, and goes on by itself; --resume RUN is for runs that exist", 2)
+    if spec is None and resume is None:
+        fail("which job? Give its file, or --resume RUN to go on with a run (orchestrator runs list)", 2)
+    try:
+        standing = resuming.begun(run) if run else None
+        if standing == "FINISHED":
+            out.print(f"run      {run} (FINISHED): nothing is left to do", markup=False, soft_wrap=True)
+            return
+        job = read(spec or resuming.stored(str(resume)), set_)
+        if run and standing:
+            resume, job = run, resuming.settled(run, job)
+        from orchestrator.cli.progress import Display
+        from orchestrator.execution import launch
+
+        with Display(out, job) as display:
+            result = launch.train(job, resume, display, display.tell, verbose, name=run)
+    except ValueError as error:
+        fail(error, 2)
+        return
+    except KeyboardInterrupt:  # the workers had not begun, or were done
+        fail("interrupted", 130)
+        return
+    table = Table()
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for metric, value in sorted(result.metrics.items()):
+        table.add_row(metric, f"{value:.4f}")
+    if result.metrics:
+        out.print(table)
+    out.print(f"run      {result.run} ({result.status}: {result.ended_by})", markup=False, soft_wrap=True)
+    if result.behind:
+        out.print(f"tracking {result.behind} events are not in MLflow yet; ship them with: orchestrator sync")
+    if result.status == "KILLED":
+        out.print(f"resume   orchestrator train --resume {result.run}", markup=False, soft_wrap=True)
+        if result.ended_by == launch.INTERRUPTED_TWICE:
+            sys.stdout.flush()
+            os._exit(130)  # fit() is still waiting for workers, and would make Ray's orderly way out one with code 1
+        raise typer.Exit(130)
+    if result.status == "FAILED":
+        raise typer.Exit(1)
+    out.print(f"model    {home() / 'runs' / result.run / 'model'}", soft_wrap=True)
+    out.print("compare  orchestrator ui")
+
+
+def plan(spec: SpecPath, set_: Overrides = []) -> None:  # noqa: B006
+    """Dry run: the resolved spec, updates, learning-rate curve, workers and memory; exits 1 if it cannot fit."""
+    from orchestrator.execution.plan import plan
+
+    job = read(spec, set_)
+    try:
+        lines, fits = plan(job)
+    except ValueError as error:
+        fail(error, 2)
+        return
+    print(specfile.dump(job))
+    for name, text in lines.items():
+        out.print(f"{name:<12} {text}", markup=False, soft_wrap=True)
+    if not fits:
+        raise typer.Exit(1)
+
+
+def compare(
+    names: Annotated[list[str], typer.Argument(metavar="RUN|SEARCH...", help="Runs; a search means its trials.")],
+    all_: Annotated[bool, typer.Option("--all", help="All trials of a search, not only the best ten.")] = False,
+) -> None:
+    """What differs between runs and how they ended, and the page in MLflow's UI that compares them."""
+    from orchestrator.runs import compare, links
+
+    try:
+        found = compare.compare(names, None if all_ else compare.TOP)
+    except ValueError as error:
+        fail(error, 2)
+        return
+    out.print(_side_by_side(found))
+    if found.left_out:
+        out.print(f"{found.left_out} more trials: --all shows them")
+    try:
+        pages = links.compare(row.name for row in found.rows)
+    except ConnectionError as error:
+        err.print(f"no link: {error}", markup=False, soft_wrap=True)
+        return
+    if any(page.startswith(links.LOCAL) for page in pages):
+        out.print("ui       orchestrator ui   (then open:)")
+    for page in pages:
+        out.print(f"compare  {page}", markup=False, soft_wrap=True)
+
+
+def ui(
+    port: Annotated[int, typer.Option(help="TCP port on the loopback interface.")] = 5000,
+) -> None:
+    """Open MLflow's UI over the store, on loopback."""
+    from orchestrator.tracking.mlflow import connect
+
+    uri = default_uri()
+    if uri.startswith("http"):
+        out.print(f"MLFLOW_TRACKING_URI is a server with a UI of its own: {redact(uri)}", markup=False, soft_wrap=True)
+        return
+    connect(uri, home() / "artifacts")
+    out.print(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--backend-store-uri", uri, "--artifacts-destination", (home() / "artifacts").as_uri()]
+    os.chdir(home())
+    os.execve(sys.executable, command, environment)
+
+
+def sync() -> None:
+    """Ship what a dead tracking server left in the journals."""
+    from orchestrator.tracking.sync import sync
+
+    results = sync(home())
+    for result in results:
+        out.print(f"{result.run}: {result.shipped} shipped, {result.left} left {result.error or ''}", markup=False)
+    if any(result.left or result.error for result in results):
+        raise typer.Exit(1)
+
+
+def runs_list() -> None:
+    """List the runs."""
+    import time
+
+    from orchestrator.runs import store
+
+    wide = not out.is_terminal or out.width >= 100  # a run's name says when it started
+    numbers = ("epochs", *(("val top-1", "test top-1") if wide else ("val", "test")), "size")
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for name in ("run", "status", *(["started"] if wide else []), *numbers):
+        table.add_column(name, no_wrap=True, justify="right" if name in numbers else "left")
+    for run in store.list_runs():
+        started = [time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started))] if wide else []
+        scores = ["" if top is None else f"{top:.2%}" for top in (run.val_top1, run.test_top1)]
+        epochs = f"{run.epochs}/{run.epochs_in_all or '?'}"
+        table.add_row(run.name, run.status, *started, epochs, *scores, size_text(run.size.total))
+    out.print(table)
+
+
+def runs_rm(run: Annotated[str, typer.Argument(help="Name of the run.")]) -> None:
+    """Delete a run, here and in MLflow."""
+    from orchestrator.runs import store
+
+    try:
+        out.print(f"{run}: {size_text(store.remove(run))} freed")
+    except ValueError as error:
+        fail(error, 2)
+    except ConnectionError as error:
+        fail(error, 1)
+
+
+def runs_gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Delete the checkpoints of finished runs."""
+    from orchestrator.runs import store
+
+    for freed in store.gc(dry_run=dry_run):
+        out.print(f"{size_text(freed.bytes):>10}  {freed.path}  {freed.why}", markup=False, soft_wrap=True)
+
+
+def _side_by_side(found: "Comparison") -> Table:
+    """A line a run; of few runs a column a run, since names are long."""
+    ends = ("status", "val/top1", "test/top1", "epochs", "seconds")
+    cells = [["run", *found.differing, *ends]]
+    for row in found.rows:
+        params = [_value(row.params[name]) if name in row.params else "" for name in found.differing]
+        scores = [f"{row.values[name]:.4f}" if name in row.values else "" for name in ends[1:3]]
+        cells.append([row.name, *params, row.status, *scores, str(row.epochs), f"{row.seconds:.1f}"])
+    if len(found.rows) <= _COLUMNS:
+        cells = [list(column) for column in zip(*cells, strict=True)]
+    else:
+        cells[0] = [name.replace(".", ".\n") for name in cells[0]]
+    table = Table()
+    for place, heading in enumerate(cells[0]):
+        table.add_column(heading, overflow="fold", justify="right" if place else "left")
+    for line in cells[1:]:
+        table.add_row(*map(Text, line))
+    return table
+
+
+def _value(value: object) -> str:
+    """A field of a spec as a person reads it."""
+    return f"{value:.6g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+
+
+def size_text(size: int) -> str:
+    """Bytes as a person reads them."""
+    return f"{size / 2**20:,.1f} MB"

@@ -1,0 +1,252 @@
+"""What to do with a trained model: evaluate, predict, export, promote, verify. Parse, call, print."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jobs.urls import redact
+from orchestrator.home import default_uri
+from orchestrator.tracking.uri import full_uri
+
+if TYPE_CHECKING:
+    from jobs.predict import Prediction
+    from orchestrator.models.evaluation import Evaluation
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+err = Console(stderr=True, highlight=False)
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's name, its id in MLflow, or the folder of a model.")]
+_SHOWN = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    for command in (evaluate, predict, export, promote):
+        app.command()(command)
+
+
+def evaluate(
+    run: Run,
+    data: Annotated[
+        str, typer.Option(metavar="PATH|test|val", help="Class folders or Parquet files, or a split of the run's own.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for metrics and figures; the run's unless given.")
+    ] = None,
+    max_corrupt: Annotated[int, typer.Option(min=0, help="Unreadable images that may be left out.")] = 0,
+    image_column: Annotated[str | None, typer.Option(help="Of Parquet files; the run's own or image.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Of Parquet files; the run's own or label.")] = None,
+) -> None:
+    """Judge a model on labelled images: exact metrics, by class, calibration, and the figures."""
+    from orchestrator.models.evaluation import evaluate
+
+    try:
+        found = evaluate(run, data, output, max_corrupt, (image_column, label_column))
+    except ValueError as error:
+        _fail(error, 2)
+        return
+    _show(found)
+
+
+def predict(
+    run: Run,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders (all below them), globs.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="CSV file; standard output unless given.")
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(min=1, metavar="K", help="The K likeliest classes, in place of a column a class.")
+    ] = None,
+) -> None:
+    """Classes and probabilities of images, as CSV in the order of their paths; folders of any size are streamed."""
+    from jobs.models import load
+    from jobs.place import Place
+    from jobs.predict import image_files
+    from jobs.predict import predict as predictions
+    from orchestrator.models import lookup
+
+    passed_over: list[int] = [0]
+
+    def count(path: str) -> None:
+        passed_over[0] += 1
+
+    try:
+        model = load(lookup.find(run).model)
+        files = image_files(images, count)
+    except ValueError as error:
+        _fail(error, 2)
+        return
+    place = Place.current()
+    try:
+        if not output and isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="surrogateescape")
+        with (
+            open(output, "w", newline="", encoding="utf-8", errors="surrogateescape")  # names of files need not be text
+            if output
+            else nullcontext(sys.stdout) as file
+        ):
+            done, broken = _write_csv(csv.writer(file), predictions(model, files, place.device), model.classes, top)
+    except OSError as error:
+        _fail(f"{output} cannot be written: {error.strerror}", 1)
+        return
+    if output:
+        err.print(f"{done - len(broken)} images -> {output}", markup=False, soft_wrap=True)
+    if passed_over[0]:
+        err.print(f"{passed_over[0]} files or folders passed over: not an image's suffix, or not to be listed")
+    if broken:
+        err.print(f"warning: {len(broken)} of {done} files cannot be read (column error):", markup=False)
+        for line in itertools.islice(broken, _SHOWN):
+            err.print(f"  {line}", markup=False, soft_wrap=True)
+        if len(broken) > _SHOWN:
+            err.print(f"  and {len(broken) - _SHOWN} more")
+
+
+def export(
+    run: Run,
+    to: Annotated[Literal["onnx", "torch-export", "safetensors"], typer.Option(help="What to make of it.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="New folder; exports/... of the run's unless given.")
+    ] = None,
+) -> None:
+    """One file for other programs, which takes uint8 images; compared with the model before it counts as done."""
+    from jobs.models.export import FILES, ParityError
+    from jobs.models.export import export as make
+    from orchestrator.models import lookup
+
+    try:
+        found = lookup.find(run)
+        target = output or found.output / "exports" / to
+        difference, limit = make(found.model, target, to)
+    except ValueError as error:
+        _fail(error, 2)
+        return
+    except ParityError as error:
+        _fail(f"{error}; nothing was kept", 1)
+        return
+    out.print(f"parity   logits differ by {difference:.2g} at most (tolerated: {limit:.2g})")
+    out.print(f"export   {target.absolute() / FILES[to]}", markup=False, soft_wrap=True)
+    out.print("told in  model.json beside it: classes, input, preprocessing")
+
+
+def promote(
+    run: Annotated[str, typer.Argument(metavar="RUN|SEARCH", help="A search means its best trial.")],
+    alias: Annotated[str, typer.Option(help="Such as champion; it is taken from the version that has it.")],
+    name: Annotated[str | None, typer.Option(help="Of the registered model; the job's unless given.")] = None,
+) -> None:
+    """Register a model in MLflow, with all that is needed to use it and to train it again."""
+    from orchestrator.models.promotion import promote
+
+    try:
+        made = promote(run, alias, name)
+    except ValueError as error:
+        _fail(error, 2)
+        return
+    except ConnectionError as error:
+        _fail(error, 1)
+        return
+    out.print(f"model    {made.name} version {made.version} is {made.alias}, of run {made.run}", markup=False)
+    out.print(f"load     mlflow.pyfunc.load_model({made.uri!r})", markup=False, soft_wrap=True)
+    store = redact(full_uri(made.store))
+    out.print(f"serve    MLFLOW_TRACKING_URI={store} \\", markup=False, soft_wrap=True)
+    out.print(f"         mlflow models serve --env-manager local -m {made.uri}", markup=False, soft_wrap=True)
+    if store != default_uri() and store == redact(default_uri()):
+        out.print("         (with the password that is in MLFLOW_TRACKING_URI now)")
+
+
+def _write_csv(
+    writer: csv.Writer, predictions: Iterable[Prediction], classes: Sequence[str], top: int | None
+) -> tuple[int, list[str]]:
+    """How many rows were written, and which files cannot be read."""
+    count = min(top, len(classes)) if top else 0
+    ranks = [(f"class_{rank}", f"probability_{rank}") for rank in range(2, count + 1)]
+    head = list(itertools.chain.from_iterable(ranks)) if top else [f"p({name})" for name in classes]
+    writer.writerow(["file", "class", "probability", *head, "error"])
+    done, broken = 0, []
+    for prediction in predictions:
+        done += 1
+        if prediction.probabilities is None:
+            broken.append(f"{prediction.file}: {prediction.error}")
+            writer.writerow([prediction.file, "", "", *[""] * len(head), prediction.error])
+            continue
+        order = (-prediction.probabilities).argsort(kind="stable")
+        pairs = [(classes[place], f"{prediction.probabilities[place]:.6g}") for place in order[: max(count, 1)]]
+        rest = itertools.chain.from_iterable(pairs[1:]) if top else (f"{p:.6g}" for p in prediction.probabilities)
+        writer.writerow([prediction.file, *pairs[0], *rest, ""])
+    return done, broken
+
+
+def _show(found: Evaluation) -> None:
+    for note in found.notes:
+        out.print(f"note     {note}", markup=False, soft_wrap=True)
+    if found.skipped:
+        out.print(f"warning  {len(found.skipped)} images cannot be read and were left out:", markup=False)
+        for line in found.skipped[:_SHOWN]:
+            out.print(f"         {line}", markup=False, soft_wrap=True)
+    table = Table("metric", title=f"{found.count:,} images", title_justify="left")
+    table.add_column("value", justify="right")
+    if found.recorded:
+        table.add_column("recorded by the run", justify="right")
+    for name, value in found.metrics.items():
+        recorded = found.recorded.get(name)
+        same = "" if recorded is None else f"{recorded:.6f}" if recorded != value else "the same"
+        table.add_row(name, f"{value:.6f}", *([same] if found.recorded else []))
+    out.print(table)
+    rows = [row for row in found.classes if row["count"] or row["predicted"]]
+    worst = (
+        sorted(rows, key=lambda row: (row["recall"] is None, row["recall"]))[:_SHOWN] if len(rows) > _SHOWN else rows
+    )
+    title = f"the {_SHOWN} classes of lowest recall" if len(rows) > _SHOWN else None
+    table = Table("class", title=title, title_justify="left")
+    for heading in ("images", "recall", "taken for it", "precision"):
+        table.add_column(heading, justify="right")
+    for row in worst:
+        recall, precision = ("" if row[key] is None else f"{row[key]:.4f}" for key in ("recall", "precision"))
+        table.add_row(Text(row["name"]), str(row["count"]), recall, str(row["predicted"]), precision)
+    out.print(table)
+    out.print(f"figures  {found.folder}", markup=False, soft_wrap=True)
+
+
+def _fail(message: object, code: int) -> None:
+    from orchestrator.cli.jobs import fail
+
+    fail(message, code)
+
+
+def verify(name: str, verbose: bool) -> None:
+    """Repeat a run and say whether it came out again; exits 1 if it did not."""
+    from orchestrator.cli.progress import Display
+    from orchestrator.execution.verify import Repetition, words
+
+    try:
+        repetition = Repetition.of(name)
+        with Display(out, repetition.spec) as display:
+            found = repetition.run(display, display.tell, verbose)
+    except ValueError as error:
+        _fail(error, 2)
+        return
+    except (RuntimeError, ConnectionError) as error:
+        _fail(error, 1)
+        return
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+        return
+    if found.machine:
+        table = Table("of the machine", found.before.run, found.again.run)
+        for tag, values in found.machine.items():
+            table.add_row(tag, *(value or "-" for value in values))
+        out.print(table)
+    for line in words(found):
+        out.print(line, markup=False, soft_wrap=True)
+    if not found.equal:
+        raise typer.Exit(1)

@@ -1,0 +1,142 @@
+"""Ray's table of jobs joined with MLflow: how far each is, and how well it does."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs.urls import redact
+from orchestrator.cli.progress import duration
+from orchestrator.cluster.client import KIND, NEED, TRACKING, Cluster, Job
+from orchestrator.home import default_uri, home
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+_EPOCH = re.compile(r"^epoch +(\d+)/(\d+) (.*)$", re.MULTILINE)
+_TOP1 = re.compile(r"val/top1 ([\d.]+)")
+_TRIAL = re.compile(r"^trial +(\d+) +(?:epoch +\d+/\d+ +(\S+) ([\d.e+-]+|nan)|(FINISHED|FAILED): )", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A job at a glance.
+
+    Attributes:
+        job: Ray's side of it.
+        status: of its run in MLflow; empty where that is not known.
+        progress: epochs done and in all, or trials.
+        best: the best validation accuracy so far, or the best value of a search's metric; empty before the first.
+        told_by: ``MLflow``, ``its log``, or nothing.
+    """
+
+    job: Job
+    status: str = ""
+    progress: str = ""
+    best: str = ""
+    told_by: str = ""
+
+    @property
+    def need(self) -> str:
+        """What it takes."""
+        return self.job.about.get(NEED, "")
+
+    @property
+    def age(self) -> str:
+        """How long it ran, or has run."""
+        if self.job.began is None:
+            return ""
+        return duration((self.job.ended or time.time()) - self.job.began)
+
+
+def rows(cluster: Cluster, jobs: Iterable[Job]) -> list[Row]:
+    """What is known of the jobs: by MLflow, where that can be reached from here and has the run, else by their logs."""
+    stores: dict[str, MlflowClient | None] = {}
+    return [_row(cluster, job, stores) for job in jobs]
+
+
+def _row(cluster: Cluster, job: Job, stores: dict[str, MlflowClient | None]) -> Row:
+    if job.run is None:
+        return Row(job)
+    return _tracked(job, stores) or _logged(cluster, job)
+
+
+def _tracked(job: Job, stores: dict[str, MlflowClient | None]) -> Row | None:
+    from orchestrator.tracking.mlflow import RUN_TAG
+
+    for uri in dict.fromkeys((job.about.get(TRACKING), redact(default_uri()))):
+        if not uri:
+            continue
+        client = stores[uri] if uri in stores else stores.setdefault(uri, _client(uri))
+        if client is None:
+            continue
+        try:
+            experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+            found = client.search_runs(experiments, f"tags.`{RUN_TAG}` = '{job.run}'", max_results=1)
+            if found:
+                row = _trials if job.about.get(KIND) == "search" else _epochs
+                return row(job, client, found[0], experiments)
+        except Exception:  # it fell silent on the way: the log will do
+            stores[uri] = None
+    return None
+
+
+def _client(uri: str) -> MlflowClient | None:
+    """The tracking server or database, if it is there."""
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return None
+    from orchestrator.tracking.mlflow import Unreachable, connect
+
+    try:
+        return connect(uri, home() / "artifacts")
+    except Unreachable:
+        return None
+
+
+def _epochs(job: Job, client: MlflowClient, run: Run, experiments: Any) -> Row:
+    done = max((point.step for point in client.get_metric_history(run.info.run_id, "train/loss")), default=0)
+    scores = [point.value for point in client.get_metric_history(run.info.run_id, "val/top1")]
+    in_all = run.data.params.get("epochs", "?")
+    return Row(job, run.info.status, f"{done}/{in_all} epochs", _score("val/top1", scores), "MLflow")
+
+
+def _trials(job: Job, client: MlflowClient, run: Run, experiments: list[str]) -> Row:
+    trials = client.search_runs(experiments, f"tags.`mlflow.parentRunId` = '{run.info.run_id}'", max_results=1000)
+    ended = sum(trial.info.status != "RUNNING" for trial in trials)
+    in_all = run.data.params.get("budget.trials") or "?"
+    metric = run.data.params.get("metric", "val/top1")
+    scores = [trial.data.metrics[metric] for trial in trials if metric in trial.data.metrics]
+    lower = run.data.params.get("mode") == "min"
+    return Row(job, run.info.status, f"{ended}/{in_all} trials", _score(metric, scores, lower), "MLflow")
+
+
+def _logged(cluster: Cluster, job: Job) -> Row:
+    try:
+        log = cluster.logs(job.id)
+    except ConnectionError:  # its node is gone
+        return Row(job)
+    if job.about.get(KIND) == "search":
+        seen = _TRIAL.findall(log)
+        ended = {trial for trial, _, _, how in seen if how}
+        metric = next((name for _, name, _, _ in seen if name), "")
+        values = [float(value) for _, _, value, _ in seen if value]
+        return Row(job, "", f"{len(ended)} trials", _score(metric, values), "its log") if seen else Row(job)
+    epochs = _EPOCH.findall(log)
+    if not epochs:
+        return Row(job)
+    scores = [float(value) for _, _, rest in epochs for value in _TOP1.findall(rest)]
+    done, in_all, _ = epochs[-1]
+    return Row(job, "", f"{done}/{in_all} epochs", _score("val/top1", scores), "its log")
+
+
+def _score(metric: str, values: list[float], lower: bool = False) -> str:
+    values = [value for value in values if value == value]
+    if not values:
+        return ""
+    best = min(values) if lower else max(values)
+    return f"{best:.2%}" if metric.endswith(("top1", "top5")) else f"{metric} {best:.4g}"

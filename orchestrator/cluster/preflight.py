@@ -1,0 +1,199 @@
+"""What is looked at before a job is sent: the spec, whether the cluster has room, and the files that the spec names."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs import specfile
+from jobs.base import Spec
+from jobs.spec import JobSpec
+from jobs.specfile.yaml import parse
+from jobs.urls import redact
+from orchestrator.cluster.client import Room
+from orchestrator.cluster.shipping import IGNORE, Shipment
+from orchestrator.tracking.uri import check_uri
+
+if TYPE_CHECKING:
+    from typing import Never
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of spec that can be submitted.
+
+    Attributes:
+        name: ``job`` or ``search``.
+        spec: its class.
+        command: words that run it there.
+        naming: the option of ``command`` that names what runs, or goes on with it.
+        job: the job in a spec, or the job that a search varies, once all is checked; raises ``SpecError``.
+    """
+
+    name: str
+    spec: type[Spec]
+    command: tuple[str, ...]
+    naming: str
+    job: Callable[[Any], JobSpec]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What shall be submitted, read and checked; paths are relative to the working directory."""
+
+    kind: Kind
+    path: str
+    overrides: tuple[str, ...]
+    spec: Spec
+    job: JobSpec
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the spec with its overrides."""
+        return hashlib.sha256(specfile.dump(self.spec).encode()).hexdigest()
+
+    @property
+    def need(self) -> str:
+        """What it takes, for people."""
+        need, workers = self.job.resources, self.job.sizes[-1]
+        gpu = {True: ", 1 GPU", False: "", "auto": ", a GPU where there is one"}[need.use_gpu]
+        return f"{workers} x {need.cpus_per_worker:g} CPU{gpu}"
+
+    def entrypoint(self, run: str) -> str:
+        """The command that runs it on the cluster."""
+        changes = [word for change in self.overrides for word in ("-s", change)]
+        return shlex.join(
+            ["python", "-m", "orchestrator", *self.kind.command, self.path, *changes, self.kind.naming, run]
+        )
+
+    def again(self, id: str) -> str:
+        """The command that submits it again under the same id."""
+        changes = [word for change in self.overrides for word in ("-s", change)]
+        return shlex.join(["orchestrator", "submit", self.path, *changes, "--id", id])
+
+
+def read(path: Path, overrides: Sequence[str], folder: Path, kinds: Sequence[Kind]) -> Asked:
+    """Read and check a spec as it will be read there: from the working directory.
+
+    Raises:
+        jobs.specfile.SpecError: it is wrong.
+        ValueError: it lies outside of the working directory, or would show a password.
+    """
+    folder = folder.resolve()
+    full = path.absolute()
+    if not full.resolve().is_relative_to(folder):
+        raise ValueError(
+            f"{path} lies outside of {folder}, which is all that is sent; give a folder that holds it as "
+            "--working-dir, or copy it there"
+        )
+    for change in overrides:
+        if redact(change) != change:
+            raise ValueError(
+                f"-s {redact(change)} was given with a password, and Ray shows a job's command to everybody who sees "
+                "its table of jobs; put it into the environment that the cluster is started in"
+            )
+    inside = str(full.resolve().relative_to(folder))
+    with contextlib.chdir(folder):
+        kind = _kind(Path(inside), kinds)
+        spec = specfile.read(inside, kind.spec, overrides)
+        job = kind.job(spec)
+    if job.tracking.uri is not None:
+        check_uri(job.tracking.uri)
+    return Asked(kind, inside, tuple(overrides), spec, job)
+
+
+def _kind(path: Path, kinds: Sequence[Kind]) -> Kind:
+    """The kind whose fields a file has the most of."""
+    try:
+        tree, _ = parse(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError):
+        return kinds[0]  # reading it as one says what is wrong
+    value = getattr(tree, "value", None)
+    names = set(value) if isinstance(value, dict) else set()
+    return max(kinds, key=lambda kind: len(names & set(kind.spec.model_fields)))
+
+
+def check_room(job: JobSpec, room: Room) -> list[str]:
+    """See that the cluster can hold a job; remarks.
+
+    Raises:
+        ValueError: it never can; the arithmetic is in the message.
+    """
+    need, workers = job.resources, job.sizes[-1]
+    has = f"the cluster has {room.cpus:g} CPUs and {room.gpus:g} GPUs on {len(room.nodes)} nodes"
+    gpus = 1 if need.use_gpu is True else 0
+    problem = None
+    if (wanted := workers * need.cpus_per_worker) > room.cpus:
+        problem = f"{workers} workers x {need.cpus_per_worker:g} CPUs = {wanted:g} CPUs, but {has}"
+    elif gpus and workers > room.gpus:
+        problem = f"{workers} workers x 1 GPU = {workers} GPUs, but {has}"
+    else:
+        places = [_places(node.cpus, node.gpus, need.cpus_per_worker, gpus) for node in room.nodes]
+        if sum(places) < workers:
+            each = f"{need.cpus_per_worker:g} CPUs" + (" and 1 GPU" if gpus else "")
+            told = " + ".join(
+                f"{count} ({node.name}: {node.cpus:g} CPUs, {node.gpus:g} GPUs)"
+                for count, node in zip(places, room.nodes, strict=True)
+            )
+            problem = f"{workers} workers of {each}, each on one node, but there is room for {sum(places)}: {told}"
+    if problem is None:
+        return []
+    if room.grows:
+        return [f"{problem}; its autoscaler may start more, and the job waits for that"]
+    raise ValueError(f"{problem}; lower resources.workers or resources.cpus_per_worker, or add nodes")
+
+
+def _places(cpus: float, gpus: float, cpus_each: float, gpus_each: int) -> int:
+    """Workers that one node holds."""
+    by_cpu = int(cpus / cpus_each + 1e-9)
+    return min(by_cpu, int(gpus / gpus_each + 1e-9)) if gpus_each else by_cpu
+
+
+def check_paths(asked: Asked, shipment: Shipment) -> list[str]:
+    """See that the files that a spec names will be there; remarks.
+
+    Raises:
+        ValueError: some are left out of what is sent.
+    """
+    remarks = []
+    for told in (asked.path,):
+        if not shipment.holds(told):
+            _left_out("the spec", told, shipment)
+    with contextlib.chdir(shipment.folder):
+        paths = {**_paths(asked.job), **_paths(asked.spec)}
+    for name, (given, full) in paths.items():
+        inside = os.path.relpath(full, shipment.folder)
+        if not os.path.isabs(given) and inside.startswith(".."):
+            raise ValueError(
+                f"{name}: {given} lies outside of the working directory {shipment.folder}, so it will not be there; "
+                "give a path that all nodes see, beginning with /, or the address of a bucket"
+            )
+        if not os.path.isabs(given) and os.path.exists(full) and not shipment.holds(inside):
+            _left_out(name, given, shipment)
+        if os.path.isabs(given):
+            remarks.append(f"{name} is {given}, which all nodes must see: it is not sent")
+    return remarks
+
+
+def _left_out(name: str, path: str, shipment: Shipment) -> Never:
+    raise ValueError(
+        f"{name}: {path} is not sent, because an ignore file of {shipment.folder} ({IGNORE}, .gitignore) names "
+        "it; take it out of there, or give a path that all nodes see"
+    )
+
+
+def _paths(spec: Any) -> dict[str, tuple[str, str]]:
+    """Fields that hold local paths -> the path as given, and in full."""
+    before, after = spec.flatten(), spec.absolute().flatten()
+    found = {}
+    for name, value in before.items():
+        full = after.get(name)
+        if isinstance(value, str) and isinstance(full, str) and full.startswith("/"):
+            found[name] = (value, full)
+    return found

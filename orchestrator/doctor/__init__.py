@@ -1,0 +1,1 @@
+"""What is missing, open, mismatched or too small, here and on a cluster."""

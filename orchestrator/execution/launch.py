@@ -1,0 +1,286 @@
+"""A job on Ray: opens the data, starts the workers, owns the run's birth and death."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobs import specfile
+from jobs.spec import JobSpec
+from jobs.urls import redact
+from orchestrator.cluster.client import make_token_private
+from orchestrator.execution import compiling, nodes, pretrained, teacher
+from orchestrator.execution.trainer import fit_with_train
+from orchestrator.home import default_uri, home, run_folder
+from orchestrator.runs import resume as resuming
+from orchestrator.runs import storage
+from orchestrator.runs.origin import environment, of_data, revision, submission
+from orchestrator.tracking.recorder import State, Status
+from orchestrator.tracking.recorders import Recorders
+from orchestrator.tracking.uri import check_uri
+
+ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "MALLOC_MMAP_THRESHOLD_": "1073741824",
+    "MALLOC_TRIM_THRESHOLD_": "17179869184",
+    "MALLOC_TOP_PAD_": "67108864",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+"""What the driver sets before Ray starts: quick polls of the workers, and an allocator that keeps large blocks."""
+ALONE = {
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+}
+"""What it sets besides before it starts a cluster of its own, which nobody preempts and which ends with it: Ray's own
+metrics and events take time from the workers, and nobody is there to read them. The last one makes Ray listen on
+loopback alone, as it does by itself on other systems."""
+POLL_S = 0.5
+INTERRUPTED_TWICE = "interrupted twice"
+"""``ended_by`` of a run whose workers were not waited for: they may still be running."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended.
+
+    Attributes:
+        run: its name.
+        status: FINISHED, FAILED or KILLED.
+        ended_by: ``epochs``, ``early_stopping``, ``budget``, ``stopped``, or the first cause of a failure.
+        metrics: ``test/...``, empty unless FINISHED.
+        behind: journal events that the tracking server does not have yet.
+    """
+
+    run: str
+    status: Status
+    ended_by: str
+    metrics: dict[str, float] = field(default_factory=dict)
+    behind: int = 0
+
+
+def start_ray(verbose: bool = False, dashboard: bool = True) -> None:
+    """Join the cluster of ``RAY_ADDRESS``, or start one on this machine with all its CPUs.
+
+    Args:
+        verbose: let Ray talk.
+        dashboard: start it too. It takes some of the workers' time, but without it Ray cannot clean up after a killed
+            Ray Train controller, as a nested trial that is stopped leaves one.
+    """
+    alone = not os.environ.get("RAY_ADDRESS")
+    for name, value in (ENVIRONMENT | (ALONE if alone else {})).items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        return
+    level = "info" if verbose else "error"
+    local: dict[str, Any] = {}
+    if alone:
+        local = {"address": "local", "num_cpus": os.cpu_count(), "include_dashboard": dashboard}
+    ray.init(log_to_driver=verbose, logging_level=level, **local)
+    make_token_private()
+
+
+def start_recorders() -> Any:
+    """The one writer: an actor on the driver's node, with what the driver knows of the tracking server and of stores.
+
+    What it is told so is not seen by those who look at Ray's tables, as its runtime environment would be.
+    """
+    import ray
+
+    names = ("ORCHESTRATOR_HOME", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+    kinds = ("MLFLOW_", "AWS_", "GOOGLE_", "AZURE_", "FSSPEC_")
+    known = {name: value for name, value in os.environ.items() if name in names or name.startswith(kinds)}
+    known["ORCHESTRATOR_HOME"] = str(home())
+    actor = ray.remote(num_cpus=0, max_concurrency=1, scheduling_strategy=nodes.on_this_node())(Recorders)
+    return actor.remote(known)
+
+
+def fit(spec: JobSpec) -> JobSpec:
+    """The spec with ``use_gpu`` decided, if the cluster can ever hold it.
+
+    Raises:
+        ValueError: it never can; the arithmetic is in the message.
+    """
+    total, need = nodes.promised(), spec.resources
+    cpus, gpus, workers = total["CPU"], total["GPU"], spec.sizes[-1]
+    wanted = workers * need.cpus_per_worker
+    if wanted > cpus:
+        raise ValueError(
+            f"{workers} workers x {need.cpus_per_worker:g} CPUs = {wanted:g} CPUs, but "
+            f"the cluster has {cpus:g}; lower resources.workers or resources.cpus_per_worker"
+        )
+    if need.use_gpu is True and workers > gpus:
+        raise ValueError(
+            f"{workers} workers x 1 GPU = {workers} GPUs, but the cluster has {gpus:g}; "
+            "lower resources.workers or set resources.use_gpu: auto"
+        )
+    use_gpu = gpus >= workers if need.use_gpu == "auto" else need.use_gpu
+    return spec.model_copy(update={"resources": need.model_copy(update={"use_gpu": use_gpu})})
+
+
+def train(
+    spec: JobSpec,
+    resume: str | None = None,
+    show: Callable[[State], None] = lambda state: None,
+    tell: Callable[[str, bool], None] = lambda text, lasting: None,
+    verbose: bool = False,
+    parent: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    name: str | None = None,
+) -> Result:
+    """Run a job to its end and track it.
+
+    Args:
+        spec: the job.
+        resume: name of the run to go on with, from its newest sound checkpoint; see :mod:`orchestrator.runs.resume`.
+        show: called several times a second with what a display needs.
+        tell: called with what is being done before and after the training, and whether it is worth keeping.
+        verbose: let Ray talk.
+        parent: name of the search that the run belongs under.
+        tags: of the run in MLflow, besides those that every run has.
+        name: of the new run; None takes the job's and the time.
+
+    Raises:
+        ValueError: the data or the cluster do not fit the spec, or the spec not the run; nothing was started.
+    """
+    check_uri(spec.tracking.uri or redact(default_uri()))
+    spec = spec.absolute()
+    ready = pretrained.resolve(spec, resume)
+    spec = spec.model_copy(update={"data": ready.data})  # kept with the run, for whatever becomes of the weights
+    changed = resuming.changes(resume, spec) if resume else {}
+    tell("opening the data", False)
+    data = spec.data.open()
+    for note in data.notes:
+        tell(note, True)
+    tell("starting Ray", False)
+    start_ray(verbose, dashboard=verbose)
+    import ray
+
+    reference = ray.put(data)
+    data = ray.get(reference)  # the store's copy, so that this process holds none of its own
+    nodes.check_shared(spec.checkpoint.storage)
+    ready = compiling.decide(fit(ready), reference, 1, 1, tell)
+    spec = spec.model_copy(update={"compile": ready.compile})  # kept too: a run that goes on does not decide anew
+    resolved = teacher.resolve(ready, data, lambda job: teach(job, show, tell))
+    name = resume or name or f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    folder = run_folder(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    recorders = start_recorders()
+    tags = {**of_data(data), **revision(), **environment(), **(tags or {})}
+    tracking = spec.tracking
+    opened = recorders.begin.remote(name, tracking.experiment, tracking.uri, spec.flatten(), tags, parent)
+    earlier = ray.get(opened)
+    for key, value in submission().items():  # of a run that goes on, the newest
+        ray.get(recorders.tag.remote(name, key, value))
+    (folder / resuming.SPEC).write_text(specfile.dump(spec), encoding="utf-8")
+    ray.get(recorders.artifact.remote(name, folder / resuming.SPEC))
+    epochs = max((record.step for record in earlier.records if record.name == "train/loss"), default=0)
+    tell(f"run {name}" + (f" goes on; {epochs} of {spec.epochs} epochs are recorded" if resume else ""), True)
+    if changed:
+        text = ", ".join(f"{field}: {was!r} -> {now!r}" for field, (was, now) in changed.items())
+        ray.get(recorders.tag.remote(name, "resumed_with", text))
+        tell(f"changed {text}", True)
+    tell("starting the workers", False)
+    answer, interrupted = _fit(storage.shared(resolved), name, reference, recorders, show, tell, earlier.seen)
+    tell("closing the run, sending the rest to MLflow", False)
+    status: Status = "FAILED"
+    if answer.get("ended_by") == "stopped" or interrupted:
+        status = "KILLED"
+    elif "ended_by" in answer:
+        status = "FINISHED"
+    cause = answer.get("failure") or answer.get("ended_by") or "Ray Train ended without an answer"
+    ray.get(recorders.tag.remote(name, "cause" if status == "FAILED" else "ended_by", cause))
+    if status == "FINISHED":
+        from orchestrator.runs import figures
+
+        records = ray.get(recorders.state.remote(name)).records
+        try:
+            figures.write(folder, records, answer["confusion"], data.classes)
+        except Exception as error:  # what was found counts for more than how it looks
+            tell(f"the figures could not be drawn: {error!r}", True)
+        try:
+            storage.model(name)
+        except ValueError as error:  # it can be fetched later
+            tell(str(error), True)
+        parts = [part for part in ("figures", "model") if (folder / part).exists()]
+        ray.get([recorders.artifact.remote(name, folder / part, part) for part in parts])
+    ray.get(recorders.end.remote(name, status))
+    wait_s = 3.0 if interrupted else 10.0 if status == "KILLED" else 30.0  # whoever interrupts has no time
+    behind = ray.get(recorders.close.remote(wait_s))
+    return Result(name, status, cause, answer.get("metrics", {}), behind)
+
+
+def teach(
+    spec: JobSpec, show: Callable[[State], None], tell: Callable[[str, bool], None], parent: str | None = None
+) -> str:
+    """Train a teacher; the name of its run.
+
+    Raises:
+        ValueError: it did not come to its end.
+        KeyboardInterrupt: it was interrupted.
+    """
+    tell(f"training the teacher first: {spec.name}", True)
+    result = train(spec, None, show, tell, parent=parent)
+    if result.status == "KILLED":
+        raise KeyboardInterrupt
+    if result.status != "FINISHED":
+        raise ValueError(
+            f"the teacher's run {result.run} ended {result.status} ({result.ended_by}), so nothing can learn of it"
+        )
+    return result.run
+
+
+def _fit(
+    spec: JobSpec,
+    name: str,
+    data: Any,
+    recorders: Any,
+    show: Callable[[State], None],
+    tell: Callable[[str, bool], None],
+    seen: int,
+) -> tuple[dict[str, Any], bool]:
+    """Ray Train in a thread of its own, while this one shows progress and owns the signals.
+
+    Returns rank 0's answer, and whether a second interrupt left the workers no time to give one.
+    """
+    import ray
+
+    box: dict[str, Any] = {}
+
+    def fit() -> None:
+        box.update(fit_with_train(spec, name, data, recorders, tell=tell))
+
+    thread = threading.Thread(target=fit, daemon=True)
+    signals: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda n, _: signals.append(n)) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        thread.start()
+        told = False
+        while thread.is_alive():
+            thread.join(POLL_S)
+            if signals and not told:
+                ray.get(recorders.stop.remote())
+                told = True
+            if len(signals) > 1:
+                return {"ended_by": INTERRUPTED_TWICE}, True
+            state = ray.get(recorders.state.remote(name, seen))
+            seen = state.seen
+            show(state)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return box, False

@@ -1,0 +1,238 @@
+"""The machines of a Ray cluster: how many workers they have room for, and whether they see the same files."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jobs.spec import Resources
+from jobs.urls import is_url, local
+from orchestrator.home import home
+from orchestrator.runs.storage import check
+
+GRACE_S = 4.0
+"""How long resources that are given back are waited for before fewer workers are taken; Ray needs some seconds."""
+_LOOK_S, _WATCH_S = 0.5, 1.0
+_PROBE = ".probe"
+
+
+def bundle(need: Resources) -> dict[str, float]:
+    """What one worker takes; ``use_gpu`` is decided."""
+    return {"CPU": need.cpus_per_worker} | ({"GPU": 1} if need.use_gpu else {})
+
+
+def promised() -> dict[str, float]:
+    """CPUs and GPUs of the cluster, counting nodes that its autoscaler may yet start."""
+    import ray
+    from ray._private.state import state  # the one place that knows; nothing public does
+
+    now, later = ray.cluster_resources(), state.get_max_resources_from_cluster_config() or {}
+    return {kind: max(now.get(kind, 0.0), float(later.get(kind, 0))) for kind in ("CPU", "GPU")}
+
+
+def cpus(storage: str | None) -> tuple[float, str]:
+    """CPUs that a dry run may count on, and where: this machine's, or those of the cluster of ``RAY_ADDRESS``.
+
+    Args:
+        storage: see :func:`check_shared`.
+
+    Raises:
+        ValueError: the cluster's nodes do not share what a run writes.
+    """
+    if not os.environ.get("RAY_ADDRESS"):
+        return os.cpu_count() or 1, "here"
+    from orchestrator.execution.launch import start_ray
+
+    start_ray()
+    check_shared(storage)
+    return promised()["CPU"], f"in the cluster of {len(alive())} nodes"
+
+
+def alive() -> set[str]:
+    """Ids of the nodes that answer."""
+    import ray
+
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
+def room(
+    need: Resources, sizes: Sequence[int], stopped: Callable[[], bool], tell: Callable[[str, bool], None]
+) -> int | None:
+    """The largest number of workers that the cluster has room for.
+
+    Waits ``need.wait_minutes`` for room for the fewest; an autoscaler sees what is waited for.
+
+    Args:
+        need: of the job; ``use_gpu`` is decided.
+        sizes: numbers to choose from, the largest first.
+        stopped: whether nobody wants it any more.
+        tell: told when it takes long.
+
+    Returns:
+        One of ``sizes``; None where ``stopped``.
+
+    Raises:
+        TimeoutError: there was no room for the fewest.
+    """
+    for size in sizes[:-1]:
+        if _conceivable(need, size) and _wait(need, size, GRACE_S, stopped):
+            return size
+    least = sizes[-1]
+    if _wait(need, least, GRACE_S, stopped):
+        return least
+    each = " and ".join(f"{count:g} {kind}" for kind, count in bundle(need).items())
+    if not stopped():
+        tell(f"waiting for room for {least} workers of {each} each, {need.wait_minutes:g} minutes at most", True)
+        if _wait(need, least, need.wait_minutes * 60, stopped):
+            return least
+    if stopped():
+        return None
+    raise TimeoutError(
+        f"the cluster had no room for {least} workers of {each} each in {need.wait_minutes:g} minutes; free some, "
+        "lower resources.workers, or raise resources.wait_minutes"
+    )
+
+
+def _conceivable(need: Resources, workers: int) -> bool:
+    """Whether there would be room for so many workers if the cluster did nothing else; not where a node was lost."""
+    there = promised()
+    return all(there.get(kind, 0.0) >= count * workers for kind, count in bundle(need).items())
+
+
+def _wait(need: Resources, workers: int, seconds: float, stopped: Callable[[], bool]) -> bool:
+    """Whether there is room for so many workers before the time is over."""
+    group = _group(need, workers)
+    until = time.monotonic() + seconds
+    try:
+        while not stopped():
+            if group.wait(_LOOK_S):
+                return True
+            if time.monotonic() >= until:
+                return False
+        return False
+    finally:
+        _remove(group)
+
+
+class Watch:
+    """Looks for a reason to begin again elsewhere: room for more workers, which it then holds, or a worker's node that
+    is about to be taken away.
+
+    Args:
+        need: of the job.
+        more: workers to find room for; 0 looks for none.
+        group: gives the placement group of the job's workers; None before there is one.
+        found: called, once, when there is a reason.
+    """
+
+    def __init__(self, need: Resources, more: int, group: Callable[[], Any], found: Callable[[], None]) -> None:
+        self.found = False
+        self._need, self._wanted, self._more = need, more, None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, args=(group, found), name="watch", daemon=True)
+        self._thread.start()
+
+    def _watch(self, group: Callable[[], Any], found: Callable[[], None]) -> None:
+        while not self._ended.wait(_WATCH_S):
+            workers = group()
+            if workers is None:  # not yet there: what is asked for now might take their place
+                continue
+            if self._wanted and self._more is None:
+                self._more = _group(self._need, self._wanted)
+            if (self._more is not None and self._more.wait(0)) or _leaving(workers):
+                self.found = True
+                found()
+                return
+
+    def end(self) -> None:
+        """Give what is held back."""
+        self._ended.set()
+        self._thread.join()
+        if self._more is not None:
+            _remove(self._more)
+
+
+def _leaving(group: Any) -> bool:
+    """Whether a node that holds part of a placement group is being drained, as one is before it is preempted."""
+    import ray
+    from ray._private.state import state
+
+    drained = state.get_draining_nodes()
+    return bool(drained) and any(
+        node in drained for node in ray.util.placement_group_table(group)["bundles_to_node_id"].values()
+    )
+
+
+def _group(need: Resources, workers: int) -> Any:
+    import ray
+
+    return ray.util.placement_group([bundle(need)] * workers, strategy="PACK")
+
+
+def _remove(group: Any) -> None:
+    import ray
+
+    ray.util.remove_placement_group(group)
+
+
+def on_this_node() -> Any:
+    """The scheduling strategy of an actor that must live where its driver does."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
+def check_shared(storage: str | None) -> None:
+    """See that all nodes reach what a run writes.
+
+    Args:
+        storage: the job's ``checkpoint.storage``; None is ORCHESTRATOR_HOME.
+
+    Raises:
+        ValueError: there are nodes that do not see it, or it cannot be written to.
+    """
+    check(storage)
+    if (storage is not None and is_url(storage)) or len(alive()) < 2:
+        return
+    if storage is not None and (strangers := blind(Path(local(storage)))):
+        raise ValueError(
+            f"checkpoint.storage is {storage}, which {', '.join(strangers)} cannot see; set it to a folder on a disk "
+            "that all nodes share, or to a bucket (s3://bucket/folder)"
+        )
+    if storage is None and (strangers := blind(home())):
+        raise ValueError(
+            f"ORCHESTRATOR_HOME is {home()}, which {', '.join(strangers)} cannot see, so a worker there could not "
+            "write checkpoints that another reads; set it to a folder on a disk that all nodes share, or "
+            "checkpoint.storage to one or to a bucket (s3://bucket/folder)"
+        )
+
+
+def blind(folder: Path) -> list[str]:
+    """Names of the live nodes that do not see what this process writes to ``folder``."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    probe = folder / f"{_PROBE}-{uuid.uuid4().hex}"
+    probe.touch()
+    try:
+        sees = ray.remote(num_cpus=0, max_retries=0)(_sees)
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        asked = {
+            sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
+                str(probe)
+            ): node["NodeManagerHostname"]
+            for node in nodes
+        }
+        return sorted(name for answer, name in asked.items() if not ray.get(answer))
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _sees(path: str) -> bool:
+    return Path(path).exists()

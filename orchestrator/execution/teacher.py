@@ -1,0 +1,124 @@
+"""The teacher of a distillation, made a folder before any worker starts: a run's model, or a job trained once."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from jobs import specfile
+from jobs.data.cache import key
+from jobs.data.sets import Data
+from jobs.distillation import Distillation, JobTeacher, RunTeacher, StoredTeacher
+from jobs.spec import JobSpec
+from orchestrator.home import home
+from orchestrator.models import lookup
+from orchestrator.runs import storage
+from orchestrator.tracking.lock import Lock, Locked
+
+log = logging.getLogger(__name__)
+
+
+def resolve(spec: JobSpec, data: Data, train: Callable[[JobSpec], str]) -> JobSpec:
+    """The spec with its teacher, if it has one, as a folder that ``jobs.models.load`` reads.
+
+    Args:
+        spec: the job, with absolute paths.
+        data: what the student is trained on.
+        train: trains a job, and answers with the name of its finished run.
+
+    Raises:
+        ValueError: there is no such teacher, or it cannot teach this student.
+    """
+    if spec.distillation is None:
+        return spec
+    teacher = spec.distillation.teacher
+    if isinstance(teacher, RunTeacher):
+        folder = _of_run(teacher.run)
+    elif isinstance(teacher, JobTeacher):
+        folder = _of_job(teacher, train)
+    else:
+        folder = teacher.folder(data)
+    stored = StoredTeacher(path=folder, check_classes=teacher.check_classes)
+    spec = spec.model_copy(update={"distillation": spec.distillation.model_copy(update={"teacher": stored})})
+    assert spec.distillation is not None
+    _check(spec.distillation, folder, data)
+    return spec
+
+
+def told(distillation: Distillation, data: Data) -> str:
+    """Who will teach, for a dry run; checked as far as nothing has to be trained or fetched for it.
+
+    Raises:
+        ValueError: there is no such teacher, or it cannot teach this student.
+    """
+    teacher = distillation.teacher
+    if isinstance(teacher, JobTeacher):
+        _job(teacher)
+        return f"trained first, once: {teacher.job}"
+    if isinstance(teacher, RunTeacher):
+        _check(distillation, _of_run(teacher.run), data)
+        return f"run {teacher.run}"
+    if isinstance(teacher, StoredTeacher):
+        folder = teacher.absolute().folder(data)
+        _check(distillation, folder, data)
+        return f"model {folder}"
+    return f"{teacher.kind} {teacher.name}"
+
+
+def _check(distillation: Distillation, folder: str, data: Data) -> None:
+    from jobs.models import load
+
+    try:
+        teacher = load(folder)
+    except FileNotFoundError as error:
+        raise ValueError(f"distillation.teacher: there is no model in {folder}; give a run's model folder") from error
+    distillation.check(teacher, data)
+
+
+def _of_run(name: str) -> str:
+    """The model of a finished run, by its name here or its id in MLflow."""
+    try:
+        return str(lookup.find(name).model)
+    except ValueError as error:
+        raise ValueError(f"distillation.teacher: {error}") from None
+
+
+def _job(teacher: JobTeacher) -> JobSpec:
+    """The job of a teacher, with absolute paths."""
+    try:
+        spec = specfile.read(Path(teacher.job), JobSpec, [f"{name}={json.dumps(v)}" for name, v in teacher.set.items()])
+    except specfile.SpecError as error:
+        raise ValueError(f"distillation.teacher.job: {error}") from error
+    if spec.distillation is not None and isinstance(spec.distillation.teacher, JobTeacher):
+        raise ValueError(f"distillation.teacher.job: {teacher.job} has a teacher job of its own; train that one first")
+    return spec.absolute()
+
+
+def _of_job(teacher: JobTeacher, train: Callable[[JobSpec], str]) -> str:
+    """The model of a job that is trained now, unless the same job was trained for this before."""
+    spec = _job(teacher)
+    what = {**spec.model_dump(mode="json", exclude={"resources", "tracking", "checkpoint"}), "parts": spec.parts}
+    note = home() / "teachers" / key(json.dumps(what, sort_keys=True))
+    note.parent.mkdir(parents=True, exist_ok=True)
+    with _patient_lock(note.with_suffix(".lock"), teacher.job):
+        if note.exists():
+            folder = storage.model(note.read_text(encoding="utf-8"))
+            if (folder / "model.json").exists():
+                return str(folder)
+        name = train(spec)
+        note.write_text(name, encoding="utf-8")
+    return str(storage.model(name))
+
+
+def _patient_lock(path: Path, job: str) -> Lock:
+    """The lock of a teacher, once nobody else trains it."""
+    told = False
+    while True:
+        try:
+            return Lock(path)
+        except Locked as error:  # it has waited a second already
+            if not told:
+                log.warning("another process trains the teacher %s; waiting for it (%s)", job, error)
+            told = True

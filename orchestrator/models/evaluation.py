@@ -1,0 +1,235 @@
+"""A trained model judged on labelled images: exact metrics, by class, calibration, and the figures, in a folder."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.models import lookup
+from orchestrator.models.figures import Pair, confused_pairs, reliability
+from orchestrator.runs import figures
+
+if TYPE_CHECKING:
+    from jobs.data.labelled import Labelled
+    from jobs.models import LoadedModel
+    from jobs.scoring import Judgement
+
+METRICS = "metrics.json"
+SPLITS = ("test", "val")
+_PAIRS, _IMAGES = 6, 6
+_LISTED = 1000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a model did.
+
+    Attributes:
+        run: what the model is called.
+        data: what it was judged on.
+        metrics: ``loss``, ``top1``, ``top5`` (of more than five classes), ``balanced_accuracy`` and ``ece``.
+        count: images judged.
+        classes: of each class its ``name``, its images (``count``), the images taken for it (``predicted``), ``recall``
+            and ``precision``; these are None where there is nothing to divide by.
+        skipped: images that cannot be read, and why.
+        notes: what a person should know of how the data was read.
+        recorded: what the run recorded of the same images; empty where these are others.
+        folder: where metrics and figures were written.
+    """
+
+    run: str
+    data: str
+    metrics: Mapping[str, float]
+    count: int
+    classes: Sequence[Mapping[str, Any]]
+    skipped: Sequence[str]
+    notes: Sequence[str]
+    recorded: Mapping[str, float] = field(default_factory=dict)
+    folder: Path = Path()
+
+
+def evaluate(
+    run: str,
+    data: str,
+    output: str | Path | None = None,
+    max_corrupt: int = 0,
+    columns: tuple[str | None, str | None] = (None, None),
+) -> Evaluation:
+    """Judge a trained model with the preprocessing and the arithmetic that are stored with it.
+
+    Args:
+        run: name of a run, its id in MLflow, or a folder; see :func:`orchestrator.models.lookup.find`.
+        data: ``test`` or ``val`` for the run's own splits, or a path; see :func:`jobs.data.labelled.open_labelled`.
+        output: folder for metrics and figures; None makes one below the run's.
+        max_corrupt: how many unreadable images may be left out.
+        columns: of Parquet files: that of the images and that of the labels; None takes that of the run's own data, or
+            ``image`` and ``label``.
+
+    Raises:
+        ValueError: there is no such model, or its classes and the data do not fit.
+    """
+    found = lookup.find(run)
+    from jobs.data.labelled import open_labelled
+    from jobs.models import load
+    from jobs.place import Place
+    from jobs.scoring import Arithmetic, judge
+
+    model = load(found.model)
+    arithmetic, place = Arithmetic.of(model), Place.current()
+    own = data in SPLITS
+    labelled = _own(found, data, model) if own else open_labelled(data, model, max_corrupt, _columns(found, columns))
+    judgement = judge(model, labelled.split, arithmetic, place.device)
+    scores = judgement.scores
+    metrics = {name.partition("/")[2]: value for name, value in scores.metrics("x").items()}
+    metrics["ece"] = judgement.calibration.ece
+    known = model.meta.get("metrics", {}) if data == "test" else {}
+    stem = data if own else re.sub(r"[^\w.-]+", "-", Path(data).expanduser().absolute().name)
+    folder = Path(output) if output else found.output / "evaluations" / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    result = Evaluation(
+        run=found.name,
+        data=data if own else str(Path(data).expanduser().absolute()),
+        metrics=metrics,
+        count=scores.count,
+        classes=_by_class(model.classes, judgement),
+        skipped=labelled.skipped,
+        notes=labelled.notes,
+        recorded={name.partition("/")[2]: value for name, value in known.items()},
+        folder=folder.absolute(),
+    )
+    pairs = _pairs(model, labelled, judgement)
+    how = {"device": place.device.type, **vars(arithmetic), "model_sha256": model.meta["sha256"]}
+    _write(result, judgement, pairs, labelled, how)
+    return result
+
+
+def _own(found: lookup.Found, split: str, model: LoadedModel) -> Labelled:
+    """A split of the run's own data.
+
+    Raises:
+        ValueError: it is not known, or no longer what it was.
+    """
+    from jobs.data.labelled import Labelled
+
+    data = found.spec().data.open()
+    digest = found.digest()
+    if (digest is not None and data.digest != digest) or data.classes != model.classes:
+        raise ValueError(
+            f"the data of {found.name} has changed since it was trained (digest {data.digest[:12]}, then "
+            f"{(digest or 'unknown')[:12]}), so its {split} split may hold images that it was trained on; give the "
+            "path of labelled images that it was not"
+        )
+    chosen = data.test if split == "test" else data.val
+    return Labelled(chosen, _Numbered(split, len(chosen)), notes=data.notes)
+
+
+class _Numbered(Sequence[str]):
+    def __init__(self, split: str, count: int) -> None:
+        self.split, self.count = split, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, at: int) -> str:  # type: ignore[override]
+        return f"image {at} of {self.split}"
+
+
+def _columns(found: lookup.Found, given: tuple[str | None, str | None]) -> tuple[str, str]:
+    """Those of Parquet files: as given, as in the run's own data, or as most have them."""
+    from jobs.data import Parquet
+
+    image, label = "image", "label"
+    try:
+        source = found.spec().data
+    except ValueError:
+        source = None
+    if isinstance(source, Parquet):
+        image, label = source.image_column, source.label_column
+    return given[0] or image, given[1] or label
+
+
+def _by_class(names: Sequence[str], judgement: Judgement) -> list[dict[str, Any]]:
+    rows = zip(names, judgement.seen, judgement.predicted, judgement.scores.recall, judgement.precision, strict=True)
+    return [
+        {
+            "name": name,
+            "count": int(seen),
+            "predicted": int(predicted),
+            "recall": _number(float(recall)),
+            "precision": _number(float(precision)),
+        }
+        for name, seen, predicted, recall, precision in rows
+    ]
+
+
+def _pairs(model: LoadedModel, labelled: Labelled, judgement: Judgement) -> list[Pair]:
+    """The pairs of classes that are confused most often, with the images of which the model was surest."""
+    import numpy as np
+
+    from jobs.scoring import fitted
+
+    wrong, size = judgement.wrong, len(model.classes)
+    cells, counts = np.unique(wrong[:, 1] * size + wrong[:, 2], return_counts=True)
+    pairs = []
+    for cell in np.argsort(-counts, kind="stable")[:_PAIRS]:
+        true, predicted = divmod(int(cells[cell]), size)
+        these = np.flatnonzero((wrong[:, 1] == true) & (wrong[:, 2] == predicted))
+        surest = these[np.argsort(-judgement.confidence[these], kind="stable")][:_IMAGES]
+        images = [fitted(model, labelled.split, int(index)) for index in wrong[surest, 0]]
+        count, of = int(counts[cell]), int(judgement.seen[true])
+        confidence = judgement.confidence[surest].tolist()
+        pairs.append(Pair(model.classes[true], model.classes[predicted], count, of, images, confidence))
+    return pairs
+
+
+def _write(
+    result: Evaluation, judgement: Judgement, pairs: Sequence[Pair], labelled: Labelled, how: Mapping[str, Any]
+) -> None:
+    """Metrics and figures into the folder of the evaluation."""
+    names = [str(row["name"]) for row in result.classes]
+    drawn = {"reliability": reliability(judgement.calibration), "confused_pairs": confused_pairs(pairs)}
+    confusion = judgement.scores.confusion
+    if confusion is not None:
+        drawn["confusion_matrix"] = figures.confusion_matrix(confusion, names)
+    result.folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in drawn.items():
+        figure.savefig(result.folder / f"{name}.png", dpi=130)
+    bins = judgement.calibration
+    surest = sorted(range(len(judgement.wrong)), key=lambda place: -judgement.confidence[place])[:_LISTED]
+    told = {
+        "run": result.run,
+        "data": result.data,
+        "count": result.count,
+        "metrics": result.metrics,
+        "recorded": result.recorded,
+        "classes": result.classes,
+        "calibration": {
+            "bins": len(bins.counts),
+            "counts": bins.counts.tolist(),
+            "confidence_sums": bins.confidences.tolist(),
+            "right": bins.right.tolist(),
+        },
+        "confusion": None if confusion is None else confusion.tolist(),
+        "wrong": [
+            {
+                "image": labelled.names[int(judgement.wrong[place, 0])],
+                "true": names[judgement.wrong[place, 1]],
+                "predicted": names[judgement.wrong[place, 2]],
+                "probability": float(judgement.confidence[place]),
+            }
+            for place in surest
+        ],
+        "skipped": list(result.skipped),
+        "notes": list(result.notes),
+        "how": how,
+    }
+    (result.folder / METRICS).write_text(json.dumps(told, indent=2, allow_nan=False), encoding="utf-8")
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

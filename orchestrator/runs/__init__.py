@@ -1,0 +1,1 @@
+"""The runs that ORCHESTRATOR_HOME holds: their names, checkpoints, storage and comparison."""

@@ -1,0 +1,104 @@
+"""Going on with a run: as it was begun, but for what does not change what it computes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from jobs import specfile
+from jobs.spec import JobSpec
+from orchestrator.home import run_folder
+from orchestrator.runs import store
+from orchestrator.runs.origin import here
+from orchestrator.tracking.journal import FILE, lock_path, read
+from orchestrator.tracking.lock import holder
+
+SPEC = "spec.yaml"
+"""Name of a run's spec in its folder."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,80}")
+"""What a run may be called."""
+MAY_CHANGE = (
+    "accumulation",
+    "budget",
+    "checkpoint.every_epochs",
+    "checkpoint.every_steps",
+    "checkpoint.keep",
+    "compile",
+    "early_stopping",
+    "evaluation.batch_size",
+    "resources",
+)
+"""Fields, with all below them, that may differ from the run's own when it goes on."""
+
+
+def stored(name: str) -> Path:
+    """The spec file of the run called ``name``.
+
+    Raises:
+        ValueError: there is no such run, or its folder has lost the file.
+    """
+    path = store.find(name) / SPEC
+    if not path.exists():
+        raise ValueError(f"run {name} has no {path}, so nobody knows what it was; start a new run")
+    return path
+
+
+def begun(name: str) -> store.Status | None:
+    """How the run called ``name`` stands; None where there is none, or where it died before its spec was kept.
+
+    Raises:
+        ValueError: it is no name for a run, or a search is called so.
+    """
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name for a run: letters, digits, dots, - and _, at most 81 of them")
+    events = [entry.event for entry in read(run_folder(name) / FILE)] if (run_folder(name) / FILE).exists() else []
+    if events and events[0]["tags"].get("kind") == "search":
+        raise ValueError(f"{name} is a search; go on with it by: orchestrator search resume {name}")
+    return store.status_of(run_folder(name), events) if (run_folder(name) / SPEC).exists() else None
+
+
+def settled(name: str, spec: JobSpec) -> JobSpec:
+    """``spec`` with what was found out when the run called ``name`` began: whether compiling pays."""
+    kept = specfile.read(stored(name), JobSpec).compile
+    return spec.model_copy(update={"compile": kept}) if spec.compile == "auto" else spec
+
+
+def changes(name: str, spec: JobSpec) -> dict[str, tuple[Any, Any]]:
+    """What ``spec`` changes of the run called ``name``: dotted name -> value in the run, value now (None for absent).
+
+    Args:
+        name: the run.
+        spec: what it shall go on with; paths absolute, as in the stored one.
+
+    Raises:
+        ValueError: the run is unknown, still running or finished, or what may not change does.
+    """
+    path = stored(name)
+    if owner := holder(lock_path(run_folder(name) / FILE)):
+        raise ValueError(f"run {name} is still running ({owner}); interrupt it first, or wait for it")
+    events = [entry.event for entry in read(run_folder(name) / FILE)]
+    if store.status_of(run_folder(name), events) == "FINISHED":
+        raise ValueError(
+            f"run {name} is FINISHED: its test split has been scored, so nothing is left to go on with; start a new run"
+        )
+    before, after = specfile.read(path, JobSpec).flatten(), spec.flatten()
+    before = {field: here(value) if isinstance(value, str) else value for field, value in before.items()}
+    different = {
+        field: (before.get(field), after.get(field))
+        for field in dict.fromkeys([*before, *after])
+        if before.get(field) != after.get(field) or (field in before) != (field in after)
+    }
+    wrong = {field: values for field, values in different.items() if not _may_change(field)}
+    if wrong:
+        lines = "".join(f"\n  {field}: {was!r} in the run, {now!r} here" for field, (was, now) in wrong.items())
+        raise ValueError(
+            f"run {name} cannot go on with another spec than its own; they differ in{lines}\n"
+            f"To go on as it was begun: orchestrator train --resume {name}   (these may change with -s: "
+            f"{', '.join(MAY_CHANGE)}). To use the other values, start a new run without --resume"
+        )
+    return different
+
+
+def _may_change(field: str) -> bool:
+    return any(f"{field}.".startswith(f"{free}.") for free in MAY_CHANGE)

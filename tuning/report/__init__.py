@@ -1,0 +1,1 @@
+"""The report of a search: its page, its figures and its tables."""

@@ -1,0 +1,110 @@
+"""The trials of a search as a table, the best first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from tuning.run.history import Trial, number, ranked
+from tuning.spec.arms import Arms
+from tuning.spec.search import SearchSpec
+from tuning.studies.verdict import COLUMNS, judge
+
+
+def board(spec: SearchSpec, trials: Sequence[Trial], title: str, running: bool, most: int) -> Table:
+    """The table.
+
+    Args:
+        spec: the search.
+        trials: in any order.
+        title: above it.
+        running: whether somebody drives the search, so that trials without an end are under way.
+        most: rows to show; those under way and the best come first.
+    """
+    goal = spec.goals[0]
+    params = {trial.ordinal: spec.told(trial.ordinal, trial.params) for trial in trials}
+    names = list(dict.fromkeys(name for drawn in params.values() for name in drawn))
+    table = Table(title=Text(title), title_justify="left", caption=summary(trials, running), caption_justify="left")
+    table.add_column("trial", justify="right")
+    for name in names:
+        table.add_column(Text(short(name, names)), justify="right", overflow="fold")
+    table.add_column("epoch", justify="right")
+    table.add_column(Text(goal.metric), justify="right")
+    table.add_column("state", overflow="fold")
+
+    best = [trial for trial in ranked(trials, goal) if trial.status != "RUNNING"]
+    under_way = [trial for trial in trials if trial.status == "RUNNING"]
+    rest = [trial for trial in trials if trial not in best and trial not in under_way]
+    for trial in [*ranked(under_way, goal), *(t for t in under_way if not t.results), *best, *rest][:most]:
+        value = number(trial.found, goal.metric)
+        state = {"RUNNING": "running" if running else "unfinished", "FINISHED": "finished", "FAILED": "failed"}
+        told = f"stopped by {trial.stopped_by}" if trial.stopped_by else state[trial.status]
+        if trial.status == "FAILED":
+            told = f"failed ({trial.kind}): {trial.cause}"
+        table.add_row(
+            str(trial.ordinal),
+            *(Text(text(params[trial.ordinal][name])) if name in params[trial.ordinal] else "" for name in names),
+            str(max(trial.results, default=0)),
+            "" if math.isnan(value) else f"{value:.4f}",
+            Text(told),
+        )
+    return table
+
+
+def arms_board(arms: Arms) -> Table:
+    """What each arm changes."""
+    table = Table()
+    table.add_column("arm")
+    table.add_column("changes", overflow="fold")
+    for arm, changes in arms.jobs.items():
+        told = ", ".join(f"{name} {text(value)}" for name, value in changes.items())
+        table.add_row(Text(arm), Text(told or "the job as it is"))
+    return table
+
+
+def verdict_board(arms: Arms, trials: Sequence[Trial], title: str) -> Group:
+    """The verdict as a table with that title, and what to know beside it."""
+    found = judge(arms, trials)
+    table = Table(title=Text(title), title_justify="left")
+    for name in COLUMNS:
+        left = name in ("arm", "against", "verdict")
+        table.add_column(name, justify="left" if left else "right", overflow="fold")
+    for row in found.rows:
+        table.add_row(*map(Text, row.cells))
+    return Group(table, Text(found.headline, style="bold"), *map(Text, found.notes))
+
+
+def summary(trials: Sequence[Trial], running: bool) -> str:
+    """How many trials ended, and how."""
+    ended = sum(trial.status != "RUNNING" for trial in trials)
+    failed = sum(trial.status == "FAILED" for trial in trials)
+    stopped = sum(bool(trial.stopped_by) for trial in trials)
+    under_way = f", {len(trials) - ended} {'under way' if running else 'unfinished'}" if ended < len(trials) else ""
+    return f"{ended} trials ended, {stopped} of them stopped early, {failed} failed{under_way}"
+
+
+def short(name: str, names: Sequence[str]) -> str:
+    """The last part of a dotted name, with as many before it as tell it from the others."""
+    parts = name.split(".")
+    for length in range(1, len(parts) + 1):
+        short = ".".join(parts[-length:])
+        if sum(other == short or other.endswith(f".{short}") for other in names) == 1:
+            return short
+    return name
+
+
+def text(value: object) -> str:
+    """A parameter as a person reads it; of a mapping with a kind that alone."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict) and "kind" in value:
+        return str(value["kind"])
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {text(inner)}" for name, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(text, value))
+    return "none" if value is None else str(value)

@@ -1,0 +1,24 @@
+"""Links into MLflow's UI for a search: all children charted, and the compare page of the best."""
+
+from __future__ import annotations
+
+from orchestrator.runs.links import LOCAL, children, compare
+from tuning.run.launch import Outcome
+from tuning.spec.search import SearchSpec
+
+_TOP = 5
+
+
+def links(outcome: Outcome, spec: SearchSpec) -> dict[str, str]:
+    """Label -> link or command; empty where MLflow has nothing of the search, or does not answer."""
+    goal = next((goal for goal in spec.goals if goal.metric.startswith(("val/", "train/"))), None)
+    metric, ascending = (goal.metric, goal.mode == "min") if goal else ("val/top1", False)
+    try:
+        charts = children(outcome.name, metric, ascending)
+        pages = compare(trial.run for trial in outcome.ranked[:_TOP])
+    except ConnectionError:
+        return {}
+    if charts is None:
+        return {}
+    found = {"ui": "orchestrator ui   (then open:)"} if charts.startswith(LOCAL) else {}
+    return {**found, "trials": charts, **({"compare": pages[0]} if pages else {})}

@@ -1,0 +1,1 @@
+"""A search under way: driver, journal, trials, and Ray Tune's adapters."""

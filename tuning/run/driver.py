@@ -1,0 +1,298 @@
+"""Drives a search: asks for configurations, has Tune run them, hears what they report, and writes it all down first.
+
+The search's own journal (``tuning.run.history``) is the truth. Tune only places trials: on resumption a new Tune
+experiment begins, with the trials that were under way in front and searcher and scheduler replayed from the journal.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal
+
+from jobs import specfile
+from jobs.report import Record
+from jobs.spec import JobSpec
+from orchestrator.home import run_folder
+from orchestrator.runs import storage, store
+from orchestrator.runs.resume import SPEC
+from orchestrator.tracking.journal import FILE, read
+from tuning.run.failures import kind_of
+from tuning.run.history import History, Trial, front, jsonable, number, ranked
+from tuning.run.leftovers import Leftovers
+from tuning.run.population import Population, settings
+from tuning.schedulers import PBT
+from tuning.spec.search import SearchSpec
+
+log = logging.getLogger(__name__)
+
+Resolve = Callable[[JobSpec], JobSpec]
+LATER: Final = "later"
+"""There will be more to run, once trials under way have got further."""
+
+
+class Driver:
+    """What Tune's searcher, scheduler, callback and stopper ask and tell.
+
+    Args:
+        spec: the search, absolute.
+        base: its job.
+        history: its journal, opened.
+        recorders: the actor that records runs.
+        resolve: makes the teacher of a job a folder, training it first where that is asked for.
+        tags: of every run.
+        points: parameters to begin with; ``known``: (params, values) of an earlier search.
+    """
+
+    def __init__(
+        self,
+        spec: SearchSpec,
+        base: JobSpec,
+        history: History,
+        recorders: Any,
+        resolve: Resolve,
+        tags: Mapping[str, str],
+        points: tuple[Mapping[str, Any], ...] = (),
+        known: tuple[tuple[Mapping[str, Any], Mapping[str, float]], ...] = (),
+    ) -> None:
+        self.spec, self.base, self.history, self.recorders = spec, base, history, recorders
+        self.resolve, self.tags = resolve, dict(tags)
+        self.goal = spec.goals[0]
+        self.searcher = spec.build(base, points)
+        self.scheduler = spec.scheduler.build(self.goal.mode, base.epochs)
+        for number_, (params, values) in enumerate(known, 1):
+            self.searcher.tell(-number_, params, values, "finished")
+        history.replay(self.searcher, self.scheduler, self.goal.metric)
+        self.closing: str | None = None
+        self.gave_up = False
+        self.lock = threading.RLock()
+        self.live: set[int] = set()
+        self.population = Population(spec, base, history)
+        self._waiting: list[Trial] = []
+        self.leftovers = Leftovers(base.checkpoint.storage, spec.models_mb * 2**20)
+        self._finish_what_was_begun()
+        for trial in self.trials:
+            if trial.status == "RUNNING":
+                if self.population.pauses(max(trial.results, default=0)):
+                    self.population.paused.add(trial.ordinal)
+                else:
+                    self._waiting.append(trial)
+        self._waiting += self.population.take_over()
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All so far, by ordinal."""
+        return [self.history.trials[ordinal] for ordinal in sorted(self.history.trials)]
+
+    def next(self) -> dict[str, Any] | Literal["later"] | None:
+        """What the next trial is to run; None where none may begin any more."""
+        with self.lock:
+            self.sweep()
+            while True:
+                self.check_limits()
+                if self.closing:
+                    return None
+                if self._waiting:
+                    trial = self._waiting.pop(0)
+                elif self.spec.budget.trials is not None and len(self.history.trials) >= self.spec.budget.trials:
+                    populated = isinstance(self.spec.scheduler, PBT)
+                    return LATER if populated and any(trial.status == "RUNNING" for trial in self.trials) else None
+                else:
+                    ordinal = len(self.history.trials)
+                    params = self.searcher.ask(ordinal)
+                    if params is None:
+                        return None
+                    run = f"{self.spec.name}-{ordinal:04d}"
+                    self.history.add("trial", ordinal=ordinal, run=run, params=params)
+                    trial = self.history.trials[ordinal]
+                try:
+                    resolved = storage.shared(self.resolve(self._open(trial)))
+                except ValueError as error:  # ends that are fine alone need not be together
+                    self._fail(trial, str(error), "spec")
+                    continue
+                config = {"ordinal": trial.ordinal, "run": trial.run, "spec": resolved.model_dump_json()}
+                if trial.donors:
+                    epoch = max(trial.donors)
+                    config["graft"] = {"run": self.history.trials[trial.donors[epoch]].run, "epoch": epoch}
+                return config
+
+    def result(self, ordinal: int, epoch: int, values: Mapping[str, float]) -> bool:
+        """Take in an epoch of a trial; whether to stop it now."""
+        with self.lock:
+            trial = self.history.trials[ordinal]
+            if epoch not in trial.results:
+                self.history.add("result", ordinal=ordinal, epoch=epoch, values=values)
+                self._tally()
+            value = number(trial.results[epoch], self.goal.metric)
+            self.searcher.report(ordinal, epoch, value)
+            stop = self.scheduler.report(ordinal, epoch, value)
+            self.check_limits()
+            if stop:
+                self._end(trial, "FINISHED", stopped_by=self.spec.scheduler.kind)
+            elif self.closing is None and self.population.pauses(epoch):
+                self.population.paused.add(ordinal)
+                self._waiting += self.population.take_over()
+                return True
+            return stop
+
+    def answered(self, ordinal: int, answer: Mapping[str, Any]) -> None:
+        """Take in how a trial ended by itself."""
+        with self.lock:
+            trial = self.history.trials[ordinal]
+            if "failure" in answer:
+                self.failed(ordinal, str(answer["failure"]))
+            elif answer["ended_by"] != "stopped":
+                self._end(trial, "FINISHED", more=answer.get("metrics", {}))
+            elif self.closing == "interrupted" or self.gave_up:  # it goes on when the search does
+                self._close(trial, "KILLED")
+            else:
+                self._end(trial, "FINISHED", stopped_by=self.closing or "stopped")
+
+    def failed(self, ordinal: int, cause: str) -> None:
+        """Take in that a trial failed for good."""
+        with self.lock:
+            trial = self.history.trials[ordinal]
+            if trial.status == "RUNNING" and ordinal in self.live:
+                self._fail(trial, cause, kind_of(cause))
+
+    def over(self, why: str) -> None:
+        """Begin no trial any more, and end those under way at their next report."""
+        with self.lock:
+            if self.closing is None:
+                self.closing = why
+                self.recorders.stop.remote()
+                paused = sorted(self.population.paused)
+                self.population.paused.clear()
+                for ordinal in paused:
+                    self.answered(ordinal, {"ended_by": "stopped"})
+
+    def sweep(self, last: bool = False) -> None:
+        """Delete what trials that have ended left behind and nobody wants."""
+        if isinstance(self.spec.scheduler, PBT) and any(trial.status == "RUNNING" for trial in self.trials):
+            return  # some may yet go on from another's
+        ended = [trial for trial in self.trials if trial.status != "RUNNING"]
+        best = ranked(ended, self.goal)
+        first = front(best, self.spec.goals) if len(self.spec.goals) > 1 else []
+        order = {trial.ordinal: trial for trial in (*first, *best, *ended)}
+        self.leftovers.sweep([*order.values()], last)
+
+    def check_limits(self) -> None:
+        """End the search where a budget is spent or nothing has improved for long."""
+        budget, stale = self.spec.budget, self.spec.stop.stale_trials
+        if budget.hours is not None and self.history.spent_s >= budget.hours * 3600:
+            self.over("hours")
+        elif budget.total_epochs is not None and self.history.epochs >= budget.total_epochs:
+            self.over("total_epochs")
+        elif stale is not None and self._stale() >= stale:
+            self.over("stale_trials")
+
+    def _stale(self) -> int:
+        """Trials that ended since the best one did."""
+        best, since = -math.inf, 0
+        ends = {event["ordinal"]: place for place, event in enumerate(self.history.events) if event["event"] == "end"}
+        for trial in (self.history.trials[ordinal] for ordinal in sorted(ends, key=ends.__getitem__)):
+            if trial.status == "RUNNING":  # tried again
+                continue
+            since += 1
+            worth = self.goal.worth(number(trial.found, self.goal.metric))
+            if trial.status != "FAILED" and worth > best:
+                best, since = worth, 0
+        return since
+
+    def _finish_what_was_begun(self) -> None:
+        """What the driver before this one had decided when it died, and not yet carried out.
+
+        A trial to whose last epoch the scheduler had answered stop is stopped, and the run of a trial that has ended is
+        ended too.
+        """
+        for trial in self.trials:
+            if trial.status == "RUNNING":
+                epoch = max(trial.results, default=0)
+                value = number(trial.found, self.goal.metric)
+                if epoch and self.scheduler.report(trial.ordinal, epoch, value):
+                    self._open(trial)
+                    self._end(trial, "FINISHED", stopped_by=self.spec.scheduler.kind)
+            elif (path := run_folder(trial.run) / FILE).exists():
+                events = [entry.event for entry in read(path)]
+                if store.status_of(path.parent, events) != trial.status:
+                    self._open(trial)
+                    self._close(trial, trial.status)
+
+    def _open(self, trial: Trial) -> JobSpec:
+        """Open the run of a trial, or go on with it; its job.
+
+        Raises:
+            ValueError: its parameters do not make a job.
+        """
+        import ray
+
+        job = self.spec.trial(trial.params, self.base)
+        params = job.flatten()  # with the job's own name, lest it looks like a parameter that was varied
+        told = self.spec.told(trial.ordinal, {})
+        tags = {**self.tags, "search": self.spec.name, "ordinal": str(trial.ordinal), **{n: str(told[n]) for n in told}}
+        if trial.ordinal not in self.live:
+            first = params if not trial.donors else None  # params once: what they become is told below
+            where = job.tracking.experiment, job.tracking.uri
+            ray.get(self.recorders.begin.remote(trial.run, *where, first, tags, self.spec.name))
+            self.live.add(trial.ordinal)
+            if first is not None:  # so that each trial can be trained again by itself
+                (run_folder(trial.run) / SPEC).write_text(specfile.dump(job), encoding="utf-8")
+                self.recorders.artifact.remote(trial.run, run_folder(trial.run) / SPEC)
+        if isinstance(self.spec.scheduler, PBT):
+            self.recorders.record.remote(trial.run, settings(trial))
+        return job.model_copy(update={"name": trial.run})
+
+    def _end(
+        self,
+        trial: Trial,
+        status: str,
+        *,
+        stopped_by: str | None = None,
+        cause: str | None = None,
+        kind: str | None = None,
+        more: Mapping[str, float] | None = None,
+    ) -> None:
+        values = {**trial.found, **(more or {})}
+        if self.base.select == "best" and trial.results:  # as the job does: by its first highest accuracy
+            seen = self.history.lineage(trial.ordinal).values()
+            best = max(
+                seen, key=lambda at: at["val/top1"] if math.isfinite(at.get("val/top1", math.nan)) else -math.inf
+            )
+            values |= {name: value for name, value in best.items() if name.startswith("val/")}
+        ending = {"status": status, "stopped_by": stopped_by, "cause": cause, "kind": kind}
+        self.history.add("end", ordinal=trial.ordinal, values=jsonable(values), **ending)
+        self.searcher.tell(trial.ordinal, trial.params, values or None, trial.state)
+        self._close(trial, status)
+        self._tally()
+        self._waiting += self.population.take_over()  # the rest may have waited for this one
+
+    def _fail(self, trial: Trial, cause: str, kind: str) -> None:
+        self._end(trial, "FAILED", cause=cause, kind=kind)
+        same = sum(other.kind == kind for other in self.trials)
+        if self.spec.arms is None and same >= self.spec.stop.failures:  # an arm that fails does so on every seed
+            self.gave_up = self.gave_up or self.closing is None
+            self.over(f"{same} trials failed alike ({kind}: {cause})")
+
+    def _close(self, trial: Trial, status: str) -> None:
+        """End the run of a trial, if it is open, and say in its tags how that came."""
+        if trial.ordinal not in self.live:
+            return
+        rung = self.scheduler.rung(trial.ordinal) if trial.stopped_by else None
+        tags = {"stopped_by": trial.stopped_by, "cause": trial.cause, "failure": trial.kind, "rung": rung}
+        for name, value in tags.items():
+            if value is not None:
+                self.recorders.tag.remote(trial.run, name, str(value))
+        self.recorders.end.remote(trial.run, status, True)
+        self.live.remove(trial.ordinal)
+
+    def _tally(self) -> None:
+        """The parent run's own series, by the number of events of the search."""
+        ended = [trial for trial in self.trials if trial.status != "RUNNING"]
+        values: dict[str, float] = {"epochs": self.history.epochs}
+        values |= {"trials/ended": len(ended), "trials/failed": sum(trial.status == "FAILED" for trial in ended)}
+        for best in ranked(self.trials, self.goal)[:1]:
+            values[f"best/{self.goal.metric}"] = number(best.found, self.goal.metric)
+        records = [Record(name, len(self.history.events), float(value)) for name, value in values.items()]
+        self.recorders.record.remote(self.spec.name, records)

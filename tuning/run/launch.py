@@ -1,0 +1,297 @@
+"""A search from its spec to its end, and on from where it was stopped."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs import specfile
+from jobs.spec import JobSpec
+from jobs.urls import redact
+from orchestrator.execution import compiling, nodes, teacher
+from orchestrator.execution import launch as jobs_launch
+from orchestrator.execution.pretrained import Resolver
+from orchestrator.home import default_uri, home, run_folder
+from orchestrator.runs.origin import environment, of_data, revision, submission
+from orchestrator.tracking.lock import Locked
+from orchestrator.tracking.uri import check_uri
+from tuning.run.driver import Driver
+from tuning.run.history import FILE, History, Trial, ranked
+from tuning.run.plan import expected_trials
+from tuning.run.room import room
+from tuning.schedulers import PBT
+from tuning.spec.objective import check_class
+from tuning.spec.search import SearchSpec
+
+log = logging.getLogger(__name__)
+
+_LONGEST = 81
+"""Characters of a search's name."""
+
+POLL_S = 0.25
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a search ended.
+
+    Attributes:
+        name: its name.
+        status: FINISHED, or KILLED where it was interrupted.
+        why: it is over.
+        ranked: its trials with a value, the best first.
+        trials: all of them.
+        behind: journal events that the tracking server does not have yet.
+        report: its HTML file; None where it was interrupted.
+    """
+
+    name: str
+    status: str
+    why: str
+    ranked: list[Trial]
+    trials: list[Trial]
+    behind: int
+    write: Path | None = None
+
+
+def new_name(wanted: str) -> str:
+    """The name, or the first of name-2, name-3, ... that no search or run has."""
+    number, name = 1, wanted
+    while run_folder(name).exists():
+        number += 1
+        name = f"{wanted[: _LONGEST - len(f'-{number}')]}-{number}"
+    return name
+
+
+def find(name: str) -> Path:
+    """The folder of a search.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    folder = run_folder(name)
+    if "/" not in name and (folder / FILE).exists():
+        return folder
+    known = sorted(path.parent.name for path in (home() / "runs").glob(f"*/{FILE}"))
+    raise ValueError(f"there is no search {name!r}; there is {', '.join(known) or 'none yet'}")
+
+
+def search(
+    spec: SearchSpec | None,
+    resume: str | None = None,
+    retry: bool = False,
+    show: Callable[[Driver], None] = lambda driver: None,
+    tell: Callable[[str, bool], None] = lambda text, lasting: None,
+    verbose: bool = False,
+    as_named: bool = False,
+) -> Outcome:
+    """Run a search to its end, or go on with one.
+
+    Args:
+        spec: the search; None with ``resume``.
+        resume: name of the search to go on with.
+        retry: forget the failures of its failed trials and run them again.
+        show: called several times a second.
+        tell: called with what is being done, and whether it is worth keeping.
+        verbose: let Ray talk.
+        as_named: a new search is called as its spec says, not by the first of name-2, name-3, ... that is free.
+
+    Raises:
+        ValueError: spec, data and cluster do not fit together; nothing was started.
+    """
+    if spec is not None:
+        for remark in spec.check():
+            tell(remark, True)
+        spec = spec.absolute()
+        spec = spec if as_named else spec.model_copy(update={"name": new_name(spec.name)})
+        folder = run_folder(spec.name)
+    else:
+        folder = find(resume or "")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        history = History(folder)
+    except Locked as error:
+        raise ValueError(f"search {folder.name} is running already: {error}") from None
+    try:
+        if spec is not None:
+            base = spec.base().absolute()
+            history.add("search", spec=spec.model_dump(mode="json"), base=base.model_dump(mode="json"))
+        spec = history.spec
+        assert spec is not None
+        if retry:
+            for trial in list(history.trials.values()):
+                if trial.status == "FAILED" and not trial.donors:  # the weights that it took over are gone
+                    history.add("retry", ordinal=trial.ordinal)
+        history.add("open")
+        return _search(spec, history, folder, show, tell, verbose)
+    finally:
+        history.close()
+
+
+def _search(
+    spec: SearchSpec,
+    history: History,
+    folder: Path,
+    show: Callable[[Driver], None],
+    tell: Callable[[str, bool], None],
+    verbose: bool,
+) -> Outcome:
+    base = spec.base()
+    check_uri(base.tracking.uri or redact(default_uri()))
+    tell("opening the data", False)
+    weights = Resolver()
+    base = base.model_copy(update={"data": weights(base).data})  # kept with each trial, as a run by itself keeps it
+    data = base.data.open()
+    for note in data.notes:
+        tell(note, True)
+    for goal in spec.goals:
+        check_class(goal.metric, data.classes)
+    tell("starting Ray", False)
+    jobs_launch.start_ray(verbose, dashboard=verbose or base.resources.most > 1)
+    import ray
+
+    reference = ray.put(data)
+    data = ray.get(reference)  # the store's copy, so that this process holds none of its own
+    nodes.check_shared(base.checkpoint.storage)
+    base = jobs_launch.fit(base)
+    place = room(spec, base)
+    base = _compiled(base, reference, spec, history, place.trials, tell)
+    recorders = jobs_launch.start_recorders()
+    asked = {"arms": spec.arms.kind} if spec.arms else {}
+    tags = {**of_data(data), **revision(), **environment()}
+    (folder / "search.yaml").write_text(specfile.dump(spec), encoding="utf-8")
+    ray.get(
+        recorders.begin.remote(
+            spec.name, base.tracking.experiment, base.tracking.uri, spec.flatten(), {**tags, "kind": "search", **asked}
+        )
+    )
+    for key, value in submission().items():
+        ray.get(recorders.tag.remote(spec.name, key, value))
+    ray.get(recorders.artifact.remote(spec.name, folder / "search.yaml"))
+    resolved: dict[str, JobSpec] = {}
+
+    def taught(job: JobSpec) -> JobSpec:
+        job = weights(job)
+        if job.distillation is None:
+            return job
+        key = job.distillation.teacher.model_dump_json()
+        if key not in resolved:
+            resolved[key] = teacher.resolve(
+                job, data, lambda other: jobs_launch.teach(other, lambda state: None, tell, spec.name)
+            )
+        known = resolved[key].distillation
+        assert known is not None
+        changed = job.distillation.model_copy(update={"teacher": known.teacher})
+        return job.model_copy(update={"distillation": changed})
+
+    taught(base)  # trained before the first trial, not in between
+    points, known = _before(spec)
+    driver = Driver(spec, base, history, recorders, taught, tags, points, known)
+    tell(f"search {spec.name}: {place.trials} trials at a time ({place.why})", True)
+    logits = {"folder": str(home() / "cache" / "logits"), "max_bytes": spec.logit_cache_mb * 2**20}
+    shared = {
+        "recorders": recorders,
+        "data": [reference],
+        "data_spec": base.data.model_dump_json(),
+        "memory_share": spec.gpus_per_trial or 1.0,
+        "parameters": any(goal.metric == "parameters" for goal in spec.goals),
+        "logits": logits if spec.logit_cache_mb else None,
+        "home": str(home()),
+        "settled": isinstance(spec.scheduler, PBT),
+    }
+    interrupted = _run(driver, shared, place.trials, show)
+    driver.sweep(last=True)
+    why = "interrupted" if interrupted else driver.closing or "trials"
+    status = "KILLED" if interrupted else "FINISHED"
+    write = None
+    if not interrupted:
+        history.add("close", why=why)
+        tell("drawing the report", False)
+        write = _report(spec.name, folder, recorders)
+    ray.get(recorders.tag.remote(spec.name, "ended_by", why))
+    ray.get(recorders.end.remote(spec.name, status))
+    behind = ray.get(recorders.close.remote(30.0))
+    ray.kill(recorders)
+    return Outcome(spec.name, status, why, ranked(driver.trials, driver.goal), driver.trials, behind, write)
+
+
+def _compiled(
+    base: JobSpec, data: Any, spec: SearchSpec, history: History, places: int, tell: Callable[[str, bool], None]
+) -> JobSpec:
+    """The job with ``compile: auto`` decided, once in the life of a search."""
+    if base.compile == "auto" and history.compile is None:
+        trials = expected_trials(spec, base) or math.inf
+        history.add("compile", compile=compiling.decide(base, data, places, trials, tell).compile)
+    return base if base.compile != "auto" else base.model_copy(update={"compile": history.compile})
+
+
+def _report(name: str, folder: Path, recorders: Any) -> Path | None:
+    """Write the report, and put it with its figures and the leaderboard among the artifacts of the parent run."""
+    import ray
+
+    from tuning.report import write
+
+    try:
+        parts = write.write(folder)
+    except Exception as error:  # what was found counts for more than how it looks
+        log.warning(
+            "the report could not be drawn (%r); try: orchestrator search report %s", error, name, exc_info=True
+        )
+        return None
+    ray.get([recorders.artifact.remote(name, path, to) for path, to in parts])
+    names = [path.name for path, _ in parts if path.suffix == ".json"]
+    tables = [{"path": table, "type": "table"} for table in names]
+    ray.get(recorders.tag.remote(name, "mlflow.loggedArtifacts", json.dumps(tables)))  # so that the UI shows a table
+    return folder / write.REPORT
+
+
+def _before(spec: SearchSpec) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Points to begin with, and what an earlier search found: (params, values)."""
+    points: list[Any] = list(spec.start_from.points)
+    known: list[Any] = []
+    if spec.start_from.search is not None:
+        earlier = History.look(find(spec.start_from.search))
+        ended = [trial for trial in earlier.trials.values() if trial.status == "FINISHED" and not trial.stopped_by]
+        known = [(trial.params, trial.values) for trial in ended]
+        points[:0] = [trial.params for trial in ranked(ended, spec.goals[0])[:1]]
+    return tuple(points), tuple(known)
+
+
+def _run(driver: Driver, shared: dict[str, Any], concurrent: int, show: Callable[[Driver], None]) -> bool:
+    """Tune in a thread of its own, while this one shows progress and owns the signals; whether it was interrupted."""
+    from tuning.run.tune import run
+
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            run(driver, shared, concurrent, str(home() / "ray"), f"{driver.spec.name}-{time.time_ns():x}")
+        except BaseException as error:
+            errors.append(error)
+
+    signals: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda n, _: signals.append(n)) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    thread = threading.Thread(target=work, daemon=True)
+    try:
+        thread.start()
+        while thread.is_alive() and len(signals) < 2:
+            thread.join(POLL_S)
+            if signals:
+                driver.over("interrupted")
+            show(driver)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if errors:
+        raise errors[0]
+    return bool(signals)

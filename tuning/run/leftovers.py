@@ -1,0 +1,47 @@
+"""What trials leave behind: checkpoints that nobody goes on from, and models, of which the best are kept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from orchestrator.runs import storage
+from tuning.run.history import Trial
+
+log = logging.getLogger(__name__)
+
+
+class Leftovers:
+    """Deletes them.
+
+    Args:
+        where: ``checkpoint.storage`` of the trials.
+        room: bytes that the models may take together; the best one is kept whatever it takes.
+    """
+
+    def __init__(self, where: str | None, room: int) -> None:
+        self.where, self.room = where, room
+        self._models: dict[int, int] = {}
+
+    def sweep(self, ended: Sequence[Trial], last: bool) -> None:
+        """Delete the checkpoints of trials that have ended, and the models of the worst that there is no room for.
+
+        A trial that was stopped may still be writing its last checkpoint, so all are looked at every time; where they
+        lie in a storage, to look takes long, so once, and at the ``last``.
+
+        Args:
+            ended: the trials, best first.
+            last: whether nothing writes any more.
+        """
+        room = self.room
+        try:
+            for place, trial in enumerate(ended):
+                if last or self.where is None or trial.ordinal not in self._models:
+                    storage.delete(trial.run, self.where, "checkpoints")
+                    self._models[trial.ordinal] = storage.size(trial.run, self.where, "model")
+                room -= self._models[trial.ordinal]
+                if place and room < 0 and self._models[trial.ordinal]:
+                    storage.delete(trial.run, self.where, "model")
+                    self._models[trial.ordinal] = 0
+        except ValueError as error:
+            log.warning("what trials left behind stays for now: %s", error)

@@ -1,0 +1,124 @@
+"""The dry run of a search: trials, what early stopping saves, concurrency, time, memory and disk."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+
+import psutil
+
+from jobs.spec import JobSpec
+from orchestrator.execution import nodes, pretrained
+from orchestrator.execution.plan import Needs
+from orchestrator.execution.speed import images_per_s
+from orchestrator.home import home
+from tuning.run.sharing import sharing
+from tuning.schedulers import Asha
+from tuning.searchers import Grid
+from tuning.searchers.grid import combinations
+from tuning.spec.search import SearchSpec
+
+
+def plan(spec: SearchSpec) -> tuple[dict[str, str], bool]:
+    """Lines to print by name, and whether the search fits this machine.
+
+    Raises:
+        ValueError: the data or the network do not fit the job.
+    """
+    from jobs.distillation.store import epoch_bytes  # torch
+
+    base = spec.base()
+    base = base.model_copy(update={"data": pretrained.resolve(base).data})
+    data = base.data.open()
+    needs, resources = Needs.of(base, data), base.resources
+    (cpus, place), memory = nodes.cpus(base.checkpoint.storage), psutil.virtual_memory().total
+    each = resources.most * resources.cpus_per_worker
+    concurrent = min(int(cpus / each), spec.max_concurrent or 10**9)
+    asked = concurrent * resources.most * needs.worker + needs.held
+    checkpoints = max(1, concurrent) * base.checkpoint.keep * needs.checkpoint
+    free = shutil.disk_usage(home()).free
+    trials = spec.budget.trials if spec.budget.trials is not None else _certain(spec, base)
+    epochs, told = expected_epochs(spec, base, trials)
+    size = epoch_bytes(base, len(data.train), len(data.classes))
+    shared = sharing(spec, base, stages(spec, base, expected_trials(spec, base)), size)
+    models = min(spec.models_mb * 2**20, (expected_trials(spec, base) or math.inf) * needs.checkpoint)
+    disk = checkpoints + shared.bytes + models
+    rate = images_per_s(base, data)
+    seconds = epochs * len(data.train) / rate / max(1, concurrent)
+    if spec.budget.hours is not None:
+        seconds = min(seconds, spec.budget.hours * 3600)
+    fits = concurrent >= 1 and ((asked <= memory and disk <= free) or bool(os.environ.get("RAY_ADDRESS")))
+    logits = f", {shared.bytes / 2**20:,.1f} MB of logits" if shared.bytes else ""
+    lines = {
+        "space": "; ".join(f"{name}: {axis.kind}" for name, axis in spec.axes(base).items())
+        or f"{len(spec.arms.jobs)} arms x {len(spec.arms.seeds)} seeds",
+        "trials": f"{trials if trials is not None else 'until the budget is spent'}, {base.epochs} epochs each at most",
+        "epochs": told,
+        "concurrency": f"{concurrent} at a time: {cpus:g} CPUs {place} / ({resources.most} workers x "
+        f"{resources.cpus_per_worker:g}){' and max_concurrent' if spec.max_concurrent else ''}",
+        "time": f"about {_duration(seconds)}: {rate:,.0f} images/s a trial (a short probe, alone on this machine, "
+        "without a teacher), start-up and evaluation not counted",
+        "memory": f"{needs.worker / 2**20:,.0f} MB a worker, {asked / 2**20:,.0f} of {memory / 2**20:,.0f} MB in all",
+        "disk": f"{checkpoints / 2**20:,.1f} MB of checkpoints at a time, at most {models / 2**20:,.1f} MB of models"
+        f"{logits}, {free / 2**30:,.1f} GB free",
+        "verdict": "fits" if fits else "does not fit: lower set.resources.workers, max_concurrent or batch_size",
+    }
+    if shared.text:
+        lines["logits"] = shared.text
+    return lines, fits
+
+
+def expected_epochs(spec: SearchSpec, base: JobSpec, trials: int | None) -> tuple[float, str]:
+    """Epochs of all trials together, and how they come about."""
+    limit = spec.budget.total_epochs or math.inf
+    if trials is None and limit == math.inf:
+        return math.inf, f"as many as {spec.budget.hours:g} hours allow"
+    if trials is None:
+        return limit, f"at most {limit:g}"
+    if not isinstance(spec.scheduler, Asha):
+        total = min(limit, trials * base.epochs)
+        return total, f"{total:g} in all at most"
+    passed, parts = 0, []
+    for left, epochs in stages(spec, base, trials):
+        passed += epochs
+        parts.append(f"{left:.0f} to epoch {passed}")
+    total, whole = sum(left * epochs for left, epochs in stages(spec, base, trials)), trials * base.epochs
+    few = min(limit, total)
+    return few, f"about {few:.0f} of {whole}: {', '.join(parts)} (more where trials arrive late)"
+
+
+def expected_trials(spec: SearchSpec, base: JobSpec) -> int | None:
+    """How many trials there will be, if all goes well; None where only the clock knows."""
+    if spec.arms is not None:
+        return spec.arms.trials
+    if spec.budget.trials is not None:
+        return spec.budget.trials
+    if isinstance(spec.searcher, Grid):
+        return sum(1 for _ in combinations(spec.axes(base), base.model_dump(mode="json"), spec.searcher.points))
+    total = spec.budget.total_epochs
+    return None if total is None else max(1, total // base.epochs)
+
+
+def _certain(spec: SearchSpec, base: JobSpec) -> int | None:
+    """How many trials there are in arms, or in a grid without another end; None where it is open."""
+    open_end = spec.budget.total_epochs is not None or spec.budget.hours is not None
+    listed = spec.arms is not None or (isinstance(spec.searcher, Grid) and not open_end)
+    return expected_trials(spec, base) if listed else None
+
+
+def stages(spec: SearchSpec, base: JobSpec, trials: int | None) -> list[tuple[float, int]]:
+    """How many trials are expected to train for how many epochs more, stage after stage; empty where trials is None."""
+    if trials is None:
+        return []
+    if not isinstance(spec.scheduler, Asha):
+        return [(float(trials), base.epochs)]
+    left, before, found = float(trials), 0, []
+    for rung in (*spec.scheduler.rungs(base.epochs), base.epochs):
+        found.append((left, rung - before))
+        left, before = max(1.0, left / spec.scheduler.reduction_factor), rung
+    return found
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{seconds / 60:.1f} minutes"

@@ -1,0 +1,53 @@
+"""The trials of a search by population based training: who waits for whom, and who goes on from whose weights."""
+
+from __future__ import annotations
+
+from jobs.report import Record
+from jobs.spec import JobSpec
+from tuning.run.history import History, Trial, number
+from tuning.schedulers import PBT
+from tuning.spec.search import SearchSpec
+
+
+class Population:
+    """All trials of a search; under any other scheduler nobody ever waits.
+
+    Attributes:
+        paused: ordinals of the trials that wait until all have got as far.
+    """
+
+    def __init__(self, spec: SearchSpec, base: JobSpec, history: History) -> None:
+        self.spec, self.base, self.history = spec, base, history
+        self.paused: set[int] = set()
+
+    def pauses(self, epoch: int) -> bool:
+        """Whether a trial waits after that epoch until all have got there."""
+        policy = self.spec.scheduler
+        due = isinstance(policy, PBT) and 0 < epoch < self.base.epochs and policy.due(epoch)
+        return due and epoch not in self.history.takeovers
+
+    def take_over(self) -> list[Trial]:
+        """Once all wait: decide who goes on from whom, and write it down; the trials that go on now, else none."""
+        policy = self.spec.scheduler
+        if not isinstance(policy, PBT) or not self.paused:
+            return []
+        running = [trial for _, trial in sorted(self.history.trials.items()) if trial.status == "RUNNING"]
+        all_there = len(self.history.trials) == self.spec.budget.trials
+        if not all_there or self.paused != {trial.ordinal for trial in running}:
+            return []
+        epoch, base, goal = max(running[0].results), self.base.model_dump(mode="json"), self.spec.goals[0]
+        trials = {t.ordinal: (t.params, number(t.results[epoch], goal.metric)) for t in running}
+        changes = policy.take_over(self.spec.axes(self.base), base, trials, goal.mode, self.spec.seed, epoch)
+        told = {str(ordinal): {"donor": donor, "params": params} for ordinal, (donor, params) in changes.items()}
+        self.history.add("takeover", epoch=epoch, changes=told)
+        self.paused.clear()
+        return running
+
+
+def settings(trial: Trial) -> list[Record]:
+    """What a trial runs with now, as series of its run: MLflow's params never change."""
+    epoch = max(trial.donors, default=0)
+    values = {f"params/{name}": value for name, value in trial.params.items() if isinstance(value, int | float)}
+    if epoch:
+        values["donor"] = trial.donors[epoch]
+    return [Record(name, epoch, float(value)) for name, value in values.items()]

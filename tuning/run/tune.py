@@ -1,0 +1,118 @@
+"""Ray Tune, told by a driver: thin adapters for its searcher, scheduler, callback and stopper, and the call itself."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from tuning.run.driver import LATER, Driver
+from tuning.run.trial import TrialActor, decode
+
+
+class _Told:
+    """Has a driver, which Tune must not put into the files that it keeps of an experiment."""
+
+    driver: Driver
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "driver"}
+
+
+class Ask(_Told, Searcher):
+    """Tune's searcher."""
+
+    def __init__(self, driver: Driver) -> None:
+        super().__init__(metric="epoch", mode="max")
+        self.driver = driver
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next configuration."""
+        config = self.driver.next()
+        if config == LATER:
+            return None
+        return Searcher.FINISHED if config is None else config
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        """The callback does it."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the search's journal is all there is."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing."""
+
+
+class Judge(_Told, FIFOScheduler):
+    """Tune's scheduler."""
+
+    def __init__(self, driver: Driver) -> None:
+        super().__init__()
+        self.driver = driver
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Take in an epoch."""
+        stop = self.driver.result(trial.config["ordinal"], int(result["epoch"]), decode(result["values"]))
+        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Take in a trial's answer; one that was stopped has none."""
+        if "answer" in result:
+            self.driver.answered(trial.config["ordinal"], decode(result["answer"]))
+
+
+class Listen(_Told, tune.Callback):
+    """Tune's callback."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial failed for good."""
+        text = str(trial.get_pickled_error() or trial.get_error() or "unknown").strip()
+        self.driver.failed(trial.config["ordinal"], text.splitlines()[-1] if text else "unknown")
+
+
+def run(driver: Driver, shared: dict[str, Any], concurrent: int, storage: str, name: str) -> None:
+    """Run trials until the driver has none any more.
+
+    Args:
+        driver: of the search.
+        shared: what all trials get, see :func:`tuning.run.trial.trial`.
+        concurrent: trials at a time.
+        storage: folder for what Tune itself writes.
+        name: of Tune's experiment; unlike any before it, for Tune continues one that it knows.
+    """
+    for logger in ("ray.tune", "ray.air"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+    need = driver.base.resources
+    nested = need.most > 1
+    # A nested trial's own actor takes a sliver of the head node, so that it never waits for a CPU its workers hold.
+    resources: dict[str, float] = {"node:__internal_head__": 0.0001}
+    if not nested:
+        resources = {"CPU": need.cpus_per_worker} | ({"GPU": shared["memory_share"]} if need.use_gpu else {})
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(TrialActor, shared=shared), resources),
+        tune_config=tune.TuneConfig(
+            search_alg=Ask(driver),
+            scheduler=Judge(driver),
+            num_samples=-1,
+            max_concurrent_trials=concurrent,
+            reuse_actors=not nested,
+        ),
+        run_config=tune.RunConfig(
+            name=name,
+            storage_path=storage,
+            callbacks=[Listen(driver)],
+            failure_config=tune.FailureConfig(max_failures=need.max_failures),
+            verbose=0,
+        ),
+    )
+    tuner.fit()

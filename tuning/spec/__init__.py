@@ -1,0 +1,1 @@
+"""The search spec: space, distributions, objectives, arms, and their checks."""

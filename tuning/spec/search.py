@@ -1,0 +1,285 @@
+"""The spec of a search: many jobs that differ in some fields of their spec."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import Field, JsonValue, NonNegativeInt, PositiveFloat, PositiveInt, PrivateAttr, model_validator
+
+from jobs.base import DOTTED, Spec, assign
+from jobs.spec import JobSpec
+from jobs.specfile import SpecError, read
+from tuning.schedulers import PBT, NoScheduler, SchedulerSpec
+from tuning.searchers import NSGA2, TPE, Grid, Searcher, SearcherSpec
+from tuning.spec.arms import Arms
+from tuning.spec.objective import Mode, Objective, check_metric
+from tuning.spec.space import Choice, Distribution, DistributionSpec, Fixed, LogUniform, Space, Uniform
+
+Params = dict[str, JsonValue]
+
+
+def default_space(base: JobSpec) -> dict[str, Distribution]:
+    """The four axes: warmup, label smoothing, mixup and, where there is a teacher, distillation.
+
+    alpha changes what the teacher sees, so with a teacher it is one of four values: its answers can be kept for each.
+    """
+    alpha: Distribution = LogUniform(low=0.02, high=1.0)
+    if base.distillation is not None:
+        alpha = Choice(values=(0.05, 0.1, 0.2, 0.4))
+    distilled = {"distillation": "present"}
+    space = {
+        "schedule.warmup_epochs": Uniform(low=0.0, high=min(10.0, base.epochs / 3)),
+        "batch.label_smoothing.epsilon": Uniform(low=0.0, high=0.2),
+        "batch.mixup.alpha": alpha,
+    }
+    if base.distillation is not None:
+        space["distillation.temperature"] = LogUniform(low=1.0, high=20.0, when=distilled)
+        space["distillation.weight"] = LogUniform(low=0.1, high=4.0, when=distilled)
+    return space
+
+
+class SearchBudget(Spec):
+    """What the search may cost; whichever ends first ends it."""
+
+    trials: PositiveInt | None = None
+    """Trials, failed ones among them."""
+    epochs_per_trial: PositiveInt | None = None
+    """Epochs of a trial; None takes those of the job."""
+    hours: PositiveFloat | None = None
+    """Hours on the clock, over all resumptions."""
+    total_epochs: PositiveInt | None = None
+    """Epochs of all trials together."""
+
+
+class StartFrom(Spec):
+    """What is known before the search."""
+
+    points: tuple[Params, ...] = ()
+    """Parameters to try first, by dotted name; what a point leaves out is drawn."""
+    search: str | None = None
+    """An earlier search: its best trial is tried first, and the searcher knows its results."""
+
+
+class Stop(Spec):
+    """When the search gives up."""
+
+    failures: PositiveInt = 5
+    """Failed trials of one kind (out of memory, a bug, ...) after which it ends; trials under way then go on when it is
+    resumed. Over arms no number of failures ends it: an arm that fails does so on every seed."""
+    stale_trials: PositiveInt | None = None
+    """Trials in a row without a new best after which it ends; None goes on."""
+
+
+class SearchSpec(Spec):
+    """A search over the fields of a job's spec."""
+
+    elsewhere: ClassVar[str] = "is it a job? those are for: orchestrator plan FILE, orchestrator train FILE"
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,80}$")
+    """What the search is called."""
+    job: str
+    """YAML file of the job; a relative path begins at the current folder."""
+    set: Annotated[Params, DOTTED] = {}  # noqa: RUF012 (pydantic copies defaults)
+    """Changes to it by dotted name, such as ``resources.workers: 1``."""
+    space: Annotated[dict[str, DistributionSpec] | None, DOTTED] = Field(None, min_length=1)
+    """What is varied: dotted name of the job -> distribution. None takes warmup, label smoothing, mixup and
+    distillation."""
+    arms: Arms | None = None
+    """A few jobs to compare on equal seeds, in place of a space that is searched."""
+    metric: str = "val/top1"
+    """What is optimised; never a metric of the test split."""
+    mode: Mode = "max"
+    """Whether more of it is better, or less."""
+    objectives: tuple[Objective, ...] = ()
+    """Several metrics instead, such as val/top1 max and seconds min: the front between them is looked for."""
+    searcher: SearcherSpec = TPE()
+    """How configurations are chosen."""
+    scheduler: SchedulerSpec = NoScheduler()
+    """How trials are ended early."""
+    budget: SearchBudget = SearchBudget()
+    """Limits."""
+    start_from: StartFrom = StartFrom()
+    """What is known before."""
+    stop: Stop = Stop()
+    """When to give up."""
+    max_concurrent: PositiveInt | None = None
+    """Trials at a time, if fewer than there is room for."""
+    gpus_per_trial: float | None = Field(None, gt=0, le=1)
+    """Share of a GPU that a trial takes, of its memory too; None is a whole one."""
+    logit_cache_mb: NonNegativeInt = 2048
+    """Megabytes of teachers' answers that are kept for all trials, under ORCHESTRATOR_HOME; 0 keeps none."""
+    models_mb: NonNegativeInt = 4096
+    """Megabytes of models of ended trials that are kept; the worst are deleted first, and the best never."""
+    seed: NonNegativeInt = 0
+    """Seed of the searcher. The trials' own seeds are the job's, the same for all."""
+    _begun_with: JobSpec | None = PrivateAttr(None)
+
+    @property
+    def goals(self) -> tuple[Objective, ...]:
+        """What is optimised: the objectives, or the one metric; the first is what is reported on the way."""
+        return self.objectives or (Objective(metric=self.metric, mode=self.mode),)
+
+    def begun_with(self, base: JobSpec) -> Self:
+        """The search over that job, whatever has become of its file."""
+        begun = self.model_copy()
+        begun._begun_with = base
+        return begun
+
+    def base(self) -> JobSpec:
+        """The job that trials change: of a search that has begun, as its file was then.
+
+        Raises:
+            jobs.specfile.SpecError: the file or ``set`` is wrong.
+        """
+        if self._begun_with is not None:
+            return self._begun_with
+        changes = dict(self.set)
+        if self.budget.epochs_per_trial is not None:
+            changes["epochs"] = self.budget.epochs_per_trial
+        try:
+            return read(self.job, JobSpec, [f"{name}={json.dumps(value)}" for name, value in changes.items()])
+        except SpecError as error:
+            told = [replace(problem, source=problem.source.replace("-s ", "set ")) for problem in error.problems]
+            if not os.path.exists(self.job):
+                where = f"it is the job of search {self.name}; relative paths begin at {os.getcwd()}"
+                told = [replace(problem, cures=(*problem.cures, where)) for problem in told]
+            raise SpecError(told) from None
+
+    def axes(self, base: JobSpec | None = None) -> dict[str, Distribution]:
+        """The space: the one given, or that of the four axes; arms have none."""
+        if self.arms is not None:
+            return {}
+        return dict(self.space) if self.space is not None else default_space(base or self.base())
+
+    def build(self, base: JobSpec, points: tuple[Mapping[str, Any], ...] = ()) -> Searcher:
+        """Who says what a trial runs; for ``points`` see :class:`tuning.searchers.Searcher`.
+
+        Raises:
+            ValueError: the searcher cannot search this space.
+        """
+        if self.arms is not None:
+            return self.arms.build(base)
+        return self.searcher.build(self.axes(base), base, self.seed, self.goals, points)
+
+    def told(self, ordinal: int, params: Mapping[str, Any]) -> dict[str, Any]:
+        """What tells a trial from the others: its parameters, or its arm and seed."""
+        return dict(params) if self.arms is None else dict(zip(("arm", "seed"), self.arms.place(ordinal), strict=True))
+
+    def trial(self, params: dict[str, Any], base: JobSpec | None = None) -> JobSpec:
+        """The job of a trial; ``base``, if it is at hand, spares reading the file.
+
+        Raises:
+            pydantic.ValidationError: the parameters do not make a job.
+        """
+        job = (base or self.base()).override(deepcopy(params))
+        if not isinstance(self.scheduler, PBT):
+            return job
+        # a takeover needs the checkpoint of its epoch, and of the one before it where the donor is ahead
+        kept = {"every_epochs": self.scheduler.every_epochs, "every_steps": None, "keep": max(2, job.checkpoint.keep)}
+        return job.model_copy(update={"checkpoint": job.checkpoint.model_copy(update=kept)})
+
+    def check(self) -> tuple[str, ...]:
+        """Validate both ends of every range on the job, alone and two together, in all branches, and the rest.
+
+        Returns:
+            remarks: what is allowed but likely not meant.
+
+        Raises:
+            jobs.specfile.SpecError: something is wrong; everything at once, by dotted names, in the job's own words.
+        """
+        from tuning.spec.check import check
+
+        return check(self)
+
+    def absolute(self) -> Self:
+        """The search with absolute paths and its space spelled out, so that it means the same in another directory."""
+        base = self.base()
+        space = self.axes(base)
+        before, after = base.flatten(), base.absolute().flatten()
+        moved = {name: value for name, value in after.items() if before[name] != value and not _drawn(space, name)}
+
+        def inside(point: Params) -> Params:
+            return {name: _absolute(base, name, value) for name, value in point.items()}
+
+        points = tuple(map(inside, self.start_from.points))
+        return self.model_copy(
+            update={
+                "job": os.path.abspath(self.job),
+                "set": {**self.set, **moved},
+                "space": {name: _absolute_values(base, name, axis) for name, axis in space.items()} or None,
+                "arms": self.arms
+                and self.arms.model_copy(update={"jobs": {arm: inside(job) for arm, job in self.arms.jobs.items()}}),
+                "start_from": self.start_from.model_copy(update={"points": points}),
+            }
+        )
+
+    @model_validator(mode="after")
+    def _metrics(self) -> Self:
+        if not self.objectives:
+            check_metric(self.metric, self.mode)
+        elif len({objective.metric for objective in self.objectives}) < max(2, len(self.objectives)):
+            raise ValueError("objectives must be two or more different metrics; for one, set metric and mode")
+        elif (self.metric, self.mode) != ("val/top1", "max"):
+            raise ValueError("objectives stand in for metric and mode: leave those out")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if "epochs" in self.set and self.budget.epochs_per_trial is not None:
+            raise ValueError("set.epochs and budget.epochs_per_trial say the same thing: give one of them")
+        if self.objectives and not isinstance(self.scheduler, NoScheduler):
+            raise ValueError(
+                f"scheduler kind {self.scheduler.kind} goes by one metric, so with objectives it would stop trials "
+                "that are on the front by another; take kind none"
+            )
+        if isinstance(self.searcher, NSGA2) and not self.objectives:
+            raise ValueError("searcher kind nsga2 is for several objectives; for one metric take kind tpe")
+        budget = self.budget
+        if self.arms is not None:
+            set_too: dict[str, object] = {
+                "space": self.space,
+                "start_from": self.start_from != StartFrom(),
+                "objectives": self.objectives,
+            }
+            set_too |= {"budget.trials": budget.trials, "stop.stale_trials": self.stop.stale_trials}
+            set_too["scheduler"] = not isinstance(self.scheduler, NoScheduler)
+            if wrong := [name for name, value in set_too.items() if value]:
+                raise ValueError(f"arms say what runs, each to its end: leave {', '.join(wrong)} out")
+            return self
+        if not (budget.trials or budget.hours or budget.total_epochs or isinstance(self.searcher, Grid)):
+            raise ValueError("budget has no end: set budget.trials, budget.hours or budget.total_epochs")
+        return self
+
+
+def _drawn(space: Space, name: str) -> bool:
+    return any(f"{name}.".startswith(f"{axis}.") for axis in space)
+
+
+def _absolute_values(base: JobSpec, name: str, distribution: Distribution) -> Distribution:
+    if isinstance(distribution, Choice):
+        values = tuple(_absolute(base, name, value) for value in distribution.values)
+        return distribution.model_copy(update={"values": values})
+    if isinstance(distribution, Fixed):
+        return distribution.model_copy(update={"value": _absolute(base, name, distribution.value)})
+    return distribution
+
+
+def _absolute(base: JobSpec, name: str, value: Any) -> Any:
+    """A value of a name with absolute paths in it; as it is where it does not make a job by itself."""
+    try:
+        job = base.override({name: deepcopy(value)})
+    except ValueError:
+        return value
+    before, after = job.flatten(), job.absolute().flatten()
+    changed = {
+        other: new for other, new in after.items() if before[other] != new and f"{other}.".startswith(f"{name}.")
+    }
+    if name in changed:
+        return changed[name]
+    inside = {other.removeprefix(f"{name}."): new for other, new in changed.items()}
+    return assign(value, inside) if isinstance(value, dict) and inside else value

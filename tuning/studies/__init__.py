@@ -1,0 +1,1 @@
+"""Questions about arms: confirmation, ablation, verdicts and their statistics."""
