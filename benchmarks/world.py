@@ -155,7 +155,7 @@ def _status(process: psutil.Process) -> str:
 
 def allocator() -> dict[str, str]:
     """The allocator's environment as the launcher sets it."""
-    from orchestrator.execution.launch import ENVIRONMENT
+    from orchestrator.execution.session import ENVIRONMENT
 
     return {name: value for name, value in ENVIRONMENT.items() if name.startswith(("MALLOC_", "GLIBC_"))}
 

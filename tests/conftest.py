@@ -47,9 +47,9 @@ def cluster(session_home: Path, storage_server: Storage) -> Iterator[None]:
     """The Ray cluster, on this machine, with two CPUs whatever it has."""
     import ray
 
-    from orchestrator.execution import launch
+    from orchestrator.execution import session
 
-    os.environ.update(launch.ENVIRONMENT | launch.ALONE)
+    os.environ.update(session.ENVIRONMENT | session.ALONE)
     ray.init("local", num_cpus=2, include_dashboard=True, log_to_driver=False, logging_level="error")
     yield
     ray.shutdown()

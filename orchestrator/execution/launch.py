@@ -14,8 +14,8 @@ from typing import Any
 from jobs import specfile
 from jobs.spec import JobSpec
 from jobs.urls import redact
-from orchestrator.cluster.client import make_token_private
 from orchestrator.execution import compiling, nodes, pretrained, teacher
+from orchestrator.execution.session import start_ray
 from orchestrator.execution.trainer import fit_with_train
 from orchestrator.home import default_uri, home, run_folder
 from orchestrator.runs import resume as resuming
@@ -25,26 +25,6 @@ from orchestrator.tracking.recorder import State, Status
 from orchestrator.tracking.recorders import Recorders
 from orchestrator.tracking.uri import check_uri
 
-ENVIRONMENT = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "MALLOC_MMAP_THRESHOLD_": "1073741824",
-    "MALLOC_TRIM_THRESHOLD_": "17179869184",
-    "MALLOC_TOP_PAD_": "67108864",
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-}
-"""What the driver sets before Ray starts: quick polls of the workers, and an allocator that keeps large blocks."""
-ALONE = {
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_enable_metrics_collection": "0",
-    "RAY_task_events_report_interval_ms": "0",
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-}
-"""What it sets besides before it starts a cluster of its own, which nobody preempts and which ends with it: Ray's own
-metrics and events take time from the workers, and nobody is there to read them. The last one makes Ray listen on
-loopback alone, as it does by itself on other systems."""
 POLL_S = 0.5
 INTERRUPTED_TWICE = "interrupted twice"
 """``ended_by`` of a run whose workers were not waited for: they may still be running."""
@@ -67,29 +47,6 @@ class Result:
     ended_by: str
     metrics: dict[str, float] = field(default_factory=dict)
     behind: int = 0
-
-
-def start_ray(verbose: bool = False, dashboard: bool = True) -> None:
-    """Join the cluster of ``RAY_ADDRESS``, or start one on this machine with all its CPUs.
-
-    Args:
-        verbose: let Ray talk.
-        dashboard: start it too. It takes some of the workers' time, but without it Ray cannot clean up after a killed
-            Ray Train controller, as a nested trial that is stopped leaves one.
-    """
-    alone = not os.environ.get("RAY_ADDRESS")
-    for name, value in (ENVIRONMENT | (ALONE if alone else {})).items():
-        os.environ.setdefault(name, value)
-    import ray
-
-    if ray.is_initialized():
-        return
-    level = "info" if verbose else "error"
-    local: dict[str, Any] = {}
-    if alone:
-        local = {"address": "local", "num_cpus": os.cpu_count(), "include_dashboard": dashboard}
-    ray.init(log_to_driver=verbose, logging_level=level, **local)
-    make_token_private()
 
 
 def start_recorders() -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 from jobs.spec import Resources
 from jobs.urls import is_url, local
+from orchestrator.execution.session import start_ray
 from orchestrator.home import home
 from orchestrator.runs.storage import check
 
@@ -46,8 +47,6 @@ def cpus(storage: str | None) -> tuple[float, str]:
     """
     if not os.environ.get("RAY_ADDRESS"):
         return os.cpu_count() or 1, "here"
-    from orchestrator.execution.launch import start_ray
-
     start_ray()
     check_shared(storage)
     return promised()["CPU"], f"in the cluster of {len(alive())} nodes"

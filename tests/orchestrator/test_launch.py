@@ -37,7 +37,7 @@ def test_the_demo_recipe_is_trained_tracked_and_kept() -> None:
 
 
 def test_the_token_that_ray_makes_is_nobody_elses(tmp_path: Path) -> None:
-    start = "from orchestrator.execution.launch import start_ray; start_ray()"
+    start = "from orchestrator.execution.session import start_ray; start_ray()"
     plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     subprocess.run([sys.executable, "-c", start], check=True, cwd=ROOT, env=plain | {"HOME": str(tmp_path)})
     assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600

@@ -19,6 +19,7 @@ from jobs.urls import redact
 from orchestrator.execution import compiling, nodes, teacher
 from orchestrator.execution import launch as jobs_launch
 from orchestrator.execution.pretrained import Resolver
+from orchestrator.execution.session import start_ray
 from orchestrator.home import default_uri, home, run_folder
 from orchestrator.runs.origin import environment, of_data, revision, submission
 from orchestrator.tracking.lock import Locked
@@ -155,7 +156,7 @@ def _search(
     for goal in spec.goals:
         check_class(goal.metric, data.classes)
     tell("starting Ray", False)
-    jobs_launch.start_ray(verbose, dashboard=verbose or base.resources.most > 1)
+    start_ray(verbose, dashboard=verbose or base.resources.most > 1)
     import ray
 
     reference = ray.put(data)

@@ -1,0 +1,52 @@
+"""Ray's session: joining a cluster or starting one on this machine, and the environment of its processes."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from orchestrator.cluster.client import make_token_private
+
+ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "MALLOC_MMAP_THRESHOLD_": "1073741824",
+    "MALLOC_TRIM_THRESHOLD_": "17179869184",
+    "MALLOC_TOP_PAD_": "67108864",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+"""What the driver sets before Ray starts: workers are polled often, and the allocator keeps large blocks."""
+ALONE = {
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+}
+"""What it sets in addition before it starts a cluster of its own, which is never preempted and ends with the driver.
+Ray's metrics and events would cost the workers time, and nobody reads them there. The last one makes Ray listen on
+loopback only, which is its default on other systems."""
+
+
+def start_ray(verbose: bool = False, dashboard: bool = True) -> None:
+    """Join the cluster of ``RAY_ADDRESS``, or start one on this machine with all its CPUs.
+
+    Args:
+        verbose: show Ray's own messages.
+        dashboard: start Ray's dashboard. It costs the workers some time, but Ray needs it to clean up after a killed
+            Ray Train controller, which a stopped nested trial leaves behind.
+    """
+    alone = not os.environ.get("RAY_ADDRESS")
+    for name, value in (ENVIRONMENT | (ALONE if alone else {})).items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        return
+    level = "info" if verbose else "error"
+    local: dict[str, Any] = {}
+    if alone:
+        local = {"address": "local", "num_cpus": os.cpu_count(), "include_dashboard": dashboard}
+    ray.init(log_to_driver=verbose, logging_level=level, **local)
+    make_token_private()
