@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.gate import Gate, Gated
 from jobs import specfile
 from jobs.spec import JobSpec
+from orchestrator.execution.answer import Answer
 
 
 def by_itself(spec: JobSpec) -> None:
@@ -22,7 +23,7 @@ def by_itself(spec: JobSpec) -> None:
         train(spec, place, Gated(Print(), Gate(place.rank)), {"data": spec.data.open()})
 
 
-def worker(config: dict[str, Any], gated: Any = Gated) -> dict[str, Any]:
+def worker(config: dict[str, Any], gated: Any = Gated) -> Answer:
     """Body of a Ray Train worker: the real one, with a gate before its Report."""
     import ray
 

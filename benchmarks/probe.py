@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from orchestrator.execution.answer import Answer
+
 MARKS = "BENCHMARK_MARKS"
 """Environment variable with the file to which every mark is appended: ``["name", seconds since 1970]``."""
 
@@ -32,7 +34,7 @@ def marked(function: Callable[..., Any], before: str | None = None, after: str |
     return call
 
 
-def worker(config: dict[str, Any]) -> dict[str, Any]:
+def worker(config: dict[str, Any]) -> Answer:
     """Body of a Ray Train worker, with marks."""
     mark("worker")
     import jobs.train

@@ -17,6 +17,7 @@ from jobs.base import Spec
 from jobs.spec import JobSpec
 from jobs.urls import redact
 from orchestrator.cli import models
+from orchestrator.execution.answer import INTERRUPTED_TWICE
 from orchestrator.home import default_uri, home
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def train(
         out.print(f"tracking {result.behind} events are not in MLflow yet; ship them with: orchestrator sync")
     if result.status == "KILLED":
         out.print(f"resume   orchestrator train --resume {result.run}", markup=False, soft_wrap=True)
-        if result.ended_by == launch.INTERRUPTED_TWICE:
+        if result.ended_by == INTERRUPTED_TWICE:
             sys.stdout.flush()
             os._exit(130)  # fit() is still waiting for workers, and would make Ray's orderly way out one with code 1
         raise typer.Exit(130)

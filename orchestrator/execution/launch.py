@@ -15,19 +15,19 @@ from jobs import specfile
 from jobs.spec import JobSpec
 from jobs.urls import redact
 from orchestrator.execution import compiling, nodes, pretrained, teacher
+from orchestrator.execution.answer import INTERRUPTED_TWICE, NO_ANSWER, Answer
 from orchestrator.execution.session import start_ray
 from orchestrator.execution.trainer import fit_with_train
 from orchestrator.home import default_uri, home, run_folder
 from orchestrator.runs import resume as resuming
 from orchestrator.runs import storage
 from orchestrator.runs.origin import environment, of_data, revision, submission
+from orchestrator.tracking.client import RecorderClient
 from orchestrator.tracking.recorder import State, Status
 from orchestrator.tracking.recorders import Recorders
 from orchestrator.tracking.uri import check_uri
 
 POLL_S = 0.5
-INTERRUPTED_TWICE = "interrupted twice"
-"""``ended_by`` of a run whose workers were not waited for: they may still be running."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ class Result:
     run: str
     status: Status
     ended_by: str
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
     behind: int = 0
 
 
-def start_recorders() -> Any:
-    """The one writer: an actor on the driver's node, with what the driver knows of the tracking server and of stores.
+def start_recorders() -> RecorderClient:
+    """The one writer: an actor on the driver's node, with the driver's settings of the tracking server and of stores.
 
-    What it is told so is not seen by those who look at Ray's tables, as its runtime environment would be.
+    They are passed as arguments, which Ray's tables do not show; a runtime environment they would.
     """
     import ray
 
@@ -61,7 +61,7 @@ def start_recorders() -> Any:
     known = {name: value for name, value in os.environ.items() if name in names or name.startswith(kinds)}
     known["ORCHESTRATOR_HOME"] = str(home())
     actor = ray.remote(num_cpus=0, max_concurrency=1, scheduling_strategy=nodes.on_this_node())(Recorders)
-    return actor.remote(known)
+    return RecorderClient(actor.remote(known))
 
 
 def fit(spec: JobSpec) -> JobSpec:
@@ -137,34 +137,28 @@ def train(
     recorders = start_recorders()
     tags = {**of_data(data), **revision(), **environment(), **(tags or {})}
     tracking = spec.tracking
-    opened = recorders.begin.remote(name, tracking.experiment, tracking.uri, spec.flatten(), tags, parent)
-    earlier = ray.get(opened)
+    earlier = recorders.begin(name, tracking.experiment, tracking.uri, spec.flatten(), tags, parent)
     for key, value in submission().items():  # of a run that goes on, the newest
-        ray.get(recorders.tag.remote(name, key, value))
+        recorders.tag(name, key, value)
     (folder / resuming.SPEC).write_text(specfile.dump(spec), encoding="utf-8")
-    ray.get(recorders.artifact.remote(name, folder / resuming.SPEC))
+    recorders.artifact(name, folder / resuming.SPEC)
     epochs = max((record.step for record in earlier.records if record.name == "train/loss"), default=0)
     tell(f"run {name}" + (f" goes on; {epochs} of {spec.epochs} epochs are recorded" if resume else ""), True)
     if changed:
         text = ", ".join(f"{field}: {was!r} -> {now!r}" for field, (was, now) in changed.items())
-        ray.get(recorders.tag.remote(name, "resumed_with", text))
+        recorders.tag(name, "resumed_with", text)
         tell(f"changed {text}", True)
     tell("starting the workers", False)
-    answer, interrupted = _fit(storage.shared(resolved), name, reference, recorders, show, tell, earlier.seen)
+    answer = _fit(storage.shared(resolved), name, reference, recorders, show, tell, earlier.seen)
     tell("closing the run, sending the rest to MLflow", False)
-    status: Status = "FAILED"
-    if answer.get("ended_by") == "stopped" or interrupted:
-        status = "KILLED"
-    elif "ended_by" in answer:
-        status = "FINISHED"
-    cause = answer.get("failure") or answer.get("ended_by") or "Ray Train ended without an answer"
-    ray.get(recorders.tag.remote(name, "cause" if status == "FAILED" else "ended_by", cause))
+    status = answer.status
+    recorders.tag(name, "cause" if status == "FAILED" else "ended_by", answer.cause)
     if status == "FINISHED":
         from orchestrator.runs import figures
 
-        records = ray.get(recorders.state.remote(name)).records
+        records = recorders.state(name).records
         try:
-            figures.write(folder, records, answer["confusion"], data.classes)
+            figures.write(folder, records, answer.confusion, data.classes)
         except Exception as error:  # what was found counts for more than how it looks
             tell(f"the figures could not be drawn: {error!r}", True)
         try:
@@ -172,11 +166,12 @@ def train(
         except ValueError as error:  # it can be fetched later
             tell(str(error), True)
         parts = [part for part in ("figures", "model") if (folder / part).exists()]
-        ray.get([recorders.artifact.remote(name, folder / part, part) for part in parts])
-    ray.get(recorders.end.remote(name, status))
-    wait_s = 3.0 if interrupted else 10.0 if status == "KILLED" else 30.0  # whoever interrupts has no time
-    behind = ray.get(recorders.close.remote(wait_s))
-    return Result(name, status, cause, answer.get("metrics", {}), behind)
+        for part in parts:
+            recorders.artifact(name, folder / part, part)
+    recorders.end(name, status)
+    hurry = answer.ended_by == INTERRUPTED_TWICE
+    behind = recorders.close(3.0 if hurry else 10.0 if status == "KILLED" else 30.0)
+    return Result(name, status, answer.cause, answer.metrics, behind)
 
 
 def teach(
@@ -203,21 +198,16 @@ def _fit(
     spec: JobSpec,
     name: str,
     data: Any,
-    recorders: Any,
+    recorders: RecorderClient,
     show: Callable[[State], None],
     tell: Callable[[str, bool], None],
     seen: int,
-) -> tuple[dict[str, Any], bool]:
-    """Ray Train in a thread of its own, while this one shows progress and owns the signals.
-
-    Returns rank 0's answer, and whether a second interrupt left the workers no time to give one.
-    """
-    import ray
-
-    box: dict[str, Any] = {}
+) -> Answer:
+    """Ray Train in a thread of its own, while this one shows progress and owns the signals; rank 0's answer."""
+    answers: list[Answer] = []
 
     def fit() -> None:
-        box.update(fit_with_train(spec, name, data, recorders, tell=tell))
+        answers.append(fit_with_train(spec, name, data, recorders, tell=tell))
 
     thread = threading.Thread(target=fit, daemon=True)
     signals: list[int] = []
@@ -230,14 +220,14 @@ def _fit(
         while thread.is_alive():
             thread.join(POLL_S)
             if signals and not told:
-                ray.get(recorders.stop.remote())
+                recorders.stop()
                 told = True
             if len(signals) > 1:
-                return {"ended_by": INTERRUPTED_TWICE}, True
-            state = ray.get(recorders.state.remote(name, seen))
+                return Answer(INTERRUPTED_TWICE)
+            state = recorders.state(name, seen)
             seen = state.seen
             show(state)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    return box, False
+    return answers[0] if answers else NO_ANSWER

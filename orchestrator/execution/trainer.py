@@ -8,30 +8,32 @@ from typing import Any
 
 from jobs.spec import JobSpec
 from orchestrator.execution import nodes
+from orchestrator.execution.answer import NO_ANSWER, STOPPED, Answer
 from orchestrator.home import home
 from orchestrator.runs import storage
+from orchestrator.tracking.client import RecorderClient
 
 
 def fit_with_train(
     spec: JobSpec,
     run: str,
     data: Any,
-    recorders: Any,
+    recorders: RecorderClient,
     logits: Mapping[str, Any] | None = None,
     tell: Callable[[str, bool], None] = lambda text, lasting: None,
-) -> dict[str, Any]:
-    """Rank 0's answer (see ``orchestrator.execution.worker.work``), or the ``failure``.
+) -> Answer:
+    """Rank 0's answer (see ``orchestrator.execution.worker.work``), or why there is none.
 
-    An elastic job is trained by as many workers as there is room for. When there comes to be room for more, it leaves
-    off at a checkpoint, and goes on with them. So does any job when a node of its workers is about to be taken away.
+    An elastic job is trained by as many workers as there is room for. When there is room for more, it pauses at a
+    checkpoint and resumes with them. So does any job when a node of its workers is about to be taken away.
 
     Args:
         spec: the job; its teacher and its pretrained weights, if any, are folders, and ``use_gpu`` is decided.
         run: name of its run, which ``recorders`` has open.
         data: a reference to the opened data.
-        recorders: handle of the actor.
+        recorders: client of the recorder.
         logits: where a teacher's answers are kept, see ``orchestrator.execution.worker.work``.
-        tell: called with what is worth knowing, and whether it is worth keeping.
+        tell: called with a message, and whether it is worth keeping.
     """
     import ray
 
@@ -40,49 +42,48 @@ def fit_with_train(
     while True:
         known = nodes.alive()
         try:
-            size = nodes.room(need, sizes, lambda: ray.get(recorders.state.remote(run)).stopping, tell)
+            size = nodes.room(need, sizes, lambda: recorders.state(run).stopping, tell)
         except TimeoutError as error:
-            return {"failure": str(error)}
+            return Answer(failure=str(error))
         if size is None:
-            return {"ended_by": "stopped"}
+            return Answer(STOPPED)
         if size != before and len(sizes) > 1:
             tell(f"training with {size} of {need.most} workers", True)
-            recorders.tag.remote(run, "workers", str(size))
+            recorders.tag(run, "workers", str(size), wait=False)
         before = size
         larger = [other for other in sizes if other > size]
         watch = nodes.Watch(
             need,
             larger[-1] - size if larger else 0,
-            lambda: ray.get(recorders.occupied.remote(run)),
-            lambda: recorders.pause.remote(run),
+            lambda: recorders.occupied(run),
+            lambda: recorders.pause(run),
         )
+        cause = None
         try:
-            answer: dict[str, Any] = _fit(spec.trained_by(size), run, data, recorders, logits) or {}
+            answer = _fit(spec.trained_by(size), run, data, recorders, logits)
         except Exception as error:
             cause = _first_cause(error)
         else:
-            stopping = ray.get(recorders.state.remote(run)).stopping
-            if not (answer.get("ended_by") == "stopped" and watch.found and not stopping):
+            if not (answer.ended_by == STOPPED and watch.found and not recorders.state(run).stopping):
                 return answer
-            cause = None
         finally:
             watch.end()
-            ray.get(recorders.go_on.remote(run))
-            group = ray.get(recorders.vacate.remote(run))
+            recorders.unpause(run)
+            group = recorders.vacate(run)
             if group is not None:  # Ray frees it itself, but not where the controller died
                 ray.util.remove_placement_group(group)
         if cause is None:
             continue
-        so_far = ray.get(recorders.state.remote(run)).seen
+        so_far = recorders.state(run).seen
         if known <= nodes.alive():  # else a node was lost
             failures = 1 if so_far > seen else failures + 1
         if failures > need.max_failures:
-            return {"failure": cause}
+            return Answer(failure=cause)
         seen = so_far
         tell(f"beginning again from the newest checkpoint, since {cause}", True)
 
 
-def _fit(spec: JobSpec, run: str, data: Any, recorders: Any, logits: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _fit(spec: JobSpec, run: str, data: Any, recorders: RecorderClient, logits: Mapping[str, Any] | None) -> Answer:
     """Rank 0's answer of one group of workers, none of which is replaced."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -111,7 +112,8 @@ def _fit(spec: JobSpec, run: str, data: Any, recorders: Any, logits: Mapping[str
             failure_config=FailureConfig(max_failures=0, max_preemption_failures=0, controller_failure_limit=0),
         ),
     )
-    return trainer.fit().return_value  # type: ignore[no-any-return]
+    answer: Answer | None = trainer.fit().return_value
+    return answer or NO_ANSWER
 
 
 def _first_cause(error: BaseException) -> str:

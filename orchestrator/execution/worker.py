@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.report import CONTINUE, STOP, Progress, Record, Report, Verdict
 from jobs.spec import JobSpec
+from orchestrator.execution.answer import Answer
 from orchestrator.home import run_folder, run_url
 
 if TYPE_CHECKING:
     from jobs.checkpoint import State
     from jobs.data.sets import Data
     from jobs.place import Place
+    from orchestrator.tracking.client import RecorderClient
 
 WEIGHTS = "weights.sha256"
 """Tag of a finished run: SHA-256 of the file that holds its tensors."""
@@ -24,13 +26,13 @@ class ToRecorder:
     """Sends to the Recorder actor without ever waiting for it, and saves checkpoints.
 
     Args:
-        recorders: handle of the actor.
+        recorders: client of the recorder.
         run: name of the run.
         url: fsspec URL of the run's checkpoints.
         keep: how many of the newest stay.
     """
 
-    def __init__(self, recorders: Any, run: str, url: str, keep: int) -> None:
+    def __init__(self, recorders: RecorderClient, run: str, url: str, keep: int) -> None:
         from jobs.checkpoint import Store
 
         self.recorders, self.run, self.store = recorders, run, Store(url, keep)
@@ -50,11 +52,11 @@ class ToRecorder:
         if checkpoint is not None:
             self.store.save(checkpoint)
         for key, value in (facts or {}).items():
-            self.recorders.tag.remote(self.run, key, value)
+            self.recorders.tag(self.run, key, value, wait=False)
         if records:
-            self.recorders.record.remote(self.run, list(records))
+            self.recorders.record(self.run, records)
         if progress is not None and self._answer is None:
-            self._answer = self.recorders.progress.remote(self.run, progress)
+            self._answer = self.recorders.progress(self.run, progress)
         if self._answer is not None and ray.wait([self._answer], timeout=0)[0]:
             self._verdict = ray.get(self._answer)
             self._answer = None
@@ -65,7 +67,7 @@ class ToRecorder:
         self.store.wait()
 
 
-def ray_train_worker(config: dict[str, Any]) -> dict[str, Any]:
+def ray_train_worker(config: dict[str, Any]) -> Answer:
     """What every Ray Train worker runs; rank 0's answer is the run's.
 
     Args:
@@ -82,9 +84,9 @@ def ray_train_worker(config: dict[str, Any]) -> dict[str, Any]:
     place = Place.current(bool(spec.resources.use_gpu))
     recorders, run = config["recorders"], config["run"]
     if blind := unreached(spec, run):
-        return {"failure": blind}
+        return Answer(failure=blind)
     if place.rank == 0:
-        ray.get(recorders.occupy.remote(run, ray.util.get_current_placement_group()))
+        recorders.occupy(run, ray.util.get_current_placement_group())
     data = ray.get(config["data"][0])
     report = ToRecorder(recorders, run, f"{run_url(run, spec.checkpoint.storage)}/checkpoints", spec.checkpoint.keep)
     answer = work(spec, place, report, report, data, config["logits"])
@@ -119,7 +121,7 @@ def work(
     data: Data,
     logits: Mapping[str, Any] | None = None,
     graft: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+) -> Answer:
     """The body of a worker, under Ray Train or in a trial of a search; every rank calls it alike.
 
     Args:
@@ -133,10 +135,8 @@ def work(
             there: the weights are the other's, what was reported stays its own.
 
     Returns:
-        ``ended_by`` and ``step``, with ``metrics`` and ``confusion`` on rank 0 where the run came to its end; or the
-        ``failure``, where it would be the same again however often it is tried.
+        The answer; with ``metrics`` and ``confusion`` on rank 0, if the run came to its end.
     """
-    import ray
 
     from jobs.outcome import keep_model
     from jobs.run import NonFiniteLossError
@@ -160,25 +160,24 @@ def work(
     if start is None and spec.model.pretrained is not None:  # a folder too
         assets["pretrained"] = spec.model.pretrained.folder(spec.model)
     if start is not None and place.rank == 0:
-        report([Record(*record) for record in start.tree["records"]])  # whoever was killed may not have heard of them
+        report([Record(*record) for record in start.tree["records"]])  # the recorder may have missed these
     try:
         outcome = train(spec, place, report, assets, start)
     except (NonFiniteLossError, ValueError) as error:
-        return {"failure": f"{type(error).__name__}: {error}"}
+        return Answer(failure=f"{type(error).__name__}: {error}")
     finally:
         if cache is not None:
             cache.close()
     if cache is not None and cache.asked and place.rank == 0:
-        recorder.recorders.tag.remote(recorder.run, "logits_read", f"{cache.read / cache.asked:.0%}")
+        recorder.recorders.tag(recorder.run, "logits_read", f"{cache.read / cache.asked:.0%}", wait=False)
     recorder.close()
-    answer: dict[str, Any] = {"ended_by": outcome.ended_by, "step": outcome.step}
     if place.rank == 0 and outcome.network is not None and outcome.test is not None:
         weights = keep_model(f"{run_url(recorder.run, spec.checkpoint.storage)}/model", outcome, data)
-        recorder.recorders.tag.remote(recorder.run, WEIGHTS, weights)
-        answer["metrics"] = outcome.test.metrics("test")
-        answer["confusion"] = None if outcome.test.confusion is None else outcome.test.confusion.numpy()
-        ray.get(recorder.recorders.state.remote(recorder.run))  # all records sent before have been taken in
-    return answer
+        recorder.recorders.tag(recorder.run, WEIGHTS, weights, wait=False)
+        recorder.recorders.state(recorder.run)  # all records sent before have been taken in
+        confusion = None if outcome.test.confusion is None else outcome.test.confusion.numpy()
+        return Answer(outcome.ended_by, metrics=outcome.test.metrics("test"), confusion=confusion)
+    return Answer(outcome.ended_by)
 
 
 def _grafted(own: State, url: str, step: int) -> State:

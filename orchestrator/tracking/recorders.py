@@ -1,6 +1,7 @@
 """The one writer of every run of a driver: a job's only run, or the trials of a search. A zero-CPU Ray actor.
 
-A run is addressed by its name. What is asked of a single run is asked of its :class:`Recorder`.
+A run is addressed by its name; each has a :class:`Recorder`. Drivers and workers call the actor through
+:class:`orchestrator.tracking.client.RecorderClient`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class Recorders:
     """Records runs, each in its folder under ORCHESTRATOR_HOME.
 
     Args:
-        environment: variables of the driver's environment that its process shall have too.
+        environment: variables of the driver's environment that its process gets too.
     """
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
@@ -38,7 +39,7 @@ class Recorders:
         tags: Mapping[str, str] | None = None,
         parent: str | None = None,
     ) -> State:
-        """Open a run, or go on with it; what is known of it so far. See :meth:`Recorder.begin`."""
+        """Open a run or resume it; what is recorded of it so far. See :meth:`Recorder.begin`."""
         self._sweep()
         assert run not in self._runs, f"{run} is open"
         recorder = Recorder(run_folder(run))
@@ -47,7 +48,7 @@ class Recorders:
         return recorder.state()
 
     def record(self, run: str, records: Sequence[Record]) -> Verdict:
-        """Keep records; see :meth:`Recorder.record`. A run that was ended takes none, and its loop is told to stop."""
+        """Keep records; see :meth:`Recorder.record`. A run that has ended takes none, and the verdict is STOP."""
         if run in self._ended or run not in self._runs:
             return STOP
         return self._runs[run].record(records)
@@ -63,21 +64,21 @@ class Recorders:
         self._runs[run].tag(key, value)
 
     def artifact(self, run: str, path: str | Path, to: str = "") -> None:
-        """Put a file, or the files of a folder, among a run's artifacts; see :meth:`Recorder.artifact`."""
+        """Add a file, or the files of a folder, to a run's artifacts; see :meth:`Recorder.artifact`."""
         self._runs[run].artifact(path, to)
 
     def stop(self, run: str | None = None) -> None:
-        """Tell the loop of a run, or every one, to stop with its next report."""
+        """Stop the loop of a run, or every one, at its next report."""
         for name, recorder in self._runs.items():
             if run in (None, name):
                 recorder.stop()
 
     def pause(self, run: str) -> None:
-        """Tell the loop of a run to leave off, as if it were stopped, until :meth:`go_on`."""
+        """Pause the loop of a run at its next report, as if it were stopped, until :meth:`unpause`."""
         self._runs[run].pause(True)
 
-    def go_on(self, run: str) -> None:
-        """Let the loop of a run that was paused begin again."""
+    def unpause(self, run: str) -> None:
+        """Let the loop of a paused run start again."""
         self._runs[run].pause(False)
 
     def state(self, run: str, seen: int = 0) -> State:
@@ -85,10 +86,10 @@ class Recorders:
         return self._runs[run].state(seen)
 
     def occupy(self, run: str, group: Any) -> None:
-        """Remember the placement group of a run's workers, to see where they are and for when their controller dies.
+        """Remember the placement group of a run's workers: to see where they run, and to free it if their controller
+        dies.
 
-        Ray means to free that itself, but cannot where two clusters run on one machine: it cannot tell in which one it
-        is.
+        Ray would free it itself, but cannot where two clusters run on one machine: it does not know which one it is in.
         """
         self._groups[run] = group
 
@@ -106,7 +107,7 @@ class Recorders:
         Args:
             run: its name.
             status: how it ended.
-            last: nothing more is asked of it, so it is let go as soon as MLflow has it.
+            last: no more calls follow, so the run is dropped as soon as MLflow has all of it.
         """
         self._runs[run].end(status)
         if last:

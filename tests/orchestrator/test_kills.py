@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from orchestrator.execution import launch
+from orchestrator.execution.answer import INTERRUPTED_TWICE
 from orchestrator.home import home as home_folder
 from orchestrator.home import run_folder
 from orchestrator.tracking.journal import FILE, lock_path, read
@@ -114,7 +115,7 @@ def test_a_second_interrupt_leaves_at_once(home: Path) -> None:
     assert "Traceback" not in command.output
     orchestrator("sync")  # there were few seconds to send the end
     _, run = mlflow_run(name)
-    assert (run.info.status, run.data.tags["ended_by"]) == ("KILLED", launch.INTERRUPTED_TWICE)
+    assert (run.info.status, run.data.tags["ended_by"]) == ("KILLED", INTERRUPTED_TWICE)
 
 
 def test_a_run_whose_driver_was_killed_is_told_synced_and_resumed(undisturbed: Weights, home: Path) -> None:

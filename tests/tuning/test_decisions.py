@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.execution.answer import Answer
+from orchestrator.tracking.client import RecorderClient
 from tests.jobs.digits_job import job
 from tuning.report.board import board
 from tuning.run.driver import Driver
@@ -17,7 +19,7 @@ from tuning.spec.search import SearchSpec
 
 
 class Nobody:
-    """Recorders that record nothing."""
+    """An actor that records nothing."""
 
     def __getattr__(self, name: str) -> Nobody:
         return self
@@ -40,7 +42,7 @@ def driver(folder: Path, trials: int, select: str = "last", **changes: Any) -> D
     history = History(folder)
     history.add("search", spec=spec.model_dump(mode="json"), base=base.model_dump(mode="json"))
     history.add("open")
-    made = Driver(spec, base, history, Nobody(), lambda job: job, {})
+    made = Driver(spec, base, history, RecorderClient(Nobody()), lambda job: job, {})
     for ordinal in range(trials):
         params = spec.arms.params(ordinal) if spec.arms else {"optimizer.lr": 0.1 * (ordinal + 1)}
         history.add("trial", ordinal=ordinal, run=f"s-{ordinal:04d}", params=params)
@@ -51,7 +53,7 @@ def driver(folder: Path, trials: int, select: str = "last", **changes: Any) -> D
 def finish(made: Driver, ordinal: int, *values: float, **more: float) -> None:
     for epoch, value in enumerate(values, 1):
         made.result(ordinal, epoch, {"val/top1": value, "val/loss": 1 - value, "seconds": 10.0 * epoch, **more})
-    made.answered(ordinal, {"ended_by": "epochs", "metrics": {"test/top1": values[-1]}})
+    made.answered(ordinal, Answer("epochs", metrics={"test/top1": values[-1]}))
 
 
 @pytest.fixture
@@ -91,12 +93,12 @@ def test_trials_that_a_search_gave_up_on_can_go_on(folder: Path) -> None:
     made.failed(0, "out of memory")
     made.failed(1, "out of memory")
     assert made.closing is not None and "2 trials failed alike" in made.closing
-    made.answered(2, {"ended_by": "stopped"})
+    made.answered(2, Answer("stopped"))
     finish(made, 3, 0.5)
     assert made.history.trials[2].status == "RUNNING"
     made.history.add("close", why=made.closing)
     assert not made.history.over, "trial 2 is left to do"
-    resumed = Driver(made.spec, made.base, made.history, Nobody(), lambda job: job, {})
+    resumed = Driver(made.spec, made.base, made.history, RecorderClient(Nobody()), lambda job: job, {})
     assert [trial.ordinal for trial in resumed._waiting] == [2]
     finish(made, 2, 0.5)
     assert made.history.over
@@ -109,7 +111,7 @@ def test_what_a_spent_budget_stopped_is_over_whatever_failed_after(folder: Path)
     assert made.closing == "total_epochs"
     made.failed(1, "out of memory")
     made.failed(2, "out of memory")
-    made.answered(0, {"ended_by": "stopped"})
+    made.answered(0, Answer("stopped"))
     assert (made.history.trials[0].status, made.history.trials[0].stopped_by) == ("FINISHED", "total_epochs")
     made.history.close()
 
@@ -139,7 +141,7 @@ def test_the_front_keeps_its_models_before_what_it_dominates(folder: Path) -> No
     made = driver(folder, 3, objectives=objectives)
     for ordinal, (top1, seconds) in enumerate([(0.80, 10.0), (0.90, 100.0), (0.85, 200.0)]):
         made.result(ordinal, 1, {"val/top1": top1, "seconds": seconds})
-        made.answered(ordinal, {"ended_by": "epochs"})
+        made.answered(ordinal, Answer("epochs"))
     assert [trial.ordinal for trial in front(ranked(made.trials, made.goal), made.spec.goals)] == [1, 0]
     swept: list[int] = []
     made.leftovers.sweep = lambda trials, last: swept.extend(trial.ordinal for trial in trials)  # type: ignore[method-assign]

@@ -15,12 +15,15 @@ from typing import Any, Final, Literal
 from jobs import specfile
 from jobs.report import Record
 from jobs.spec import JobSpec
+from orchestrator.execution.answer import STOPPED, Answer
 from orchestrator.home import run_folder
 from orchestrator.runs import storage, store
 from orchestrator.runs.resume import SPEC
+from orchestrator.tracking.client import RecorderClient
 from orchestrator.tracking.journal import FILE, read
+from orchestrator.tracking.recorder import Status
 from tuning.run.failures import kind_of
-from tuning.run.history import History, Trial, front, jsonable, number, ranked
+from tuning.run.history import Ended, History, Trial, front, jsonable, number, ranked
 from tuning.run.leftovers import Leftovers
 from tuning.run.population import Population, settings
 from tuning.schedulers import PBT
@@ -40,7 +43,7 @@ class Driver:
         spec: the search, absolute.
         base: its job.
         history: its journal, opened.
-        recorders: the actor that records runs.
+        recorders: client of the recorder.
         resolve: makes the teacher of a job a folder, training it first where that is asked for.
         tags: of every run.
         points: parameters to begin with; ``known``: (params, values) of an earlier search.
@@ -51,7 +54,7 @@ class Driver:
         spec: SearchSpec,
         base: JobSpec,
         history: History,
-        recorders: Any,
+        recorders: RecorderClient,
         resolve: Resolve,
         tags: Mapping[str, str],
         points: tuple[Mapping[str, Any], ...] = (),
@@ -137,18 +140,18 @@ class Driver:
                 return True
             return stop
 
-    def answered(self, ordinal: int, answer: Mapping[str, Any]) -> None:
+    def answered(self, ordinal: int, answer: Answer) -> None:
         """Take in how a trial ended by itself."""
         with self.lock:
             trial = self.history.trials[ordinal]
-            if "failure" in answer:
-                self.failed(ordinal, str(answer["failure"]))
-            elif answer["ended_by"] != "stopped":
-                self._end(trial, "FINISHED", more=answer.get("metrics", {}))
-            elif self.closing == "interrupted" or self.gave_up:  # it goes on when the search does
+            if answer.failure is not None:
+                self.failed(ordinal, answer.failure)
+            elif answer.ended_by != STOPPED:
+                self._end(trial, "FINISHED", more=answer.metrics)
+            elif self.closing == "interrupted" or self.gave_up:  # it is resumed when the search is
                 self._close(trial, "KILLED")
             else:
-                self._end(trial, "FINISHED", stopped_by=self.closing or "stopped")
+                self._end(trial, "FINISHED", stopped_by=self.closing or STOPPED)
 
     def failed(self, ordinal: int, cause: str) -> None:
         """Take in that a trial failed for good."""
@@ -162,11 +165,11 @@ class Driver:
         with self.lock:
             if self.closing is None:
                 self.closing = why
-                self.recorders.stop.remote()
+                self.recorders.stop()
                 paused = sorted(self.population.paused)
                 self.population.paused.clear()
                 for ordinal in paused:
-                    self.answered(ordinal, {"ended_by": "stopped"})
+                    self.answered(ordinal, Answer(STOPPED))
 
     def sweep(self, last: bool = False) -> None:
         """Delete what trials that have ended left behind and nobody wants."""
@@ -226,8 +229,6 @@ class Driver:
         Raises:
             ValueError: its parameters do not make a job.
         """
-        import ray
-
         job = self.spec.trial(trial.params, self.base)
         params = job.flatten()  # with the job's own name, lest it looks like a parameter that was varied
         told = self.spec.told(trial.ordinal, {})
@@ -235,19 +236,19 @@ class Driver:
         if trial.ordinal not in self.live:
             first = params if not trial.donors else None  # params once: what they become is told below
             where = job.tracking.experiment, job.tracking.uri
-            ray.get(self.recorders.begin.remote(trial.run, *where, first, tags, self.spec.name))
+            self.recorders.begin(trial.run, *where, first, tags, self.spec.name)
             self.live.add(trial.ordinal)
             if first is not None:  # so that each trial can be trained again by itself
                 (run_folder(trial.run) / SPEC).write_text(specfile.dump(job), encoding="utf-8")
-                self.recorders.artifact.remote(trial.run, run_folder(trial.run) / SPEC)
+                self.recorders.artifact(trial.run, run_folder(trial.run) / SPEC, wait=False)
         if isinstance(self.spec.scheduler, PBT):
-            self.recorders.record.remote(trial.run, settings(trial))
+            self.recorders.record(trial.run, settings(trial))
         return job.model_copy(update={"name": trial.run})
 
     def _end(
         self,
         trial: Trial,
-        status: str,
+        status: Ended,
         *,
         stopped_by: str | None = None,
         cause: str | None = None,
@@ -275,16 +276,16 @@ class Driver:
             self.gave_up = self.gave_up or self.closing is None
             self.over(f"{same} trials failed alike ({kind}: {cause})")
 
-    def _close(self, trial: Trial, status: str) -> None:
-        """End the run of a trial, if it is open, and say in its tags how that came."""
+    def _close(self, trial: Trial, status: Status) -> None:
+        """End the run of a trial, if it is open, with the reason in its tags."""
         if trial.ordinal not in self.live:
             return
         rung = self.scheduler.rung(trial.ordinal) if trial.stopped_by else None
         tags = {"stopped_by": trial.stopped_by, "cause": trial.cause, "failure": trial.kind, "rung": rung}
         for name, value in tags.items():
             if value is not None:
-                self.recorders.tag.remote(trial.run, name, str(value))
-        self.recorders.end.remote(trial.run, status, True)
+                self.recorders.tag(trial.run, name, str(value), wait=False)
+        self.recorders.end(trial.run, status, last=True, wait=False)
         self.live.remove(trial.ordinal)
 
     def _tally(self) -> None:
@@ -295,4 +296,4 @@ class Driver:
         for best in ranked(self.trials, self.goal)[:1]:
             values[f"best/{self.goal.metric}"] = number(best.found, self.goal.metric)
         records = [Record(name, len(self.history.events), float(value)) for name, value in values.items()]
-        self.recorders.record.remote(self.spec.name, records)
+        self.recorders.record(self.spec.name, records)

@@ -14,16 +14,17 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jobs.spec import JobSpec
 from orchestrator.runs.origin import here
 from orchestrator.tracking.journal import Event, Journal, read
 from tuning.schedulers import Scheduler
-from tuning.searchers import Searcher
+from tuning.searchers import Searcher, State
 from tuning.spec.objective import Objective
 from tuning.spec.search import SearchSpec
 
+Ended = Literal["FINISHED", "FAILED"]
 FILE = "search.jsonl"
 """Name of the journal in the folder of the search."""
 
@@ -48,7 +49,7 @@ class Trial:
     run: str
     params: dict[str, Any]
     results: dict[int, dict[str, float]] = field(default_factory=dict)
-    status: str = "RUNNING"
+    status: Ended | Literal["RUNNING"] = "RUNNING"
     stopped_by: str | None = None
     cause: str | None = None
     kind: str | None = None
@@ -61,7 +62,7 @@ class Trial:
         return self.values or (self.results[max(self.results)] if self.results else {})
 
     @property
-    def state(self) -> Any:
+    def state(self) -> State:
         """As searchers call it: ``finished``, ``stopped``, ``failed``."""
         if self.status == "FAILED":
             return "failed"

@@ -22,7 +22,9 @@ from orchestrator.execution.pretrained import Resolver
 from orchestrator.execution.session import start_ray
 from orchestrator.home import default_uri, home, run_folder
 from orchestrator.runs.origin import environment, of_data, revision, submission
+from orchestrator.tracking.client import RecorderClient
 from orchestrator.tracking.lock import Locked
+from orchestrator.tracking.recorder import Status
 from orchestrator.tracking.uri import check_uri
 from tuning.run.driver import Driver
 from tuning.run.history import FILE, History, Trial, ranked
@@ -46,21 +48,21 @@ class Outcome:
 
     Attributes:
         name: its name.
-        status: FINISHED, or KILLED where it was interrupted.
+        status: FINISHED, or KILLED if it was interrupted.
         why: it is over.
         ranked: its trials with a value, the best first.
         trials: all of them.
         behind: journal events that the tracking server does not have yet.
-        report: its HTML file; None where it was interrupted.
+        report: its HTML file; None if it was interrupted or could not be drawn.
     """
 
     name: str
-    status: str
+    status: Status
     why: str
     ranked: list[Trial]
     trials: list[Trial]
     behind: int
-    write: Path | None = None
+    report: Path | None = None
 
 
 def new_name(wanted: str) -> str:
@@ -169,14 +171,12 @@ def _search(
     asked = {"arms": spec.arms.kind} if spec.arms else {}
     tags = {**of_data(data), **revision(), **environment()}
     (folder / "search.yaml").write_text(specfile.dump(spec), encoding="utf-8")
-    ray.get(
-        recorders.begin.remote(
-            spec.name, base.tracking.experiment, base.tracking.uri, spec.flatten(), {**tags, "kind": "search", **asked}
-        )
+    recorders.begin(
+        spec.name, base.tracking.experiment, base.tracking.uri, spec.flatten(), {**tags, "kind": "search", **asked}
     )
     for key, value in submission().items():
-        ray.get(recorders.tag.remote(spec.name, key, value))
-    ray.get(recorders.artifact.remote(spec.name, folder / "search.yaml"))
+        recorders.tag(spec.name, key, value)
+    recorders.artifact(spec.name, folder / "search.yaml")
     resolved: dict[str, JobSpec] = {}
 
     def taught(job: JobSpec) -> JobSpec:
@@ -211,17 +211,17 @@ def _search(
     interrupted = _run(driver, shared, place.trials, show)
     driver.sweep(last=True)
     why = "interrupted" if interrupted else driver.closing or "trials"
-    status = "KILLED" if interrupted else "FINISHED"
-    write = None
+    status: Status = "KILLED" if interrupted else "FINISHED"
+    report = None
     if not interrupted:
         history.add("close", why=why)
         tell("drawing the report", False)
-        write = _report(spec.name, folder, recorders)
-    ray.get(recorders.tag.remote(spec.name, "ended_by", why))
-    ray.get(recorders.end.remote(spec.name, status))
-    behind = ray.get(recorders.close.remote(30.0))
-    ray.kill(recorders)
-    return Outcome(spec.name, status, why, ranked(driver.trials, driver.goal), driver.trials, behind, write)
+        report = _report(spec.name, folder, recorders)
+    recorders.tag(spec.name, "ended_by", why)
+    recorders.end(spec.name, status)
+    behind = recorders.close()
+    recorders.kill()
+    return Outcome(spec.name, status, why, ranked(driver.trials, driver.goal), driver.trials, behind, report)
 
 
 def _compiled(
@@ -234,10 +234,8 @@ def _compiled(
     return base if base.compile != "auto" else base.model_copy(update={"compile": history.compile})
 
 
-def _report(name: str, folder: Path, recorders: Any) -> Path | None:
+def _report(name: str, folder: Path, recorders: RecorderClient) -> Path | None:
     """Write the report, and put it with its figures and the leaderboard among the artifacts of the parent run."""
-    import ray
-
     from tuning.report import write
 
     try:
@@ -247,10 +245,11 @@ def _report(name: str, folder: Path, recorders: Any) -> Path | None:
             "the report could not be drawn (%r); try: orchestrator search report %s", error, name, exc_info=True
         )
         return None
-    ray.get([recorders.artifact.remote(name, path, to) for path, to in parts])
+    for path, to in parts:
+        recorders.artifact(name, path, to)
     names = [path.name for path, _ in parts if path.suffix == ".json"]
     tables = [{"path": table, "type": "table"} for table in names]
-    ray.get(recorders.tag.remote(name, "mlflow.loggedArtifacts", json.dumps(tables)))  # so that the UI shows a table
+    recorders.tag(name, "mlflow.loggedArtifacts", json.dumps(tables))  # so that the UI shows a table
     return folder / write.REPORT
 
 

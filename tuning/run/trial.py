@@ -13,6 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -20,6 +21,7 @@ from ray import tune
 
 from jobs.report import Progress, Record, Verdict
 from jobs.spec import JobSpec
+from orchestrator.execution.answer import NO_ANSWER, Answer
 from orchestrator.home import run_url
 from tuning.run.history import jsonable
 
@@ -103,7 +105,7 @@ class TrialActor(tune.Trainable):
 
     Its config: ``ordinal``, ``run``, ``spec`` (JSON, with its teacher resolved to a folder), and ``graft`` where it
     goes on from another trial's weights (see ``orchestrator.execution.worker.work``). ``shared``, the same for all
-    trials: ``recorders`` (the actor), ``data`` (a reference to the base job's, opened), ``data_spec`` (its JSON),
+    trials: ``recorders`` (the client), ``data`` (a reference to the base job's, opened), ``data_spec`` (its JSON),
     ``memory_share`` (of a GPU, where trials share one), ``parameters`` (whether they are wanted), ``logits`` (see
     ``orchestrator.execution.worker.work``), ``home`` (the driver's ORCHESTRATOR_HOME), ``settled`` (see
     :class:`ToTune`).
@@ -175,8 +177,7 @@ def _trial(config: dict[str, Any], shared: dict[str, Any], line: Line) -> None:
             answer = _nested(spec, config["run"], reference, shared, line, same)
         else:
             answer = _direct(spec, config["run"], reference, shared, line, same, config.get("graft"))
-        answer.pop("confusion", None)
-        line.say({"answer": json.dumps(answer), "done": True}, last=True)
+        line.say({"answer": replace(answer, confusion=None), "done": True}, last=True)
     except Abandoned:
         pass
     except BaseException as error:
@@ -199,14 +200,14 @@ def _direct(
     line: Line,
     same: Mapping[str, float],
     graft: Mapping[str, Any] | None,
-) -> dict[str, Any]:
+) -> Answer:
     import torch
 
     from jobs.place import Place
     from orchestrator.execution.worker import ToRecorder, unreached, work
 
     if blind := unreached(spec, run):
-        return {"failure": blind}
+        return Answer(failure=blind)
     torch.set_num_threads(max(1, int(spec.resources.cpus_per_worker)))
     place = Place.current(bool(spec.resources.use_gpu))
     if shared["memory_share"] < 1 and place.device.type == "cuda":
@@ -226,14 +227,14 @@ def _direct(
 
 def _nested(
     spec: JobSpec, run: str, reference: Any, shared: dict[str, Any], line: Line, same: Mapping[str, float]
-) -> dict[str, Any]:
+) -> Answer:
     from orchestrator.execution.trainer import fit_with_train
 
     recorders = shared["recorders"]
-    box: dict[str, Any] = {}
+    answers: list[Answer] = []
 
     def fit() -> None:
-        box.update(fit_with_train(spec, run, reference, recorders, shared["logits"]))
+        answers.append(fit_with_train(spec, run, reference, recorders, shared["logits"]))
 
     thread = threading.Thread(target=fit, daemon=True)
     thread.start()
@@ -242,7 +243,7 @@ def _nested(
     try:
         while True:
             alive = thread.is_alive()
-            state = ray.get(recorders.state.remote(run, seen))
+            state = recorders.state(run, seen)
             seen = state.seen
             records += state.records
             for epoch, values in epochs_of(records).items():
@@ -252,9 +253,9 @@ def _nested(
                     line.say(word(epoch, {**values, **same, "seconds": seconds}))
             line.check()
             if not alive:
-                return box
+                return answers[0] if answers else NO_ANSWER
             time.sleep(_POLL_S)
     except Abandoned:
-        ray.get(recorders.stop.remote(run))
+        recorders.stop(run)
         thread.join()
         raise

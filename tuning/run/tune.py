@@ -62,7 +62,7 @@ class Judge(_Told, FIFOScheduler):
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Take in a trial's answer; one that was stopped has none."""
         if "answer" in result:
-            self.driver.answered(trial.config["ordinal"], decode(result["answer"]))
+            self.driver.answered(trial.config["ordinal"], result["answer"])
 
 
 class Listen(_Told, tune.Callback):

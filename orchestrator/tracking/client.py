@@ -1,0 +1,116 @@
+"""The typed client of the recorder's actor, for drivers and workers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs.report import Progress, Record, Verdict
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+    from ray.util.placement_group import PlacementGroup
+
+    from orchestrator.tracking.recorder import State, Status
+
+
+class RecorderClient:
+    """Calls :class:`orchestrator.tracking.recorders.Recorders`, whose methods say what each call does.
+
+    It may be pickled, so workers get a copy. Calls of one process are carried out in order, whether they wait or not.
+    What has no result can be sent without waiting (``wait=False``); an error there is only logged by Ray.
+
+    Args:
+        actor: handle of the actor; Ray does not type its methods, so this class does.
+    """
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    def begin(
+        self,
+        run: str,
+        experiment: str,
+        uri: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        parent: str | None = None,
+    ) -> State:
+        """Open a run or resume it; what is recorded of it so far."""
+        state: State = _get(self._actor.begin.remote(run, experiment, uri, params, tags, parent))
+        return state
+
+    def record(self, run: str, records: Sequence[Record]) -> None:
+        """Send records; never waits."""
+        self._actor.record.remote(run, list(records))
+
+    def progress(self, run: str, progress: Progress) -> ObjectRef[Verdict]:
+        """Send progress; never waits. The reference is to the verdict."""
+        verdict: ObjectRef[Verdict] = self._actor.progress.remote(run, progress)
+        return verdict
+
+    def tag(self, run: str, key: str, value: str, *, wait: bool = True) -> None:
+        """Set a tag of a run."""
+        _send(self._actor.tag.remote(run, key, value), wait)
+
+    def artifact(self, run: str, path: str | Path, to: str = "", *, wait: bool = True) -> None:
+        """Add a file, or the files of a folder, to a run's artifacts."""
+        _send(self._actor.artifact.remote(run, path, to), wait)
+
+    def stop(self, run: str | None = None) -> None:
+        """Stop the loop of a run, or every one, at its next report; never waits."""
+        self._actor.stop.remote(run)
+
+    def pause(self, run: str) -> None:
+        """Pause the loop of a run at its next report; never waits."""
+        self._actor.pause.remote(run)
+
+    def unpause(self, run: str) -> None:
+        """Let the loop of a paused run start again."""
+        _send(self._actor.unpause.remote(run), True)
+
+    def state(self, run: str, seen: int = 0) -> State:
+        """What to show of a run, with the records that are new since ``seen``."""
+        state: State = _get(self._actor.state.remote(run, seen))
+        return state
+
+    def occupy(self, run: str, group: PlacementGroup | None) -> None:
+        """Remember the placement group of a run's workers."""
+        _send(self._actor.occupy.remote(run, group), True)
+
+    def occupied(self, run: str) -> PlacementGroup | None:
+        """The placement group of a run's newest workers; None before the first."""
+        group: PlacementGroup | None = _get(self._actor.occupied.remote(run))
+        return group
+
+    def vacate(self, run: str) -> PlacementGroup | None:
+        """The same, which is then forgotten."""
+        group: PlacementGroup | None = _get(self._actor.vacate.remote(run))
+        return group
+
+    def end(self, run: str, status: Status, last: bool = False, *, wait: bool = True) -> None:
+        """Close a run as FINISHED, FAILED or KILLED."""
+        _send(self._actor.end.remote(run, status, last), wait)
+
+    def close(self, wait_s: float = 30.0) -> int:
+        """Ship what is left, for at most ``wait_s``; the number of events that MLflow lacks."""
+        behind: int = _get(self._actor.close.remote(wait_s))
+        return behind
+
+    def kill(self) -> None:
+        """End the actor's process."""
+        import ray
+
+        ray.kill(self._actor)
+
+
+def _get(reference: Any) -> Any:
+    import ray
+
+    return ray.get(reference)
+
+
+def _send(reference: Any, wait: bool) -> None:
+    if wait:
+        _get(reference)
