@@ -15,6 +15,7 @@ from jobs.data.sets import Data
 from jobs.ema import Average
 from jobs.models.stored import restore
 from jobs.objective import Objective
+from jobs.optimizers.parameters import arrange
 from jobs.place import Place
 from jobs.randomness import seed_global
 from jobs.report import Record
@@ -282,10 +283,7 @@ class Run:
         self.optimizer.load_state_dict(tree["optimizer"])
         for group, settings in zip(self.optimizer.param_groups, groups, strict=False):  # none, or all of them
             group.update(settings)
-        for parameter, values in self.optimizer.state.items():  # in the layout that the optimizer itself gives them
-            for name, value in values.items():
-                if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
-                    values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        arrange(self.optimizer)
         self.scaler.load_state_dict(tree["scaler"])
         self.skipped.copy_(tree["skipped"])
         if self.place.rank == 0:

@@ -83,3 +83,19 @@ def fused(network: nn.Module) -> bool:
         for parameter in network.parameters()
         if parameter.requires_grad
     )
+
+
+def arrange(optimizer: torch.optim.Optimizer) -> None:
+    """Give a state that was loaded the layout and the place that it has where the optimizer made it itself.
+
+    What has its parameter's shape gets its strides. A scalar goes where the count of updates is: torch leaves that on
+    the CPU, but takes NAdam's product of momenta to the GPU, where every update would then wait to read it.
+    """
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if not isinstance(value, torch.Tensor):
+                continue
+            if value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+            elif not value.ndim and isinstance(count := values.get("step"), torch.Tensor):
+                values[name] = value.to(count.device)

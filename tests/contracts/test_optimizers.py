@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from jobs.checkpoint import State, Store, snapshot
 from jobs.optimizers import SGD, AdaBound, AdaBoundW, Adam, AdamW, Optimizer, OptimizerSpec, Timm, Torch
+from jobs.optimizers.parameters import arrange
 from tests.jobs.optimizers.nets import backward, small
 
 ENDS = {"betas": (0.0, 0.0), "eps": 1e-30}, {"betas": (1 - 1e-9, 1 - 1e-9), "eps": 1.0}
@@ -110,10 +111,7 @@ def test_a_run_that_went_through_a_checkpoint_goes_on_bit_for_bit(spec: Optimize
     resumed.load_state_dict(tree["network"])
     optimizer = spec.build(resumed, spec.rate(BATCH))
     optimizer.load_state_dict(tree["optimizer"])
-    for parameter, values in optimizer.state.items():  # as jobs.run does: in the layout of the parameter
-        for name, value in values.items():
-            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
-                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+    arrange(optimizer)
     updates(resumed, optimizer, range(4, 7))
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name

@@ -11,7 +11,7 @@ from torchvision import models
 
 from jobs.models import ResNet
 from jobs.optimizers import SGD, AdamW
-from jobs.optimizers.parameters import fused, groups
+from jobs.optimizers.parameters import arrange, fused, groups
 from tests.jobs.optimizers.nets import backward, small
 
 BOTH = ("bias", "norm")
@@ -142,3 +142,11 @@ def test_fused_where_torch_can() -> None:
     backward(half, 1)
     optimizer.step()
     assert optimizer.param_groups[0]["fused"] is False
+
+
+def test_a_loaded_scalar_goes_where_the_count_of_updates_is() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    optimizer = torch.optim.NAdam([parameter])
+    optimizer.state[parameter] = {"step": torch.zeros((), device="meta"), "mu_product": torch.ones(())}
+    arrange(optimizer)
+    assert optimizer.state[parameter]["mu_product"].device.type == "meta"
