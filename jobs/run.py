@@ -11,6 +11,7 @@ import torch
 
 from jobs import precision, system
 from jobs.checkpoint import State, snapshot
+from jobs.data.identity import identity
 from jobs.data.sets import Data
 from jobs.ema import Average
 from jobs.models.stored import restore
@@ -31,6 +32,7 @@ class Run:
     """Everything that changes while a job trains.
 
     Attributes:
+        data: which images it is of (``jobs.data.identity``).
         step: updates done.
         losses: float64 ``(updates an epoch, terms)`` on the device: this rank's mean loss of each update of the epoch
             under way, the total in column 0 and the other terms of the objective beside it.
@@ -52,7 +54,7 @@ class Run:
         assets: Mapping[str, Any],
         start: State | None = None,
     ) -> None:
-        self.spec, self.place, self.steps = spec, place, steps
+        self.spec, self.place, self.steps, self.data = spec, place, steps, identity(data)
         self.objective = Objective(spec, data, assets, place.device, self._prepare)
         seed_global(spec.seed.init, "init", device=place.device)
         network = spec.model.build(len(data.classes), data.channels)
@@ -84,16 +86,13 @@ class Run:
             self.load(start)
 
     def _wrap(self, epoch: int) -> None:
-        """Make ``trained`` of the network, for an epoch (from 0) and those after it in which the same weights learn.
-
-        DDP is told at its birth which gradients there will be, and so waits for no other.
-        """
+        """Make ``trained`` of the network for an epoch (from 0) and those after it in which the same weights learn."""
         self.frozen = epoch < self.spec.model.freeze_epochs
         if self.spec.model.freeze_epochs:
             from jobs.models import finetune
 
             finetune.freeze(self.network, self.head, self.frozen)
-        wrapped = self.place.wrap(self.network)
+        wrapped = self.place.wrap(self.network)  # DDP learns here which gradients there will be
         self.trained: Any = torch.compile(wrapped) if self.spec.compile else wrapped
 
     def enter(self, epoch: int) -> None:
@@ -254,6 +253,7 @@ class Run:
             return None
         tree: dict[str, Any] = {
             "spec": self.spec.model_dump(mode="json"),
+            "data": self.data,
             "network": self.network.state_dict(),
             "average": self.average.network.state_dict() if self.average else None,
             "optimizer": self.optimizer.state_dict(),

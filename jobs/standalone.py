@@ -9,6 +9,7 @@ from typing import Any
 
 from jobs import specfile
 from jobs.checkpoint import State
+from jobs.data.identity import OtherDataError
 from jobs.outcome import keep_model
 from jobs.place import Place, process_group
 from jobs.report import Files, Print
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "-s", "--set", action="append", default=[], metavar="NAME=VALUE", help="override by dotted name"
     )
     parser.add_argument(
-        "-o", "--output", help="folder for checkpoints, to go on from when started again, and the model"
+        "-o", "--output", help="folder for the model and the checkpoints, from which the same command resumes"
     )
     given = parser.parse_args(arguments)
     world = int(os.environ.get("WORLD_SIZE", "1"))
@@ -50,7 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             assets["pretrained"] = spec.model.pretrained.folder(spec.model)
         if spec.distillation is not None:
             assets["teacher"] = place.broadcast(None if place.rank else spec.distillation.teacher.folder(data))
-        outcome = train(spec, place, report, assets, start)
+        try:
+            outcome = train(spec, place, report, assets, start)
+        except OtherDataError as error:
+            parser.exit(2, f"{given.output}: {error} (-o)\n")
         if isinstance(report, Files):
             report.close()
             if place.rank == 0 and outcome.network is not None:
@@ -58,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _settled(spec: JobSpec, start: State | None) -> JobSpec:
-    """The spec with its pretrained weights in a folder; of a run that goes on, with the images as they were."""
+    """The spec with its pretrained weights in a folder; of a run that is resumed, with the sizes that it began with."""
     from jobs.models.finetune import IMAGES, resolve
 
     if start is None:

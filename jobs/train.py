@@ -16,6 +16,7 @@ import torch
 from jobs import precision, system
 from jobs.batch import At, acting
 from jobs.checkpoint import State
+from jobs.data.identity import check_same
 from jobs.data.loader import Loader
 from jobs.data.sets import Data, Split
 from jobs.evaluate import Scores, evaluate
@@ -49,21 +50,25 @@ def train(
 
     Raises:
         ValueError: spec, world and data do not fit together.
+        jobs.data.identity.OtherDataError: ``start`` is of other images or classes.
         jobs.run.NonFiniteLossError: the loss became NaN or infinite.
     """
     if place.world != spec.resources.workers:
         raise ValueError(f"resources.workers is {spec.resources.workers}, but the world has {place.world} processes")
     data: Data = assets["data"]
+    facts: dict[str, str] = {}
     if start is not None:  # what was chosen for the first part of the run holds for the rest of it
+        if unsure := check_same(start.tree.get("data"), data):
+            facts["resumed"] = unsure
         spec = spec.model_copy(update={name: start.tree["spec"][name] for name in ("precision", "channels_last")})
     spec = precision.resolve(spec, place.device)
     steps = Steps.of(spec, len(data.train))
     with precision.backends(spec, place.device):
         run = Run(spec, data, place, steps, assets, start)
-        return _train(run, data, report)
+        return _train(run, data, report, facts)
 
 
-def _train(run: Run, data: Data, report: Report) -> Outcome:
+def _train(run: Run, data: Data, report: Report, facts: Mapping[str, str]) -> Outcome:
     spec, place, steps = run.spec, run.place, run.steps
     loader, agreement = Loader(spec, data, place, steps), Agreement(place, run.step)
     classes, word = len(data.classes), GO_ON
@@ -73,7 +78,7 @@ def _train(run: Run, data: Data, report: Report) -> Outcome:
         return evaluate(run.evaluated, batches, len(split), classes, place, run.autocast, flip)
 
     if place.rank == 0:
-        report(facts=run.facts())
+        report(facts={**run.facts(), **facts})
     run.settle((steps.part, data.channels, data.size, data.size))
     while (ended := place.broadcast(run.finished())) is None:
         epoch, first = divmod(run.step, steps.per_epoch)
