@@ -24,12 +24,13 @@ class Average:
         mine, theirs = self.network.state_dict(), network.state_dict()
         moving = [name for name, value in theirs.items() if value.is_floating_point()]
         self._average, self._source = [mine[name] for name in moving], [theirs[name] for name in moving]
-        self._copied = [(mine[name], theirs[name]) for name in mine if not theirs[name].is_floating_point()]
+        counters = [name for name, value in theirs.items() if not value.is_floating_point()]
+        self._copies, self._counters = [mine[name] for name in counters], [theirs[name] for name in counters]
 
     @torch.no_grad()
     def update(self, updates: int) -> None:
         """Move towards the network's state after update number ``updates``, counted from 1."""
         decay = min(self.spec.decay, (1 + updates) / (10 + updates)) if self.spec.warmup else self.spec.decay
         torch._foreach_lerp_(self._average, self._source, 1.0 - decay)
-        for target, source in self._copied:
-            target.copy_(source)
+        if self._copies:  # at once: a launch for each BatchNorm's counter would cost a GPU more than all the rest
+            torch._foreach_copy_(self._copies, self._counters)
