@@ -46,7 +46,7 @@ def images_per_s(spec: JobSpec, data: Data, limit_s: float = math.inf) -> float:
                 y = one_hot(labels, len(data.classes), x.dtype)
                 with run.autocast():
                     terms = run.objective(run.trained(x), x, y, At(0, step, part, spec.epochs, steps.total))
-                terms[0].backward()
+                run.scaler.scale(terms[0]).backward()
             run.update(run.lr)
             if place.device.type == "cuda":
                 torch.cuda.synchronize()

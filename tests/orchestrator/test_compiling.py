@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from orchestrator.execution.compiling import Probe, decide, probe
+from orchestrator.execution.speed import images_per_s
 from tests.orchestrator.real import job
 
 
@@ -42,6 +43,11 @@ def test_where_it_cannot_be_compiled_it_is_not(monkeypatch: pytest.MonkeyPatch) 
     seen = probe(spec, spec.data.open(), 1e9)
     assert not seen.pays(1e9)
     assert seen.words(1e9) == "compile auto: no, it cannot be done here (no C++ compiler)"
+
+
+def test_a_job_with_loss_scaling_can_be_timed() -> None:
+    spec = job("resources.workers=1", "precision=fp16")
+    assert images_per_s(spec, spec.data.open(), 0.0) > 0
 
 
 def test_a_short_job_is_not_tried(cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
