@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 WEIGHTS = "weights.sha256"
 """Tag of a finished run: SHA-256 of the file that holds its tensors."""
+MEMORY_CURE = (
+    "Raise accumulation (the same batch in smaller parts), or lower batch_size or evaluation.batch_size; "
+    "orchestrator plan says how much memory a job takes"
+)
 
 
 class ToRecorder:
@@ -137,6 +141,7 @@ def work(
     Returns:
         The answer; with ``metrics`` and ``confusion`` on rank 0, if the run came to its end.
     """
+    import torch
 
     from jobs.outcome import keep_model
     from jobs.run import NonFiniteLossError
@@ -165,6 +170,10 @@ def work(
         outcome = train(spec, place, report, assets, start)
     except (NonFiniteLossError, ValueError) as error:
         return Answer(failure=f"{type(error).__name__}: {error}")
+    except torch.OutOfMemoryError as error:
+        if place.distributed:  # the others wait for this rank, so all have to be ended
+            raise
+        return Answer(failure=f"{str(error).splitlines()[0]} {MEMORY_CURE}")
     finally:
         if cache is not None:
             cache.close()
