@@ -1,8 +1,8 @@
-# make demo | test | test-cluster | lint | bench | bench-search ; each sets everything up first, which is nothing to do when that is current
+# make demo | test | test-fast | test-cluster | lint | bench | bench-search ; each sets everything up first, which is nothing to do when that is current
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test test-cluster lint bench bench-search
+.PHONY: setup demo test test-fast test-cluster lint bench bench-search
 
 setup: .venv/current
 
@@ -15,8 +15,15 @@ setup: .venv/current
 demo: setup
 	$(BIN)/orchestrator search launch tuning/searches/digits.yaml
 
+# Tests start processes of their own, which wait for each other much of the time: a test process for every core, four at most.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
 test: setup
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+# What needs no Ray, no command line and no browser
+test-fast: setup
+	$(PYTEST) -m 'not slow and not cluster'
 
 # Three hosts made of namespaces, and a PostgreSQL: needs root on Debian or Ubuntu. RUNLEVEL=1: nothing that is installed is started.
 CLUSTER_PACKAGES := iproute2 util-linux procps openssh-server openssh-client rsync curl postgresql

@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 CLASSES = {0: "airplane", 1: "automobile", 2: "bird"}
 IMAGES = 60

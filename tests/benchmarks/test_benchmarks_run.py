@@ -62,6 +62,7 @@ def test_what_benchmarks_wrap_is_there(name: str) -> None:
     assert callable(found)
 
 
+@pytest.mark.slow
 def test_worlds_run_in_turns_and_stand_still_between(folder: Path) -> None:
     spec = str(recipe(folder, 300, "batch_size=100", "model.depth=8"))
 

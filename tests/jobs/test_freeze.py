@@ -100,6 +100,7 @@ def weights_of(spec_json: str, store: str, keep: int | None) -> dict[str, Any]:
     return {"weights": dict(outcome.network.state_dict()), "losses": losses}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_resumed_run_equals_one_that_was_never_stopped(folder: str, tmp_path: Path, ranks: int) -> None:
     """Killed in the second of two frozen epochs, at the very thaw, and after it."""

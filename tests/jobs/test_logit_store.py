@@ -74,6 +74,7 @@ def test_half_a_record_is_not_believed(tmp_path: Path, torn: int) -> None:
     assert torch.equal(again.read(at(0)), answer(0))
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_nothing_wrong(tmp_path: Path) -> None:
     """It is killed while it writes records of a megabyte over and over, other ones each time."""
     for kill in range(3):

@@ -92,6 +92,7 @@ def test_learns_digits_and_what_is_kept_can_be_loaded(tmp_path: Path) -> None:
     assert right.mean() == pytest.approx(outcome.test.top1, abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 @pytest.mark.parametrize("stop_at", [7, None], ids=["inside-an-epoch", "at-epoch-ends"])
 def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path: Path, ranks: int, stop_at: int | None) -> None:
@@ -122,6 +123,7 @@ def test_two_workers_equal_one_with_two_parts() -> None:
     assert furthest(one["weights"], two[0]["weights"]) < 1e-8
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_fewer_workers_in_mid_epoch(tmp_path: Path) -> None:
     common = {"precision": "fp64", "model__norm": False}
     spec = job(resources__workers={"min": 1, "max": 2}, checkpoint__every_steps=5, **common)

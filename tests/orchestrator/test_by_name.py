@@ -14,6 +14,7 @@ from orchestrator.tracking.journal import read
 from tests.orchestrator.real import DIGITS, ROOT, Command, mlflow_run, orchestrator, points
 
 
+@pytest.mark.slow
 def test_the_same_command_begins_a_run_goes_on_with_it_and_says_that_it_is_done(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -41,6 +42,7 @@ def test_the_same_command_begins_a_run_goes_on_with_it_and_says_that_it_is_done(
     assert third.stdout == "run      nightly (FINISHED): nothing is left to do\n"
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_by_its_name_too(home: Path, tmp_path: Path) -> None:
     path = tmp_path / "search.yaml"
     path.write_text(

@@ -13,6 +13,8 @@ import pytest
 from orchestrator.execution.plan import plan
 from tests.orchestrator.real import DIGITS, ROOT, job, orchestrator
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_wrong_spec_exits_2_with_every_mistake_at_once(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.yaml"

@@ -108,6 +108,7 @@ def test_unknown_names_meet_the_nearest_and_empty_searches_a_word(home: Path) ->
         compare(["emty"])
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_table_and_the_link(home: Path) -> None:
     run("one", [0.2, 0.4])
     run("other", [0.3], params={"optimizer.lr": 0.2}, experiment="elsewhere")

@@ -12,6 +12,8 @@ from orchestrator.execution.compiling import Probe, decide, probe
 from orchestrator.execution.speed import images_per_s
 from tests.orchestrator.real import job
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("seen", "images", "pays"),

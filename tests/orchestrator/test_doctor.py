@@ -55,6 +55,7 @@ def test_a_home_or_token_that_others_can_read(home: Path, tmp_path: Path, monkey
     assert one(local.token()).level == "ok"
 
 
+@pytest.mark.slow
 def test_a_tracking_server_that_is_silent_and_a_database_of_another_version(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,8 @@ from orchestrator.home import run_folder
 from orchestrator.tracking.journal import FILE, read
 from tests.orchestrator.real import DIGITS, Command, mlflow_run, points
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 150
 ONE, TWO = "training with 1 of 2 workers", "training with 2 of 2 workers"
 

@@ -20,6 +20,8 @@ from orchestrator.models.evaluation import evaluate
 from orchestrator.models.figures import Pair, confused_pairs, reliability
 from tests.orchestrator.real import mlflow_run, orchestrator, points
 
+pytestmark = pytest.mark.slow
+
 
 def write_digits(root: Path, count: int) -> Path:
     """The first so many digits as PNG files in class folders; with every other size doubled."""

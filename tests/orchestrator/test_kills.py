@@ -32,6 +32,8 @@ from tests.orchestrator.real import (
     weights,
 )
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 60
 Weights = Mapping[str, torch.Tensor]
 

@@ -14,6 +14,8 @@ from orchestrator.execution import launch
 from orchestrator.home import run_folder
 from tests.orchestrator.real import ROOT, job, mlflow_run, points
 
+pytestmark = pytest.mark.slow
+
 pytestmark = pytest.mark.usefixtures("cluster")
 
 

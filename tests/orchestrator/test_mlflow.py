@@ -214,6 +214,8 @@ import os, signal
 from jobs.report import Record
 from orchestrator.home import run_folder
 from orchestrator.tracking.recorder import Recorder
+
+pytestmark = pytest.mark.slow
 recorder = Recorder(run_folder("dead"), ship=False)
 recorder.begin("dead", "digits")
 recorder.record([Record("lr", 1, 0.1)])

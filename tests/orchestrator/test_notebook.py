@@ -13,6 +13,8 @@ from orchestrator.notebook import train
 from tests.orchestrator.real import DIGITS, ROOT, job
 from tuning.notebook import search
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_page_runs_as_it_stands(cluster: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.chdir(ROOT)

@@ -22,6 +22,8 @@ from tests.orchestrator.real import job, mlflow_run, weights
 from tuning.run.launch import search
 from tuning.spec.search import SearchSpec
 
+pytestmark = pytest.mark.slow
+
 SMALL = ("epochs=2", "model.width=8", "resources.workers=1")
 
 

@@ -29,6 +29,8 @@ from tests.orchestrator.test_compare import search
 
 REFUSE = """
 import sys
+
+pytestmark = pytest.mark.slow
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in ("orchestrator", "tuning", "ray", "typer"):

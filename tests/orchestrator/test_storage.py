@@ -32,6 +32,8 @@ EPOCHS = 40
 _KILLED = """
 import os, signal, sys, torch
 from jobs.checkpoint import State, Store
+
+pytestmark = pytest.mark.slow
 store = Store(sys.argv[1])
 rest = store.fs.pipe_file
 def dying(path, data):

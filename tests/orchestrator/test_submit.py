@@ -24,6 +24,8 @@ from orchestrator.cluster.jobs import rows
 from tests.orchestrator.real import DIGITS, ROOT, mlflow_run, wait_until
 from tests.orchestrator.remote import PLANTED, Remote, planted_in, remote
 
+pytestmark = pytest.mark.slow
+
 ONE = ("-s", "resources.workers=1")
 EPOCHS = 300
 

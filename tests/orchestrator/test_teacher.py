@@ -17,6 +17,8 @@ from orchestrator.home import run_folder
 from orchestrator.runs import store
 from tests.orchestrator.real import job, mlflow_run, wait_until
 
+pytestmark = pytest.mark.slow
+
 TEACHER = "distillation={teacher: {kind: job, job: jobs/recipes/digits.yaml, set: {epochs: 3, name: teacher}}}"
 
 

@@ -15,6 +15,8 @@ from orchestrator.execution.worker import WEIGHTS
 from orchestrator.home import run_folder
 from orchestrator.tracking.mlflow import Shipper
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def repetition(finished_run: str) -> Repetition:

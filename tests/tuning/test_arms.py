@@ -185,6 +185,7 @@ def test_the_report_has_the_verdict(compared: Search) -> None:
     assert {path.stem for path in (compared.folder / "figures").iterdir()} == {"differences", "learning_curves"}
 
 
+@pytest.mark.slow
 def test_the_page_reads_well_on_a_desk_and_in_a_hand(compared: Search) -> None:
     compared.journal.close()
     write.write(compared.folder)

@@ -16,6 +16,8 @@ from tuning.run.history import History
 from tuning.run.launch import find, search
 from tuning.spec.search import SearchSpec
 
+pytestmark = pytest.mark.slow
+
 pytestmark = pytest.mark.usefixtures("cluster")
 
 BASE: dict[str, Any] = {

@@ -50,6 +50,7 @@ def read(outcome: Outcome) -> list[str | None]:
     return [child.data.tags.get("logits_read") for child in children(outcome.name)[2] if "ordinal" in child.data.tags]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_trials_read_what_an_earlier_one_computed_with_equal_results() -> None:
     kept, computed = run("kept", {}), run("computed", {}, logit_cache_mb=0)
@@ -60,6 +61,7 @@ def test_trials_read_what_an_earlier_one_computed_with_equal_results() -> None:
         assert one.values["test/loss"] == other.values["test/loss"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_trials_of_several_workers_share_too() -> None:
     assert read(run("nested", {"resources.workers": 2})) == ["0%", "100%"]

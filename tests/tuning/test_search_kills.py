@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from orchestrator.home import run_folder
 from tests.orchestrator.real import Command, mlflow_run, orchestrator, points, wait_until
 from tuning.run.history import FILE, History
+
+pytestmark = pytest.mark.slow
 
 SEARCH: dict[str, Any] = {
     "name": "killed",

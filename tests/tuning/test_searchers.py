@@ -97,12 +97,14 @@ def front(method: Any, seed: int, trials: int) -> float:
     return area
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "trials"), [(NSGA2(population=12), 100), (TPE(), 60)], ids=["nsga2", "tpe"])
 def test_the_front_of_two_objectives(method: Any, trials: int) -> None:
     for seed in range(3):
         assert front(method, seed, trials) > front(Random(), seed, trials)
 
 
+@pytest.mark.slow
 def test_a_new_process_asks_the_same() -> None:
     environment = {**os.environ, "PYTHONHASHSEED": "77"}
     command = [sys.executable, "-m", "tests.tuning.planted"]

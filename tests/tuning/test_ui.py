@@ -16,6 +16,8 @@ from tests.tuning.test_driver import outcome_spec, spec
 from tuning.report.links import links
 from tuning.run.launch import find, search
 
+pytestmark = pytest.mark.slow
+
 pytestmark = pytest.mark.usefixtures("cluster")
 
 

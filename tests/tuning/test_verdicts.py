@@ -19,6 +19,8 @@ from tuning.cli import search as commands
 from tuning.run.history import FILE, History, Trial
 from tuning.run.launch import search
 
+pytestmark = pytest.mark.slow
+
 DIGITS = Path("jobs/recipes/digits.yaml")
 ABLATE = ("ablate", str(DIGITS), "--trick", "cosine decay", "-s", "name=apart", "-s", "epochs=2")
 ABLATE += ("-s", "resources.workers=1", "-s", "model.width=32", "-s", "evaluation.batch_size=50")

@@ -129,6 +129,7 @@ def everything(**changes: Any) -> JobSpec:
     return JobSpec.model_validate(fields).override({"model.norm": False, **changes})
 
 
+@pytest.mark.slow
 def test_the_loop_gives_two_workers_the_turns_of_one_with_two_parts() -> None:
     one = world.run(1, final_weights, everything(accumulation=2).model_dump_json())[0]
     two = world.run(2, final_weights, everything(**{"resources.workers": 2}).model_dump_json())

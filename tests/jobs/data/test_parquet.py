@@ -34,14 +34,15 @@ def rewrite(path, table):
     pq.write_table(table, path)
 
 
-def test_all_of_cifar10_opens(cifar10_parquet):
+def test_a_slice_of_cifar10_opens(cifar10_parquet):
     data = Parquet(train=str(cifar10_parquet / "train.parquet"), test=str(cifar10_parquet / "test.parquet")).open()
-    assert (len(data.train), len(data.val), len(data.test)) == (45000, 5000, 10000)
+    assert (len(data.train), len(data.val), len(data.test)) == (1800, 200, 600)
     assert (data.classes, data.size, data.channels, data.notes) == (NAMES, 32, 3, ())
-    assert np.bincount(data.val.labels).tolist() == [500] * 10
-    # the published figures of the original pixels are 0.4914 0.4822 0.4465 and 0.2470 0.2435 0.2616
-    assert data.mean == pytest.approx((0.4914, 0.4822, 0.4465), abs=1e-3)
-    assert data.std == pytest.approx((0.2470, 0.2435, 0.2616), abs=3e-3)
+    every = np.bincount(data.train.labels) + np.bincount(data.val.labels)
+    assert abs(np.bincount(data.val.labels) - every / 10).max() < 1  # stratified
+    # the published figures of all original pixels are 0.4914 0.4822 0.4465 and 0.2470 0.2435 0.2616
+    assert data.mean == pytest.approx((0.4914, 0.4822, 0.4465), abs=1e-2)
+    assert data.std == pytest.approx((0.2470, 0.2435, 0.2616), abs=1e-2)
 
 
 def test_rows_come_back_in_order(files, cifar_rows):

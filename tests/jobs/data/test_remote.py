@@ -127,6 +127,7 @@ print(ImageFolder(root=sys.argv[1], in_memory=False, val_fraction=0.3).open().di
 """
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_fetch_once(storage: Storage, folder: Path) -> None:
     url = storage.put(folder, "at once")
     storage.asked.clear()

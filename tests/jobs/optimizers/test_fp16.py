@@ -92,6 +92,7 @@ def counted(spec_json: str) -> list[dict[str, Any]]:
     return [{"epochs": report.series("skipped_updates"), "kept": kept}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_the_count_is_reported_every_epoch_and_kept_in_checkpoints(ranks: int) -> None:
     found = world.run(ranks, counted, job(resources__workers=ranks).model_dump_json())[0][0]

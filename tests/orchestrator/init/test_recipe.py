@@ -82,6 +82,7 @@ def test_the_search_has_the_four_axes_and_a_budget_for_the_machine(make: Make, t
     assert spec.budget.trials and spec.budget.hours
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_the_recipe_trains_to_the_end(make: Make, tmp_path: Path) -> None:
     root = make("pics", zero=40, one=8)
@@ -94,6 +95,7 @@ def test_the_recipe_trains_to_the_end(make: Make, tmp_path: Path) -> None:
     assert (again.model.depth, again.model.pretrained.run) == (8, result.run) and resolve(again).data.size == 16
 
 
+@pytest.mark.slow
 def test_the_command_writes_both_files_and_overwrites_nothing_unasked(make: Make, tmp_path: Path) -> None:
     root, out = make("pics", zero=40, one=40), tmp_path / "my_job.yaml"
     (root / "zero" / "broken.png").write_bytes(b"")
