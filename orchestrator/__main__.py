@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from jobs.base import Spec
 from jobs.spec import JobSpec
 from orchestrator.cli import cluster
 from orchestrator.cli.init import init
@@ -10,7 +11,7 @@ from orchestrator.cluster.preflight import Kind
 from tuning.cli import ablate, search
 from tuning.spec.search import SearchSpec
 
-KINDS = {"job": JobSpec, "search": SearchSpec}
+KINDS: dict[str, type[Spec]] = {"job": JobSpec, "search": SearchSpec}
 
 
 def _base(spec: SearchSpec) -> JobSpec:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import typer
 from rich.console import Console
@@ -96,7 +96,7 @@ def predict(
             if output
             else nullcontext(sys.stdout) as file
         ):
-            done, broken = _write_csv(csv.writer(file), predictions(model, files, place.device), model.classes, top)
+            done, broken = _write_csv(file, predictions(model, files, place.device), model.classes, top)
     except OSError as error:
         _fail(f"{output} cannot be written: {error.strerror}", 1)
         return
@@ -165,10 +165,10 @@ def promote(
 
 
 def _write_csv(
-    writer: csv.Writer, predictions: Iterable[Prediction], classes: Sequence[str], top: int | None
+    file: TextIO, predictions: Iterable[Prediction], classes: Sequence[str], top: int | None
 ) -> tuple[int, list[str]]:
     """How many rows were written, and which files cannot be read."""
-    count = min(top, len(classes)) if top else 0
+    writer, count = csv.writer(file), min(top, len(classes)) if top else 0
     ranks = [(f"class_{rank}", f"probability_{rank}") for rank in range(2, count + 1)]
     head = list(itertools.chain.from_iterable(ranks)) if top else [f"p({name})" for name in classes]
     writer.writerow(["file", "class", "probability", *head, "error"])

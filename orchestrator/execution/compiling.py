@@ -6,10 +6,13 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jobs.data.sets import Data
 from jobs.spec import JobSpec
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
 
 MARGIN = 1.03
 """Speed-ups below this are noise."""
@@ -71,15 +74,17 @@ def probe(spec: JobSpec, data: Data, images: float) -> Probe:
     return Probe(plain, compiled, max(0.0, time.monotonic() - began - updates * spec.batch_size / compiled))
 
 
-def decide(spec: JobSpec, data: Any, processes: float, trials: float, tell: Callable[[str, bool], None]) -> JobSpec:
-    """The job with ``compile: auto`` decided; any other is left alone.
+def decide(
+    spec: JobSpec, data: ObjectRef[Data], processes: float, trials: float, tell: Callable[[str, bool], None]
+) -> JobSpec:
+    """The job with ``compile: auto`` decided; any other is returned as it is.
 
     Args:
         spec: the job, with ``use_gpu`` decided.
         data: a reference to its opened data.
         processes: among which the training is divided.
-        trials: how often the job is trained, about; infinite where nobody knows.
-        tell: told the decision.
+        trials: how often the job is trained, about; infinite where that is not known.
+        tell: called with the decision.
     """
     if spec.compile != "auto":
         return spec

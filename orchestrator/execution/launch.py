@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs import specfile
 from jobs.spec import JobSpec
@@ -26,6 +26,11 @@ from orchestrator.tracking.client import RecorderClient
 from orchestrator.tracking.recorder import State, Status
 from orchestrator.tracking.recorders import Recorders
 from orchestrator.tracking.uri import check_uri
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+    from jobs.data.sets import Data
 
 POLL_S = 0.5
 
@@ -60,7 +65,8 @@ def start_recorders() -> RecorderClient:
     kinds = ("MLFLOW_", "AWS_", "GOOGLE_", "AZURE_", "FSSPEC_")
     known = {name: value for name, value in os.environ.items() if name in names or name.startswith(kinds)}
     known["ORCHESTRATOR_HOME"] = str(home())
-    actor = ray.remote(num_cpus=0, max_concurrency=1, scheduling_strategy=nodes.on_this_node())(Recorders)
+    here = nodes.on_this_node()
+    actor = ray.remote(Recorders).options(num_cpus=0, max_concurrency=1, scheduling_strategy=here)
     return RecorderClient(actor.remote(known))
 
 
@@ -197,7 +203,7 @@ def teach(
 def _fit(
     spec: JobSpec,
     name: str,
-    data: Any,
+    data: ObjectRef[Data],
     recorders: RecorderClient,
     show: Callable[[State], None],
     tell: Callable[[str, bool], None],

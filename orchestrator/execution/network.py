@@ -1,21 +1,25 @@
 """How workers on several nodes reach each other.
 
 Gloo binds to what the machine's own name resolves to, which Debian's and Ubuntu's installers make 127.0.1.1: workers on
-several such machines would wait for each other for ever. So it is told the interface of the address by which Ray knows
-the node. (NCCL leaves loopback out by itself.)
+several such machines would hang. So it is set to the interface of the address by which Ray knows the node. (NCCL skips
+loopback by itself.)
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ray.train.torch import TorchConfig
 
+if TYPE_CHECKING:
+    from ray.train.backend import BackendConfig
+    from ray.train.v2._internal.execution.worker_group import WorkerGroup
+
 
 def use_the_interface_of_the_node() -> None:
-    """Have gloo use it in this process, a worker's; ``GLOO_SOCKET_IFNAME`` wins where it is set."""
+    """Set it for gloo in this process, a worker's; a ``GLOO_SOCKET_IFNAME`` that is set already wins."""
     import psutil
     import ray
 
@@ -26,7 +30,7 @@ def use_the_interface_of_the_node() -> None:
 
 
 class _Backend(TorchConfig().backend_cls):  # type: ignore[misc]
-    def on_start(self, worker_group: Any, backend_config: Any) -> None:
+    def on_start(self, worker_group: WorkerGroup, backend_config: BackendConfig) -> None:
         import ray
 
         if len(set(worker_group.execute(ray.util.get_node_ip_address))) > 1:
@@ -34,7 +38,7 @@ class _Backend(TorchConfig().backend_cls):  # type: ignore[misc]
         super().on_start(worker_group, backend_config)
 
 
-class Torch(TorchConfig):  # type: ignore[misc]
+class Torch(TorchConfig):
     """Ray's, for workers that may be on several nodes."""
 
     @property

@@ -8,13 +8,17 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jobs.spec import Resources
 from jobs.urls import is_url, local
 from orchestrator.execution.session import start_ray
 from orchestrator.home import home
 from orchestrator.runs.storage import check
+
+if TYPE_CHECKING:
+    from ray.util.placement_group import PlacementGroup
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 GRACE_S = 4.0
 """How long resources that are given back are waited for before fewer workers are taken; Ray needs some seconds."""
@@ -129,14 +133,17 @@ class Watch:
         found: called, once, when there is a reason.
     """
 
-    def __init__(self, need: Resources, more: int, group: Callable[[], Any], found: Callable[[], None]) -> None:
+    def __init__(
+        self, need: Resources, more: int, group: Callable[[], PlacementGroup | None], found: Callable[[], None]
+    ) -> None:
         self.found = False
-        self._need, self._wanted, self._more = need, more, None
+        self._need, self._wanted = need, more
+        self._more: PlacementGroup | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, args=(group, found), name="watch", daemon=True)
         self._thread.start()
 
-    def _watch(self, group: Callable[[], Any], found: Callable[[], None]) -> None:
+    def _watch(self, group: Callable[[], PlacementGroup | None], found: Callable[[], None]) -> None:
         while not self._ended.wait(_WATCH_S):
             workers = group()
             if workers is None:  # not yet there: what is asked for now might take their place
@@ -156,7 +163,7 @@ class Watch:
             _remove(self._more)
 
 
-def _leaving(group: Any) -> bool:
+def _leaving(group: PlacementGroup) -> bool:
     """Whether a node that holds part of a placement group is being drained, as one is before it is preempted."""
     import ray
     from ray._private.state import state
@@ -167,19 +174,19 @@ def _leaving(group: Any) -> bool:
     )
 
 
-def _group(need: Resources, workers: int) -> Any:
+def _group(need: Resources, workers: int) -> PlacementGroup:
     import ray
 
     return ray.util.placement_group([bundle(need)] * workers, strategy="PACK")
 
 
-def _remove(group: Any) -> None:
+def _remove(group: PlacementGroup) -> None:
     import ray
 
     ray.util.remove_placement_group(group)
 
 
-def on_this_node() -> Any:
+def on_this_node() -> NodeAffinitySchedulingStrategy:
     """The scheduling strategy of an actor that must live where its driver does."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -44,7 +45,7 @@ def start_ray(verbose: bool = False, dashboard: bool = True) -> None:
 
     if ray.is_initialized():
         return
-    level = "info" if verbose else "error"
+    level = logging.INFO if verbose else logging.ERROR
     local: dict[str, Any] = {}
     if alone:
         local = {"address": "local", "num_cpus": os.cpu_count(), "include_dashboard": dashboard}

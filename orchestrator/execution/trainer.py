@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from jobs.spec import JobSpec
 from orchestrator.execution import nodes
@@ -13,13 +13,19 @@ from orchestrator.home import home
 from orchestrator.runs import storage
 from orchestrator.tracking.client import RecorderClient
 
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+    from jobs.data.sets import Data
+    from orchestrator.execution.worker import LogitSettings
+
 
 def fit_with_train(
     spec: JobSpec,
     run: str,
-    data: Any,
+    data: ObjectRef[Data],
     recorders: RecorderClient,
-    logits: Mapping[str, Any] | None = None,
+    logits: LogitSettings | None = None,
     tell: Callable[[str, bool], None] = lambda text, lasting: None,
 ) -> Answer:
     """Rank 0's answer (see ``orchestrator.execution.worker.work``), or why there is none.
@@ -32,7 +38,7 @@ def fit_with_train(
         run: name of its run, which ``recorders`` has open.
         data: a reference to the opened data.
         recorders: client of the recorder.
-        logits: where a teacher's answers are kept, see ``orchestrator.execution.worker.work``.
+        logits: see ``orchestrator.execution.worker.work``.
         tell: called with a message, and whether it is worth keeping.
     """
     import ray
@@ -83,25 +89,28 @@ def fit_with_train(
         tell(f"beginning again from the newest checkpoint, since {cause}", True)
 
 
-def _fit(spec: JobSpec, run: str, data: Any, recorders: RecorderClient, logits: Mapping[str, Any] | None) -> Answer:
+def _fit(
+    spec: JobSpec, run: str, data: ObjectRef[Data], recorders: RecorderClient, logits: LogitSettings | None
+) -> Answer:
     """Rank 0's answer of one group of workers, none of which is replaced."""
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.v2.torch.torch_trainer import TorchTrainer
 
     from orchestrator.execution import network
-    from orchestrator.execution.worker import ray_train_worker
+    from orchestrator.execution.worker import WorkerConfig, ray_train_worker
 
     need = spec.resources
+    config: WorkerConfig = {
+        "spec": spec.model_dump_json(),
+        "data": [data],
+        "recorders": recorders,
+        "run": run,
+        "logits": logits,
+        "home": str(home()),
+    }
     trainer = TorchTrainer(
         ray_train_worker,
-        train_loop_config={
-            "spec": spec.model_dump_json(),
-            "data": [data],
-            "recorders": recorders,
-            "run": run,
-            "logits": logits,
-            "home": str(home()),
-        },
+        train_loop_config=dict(config),
         torch_config=network.Torch(backend="nccl" if need.use_gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=need.most, use_gpu=bool(need.use_gpu), resources_per_worker=nodes.bundle(need)

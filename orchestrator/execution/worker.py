@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
+from jobs.distillation import StoredTeacher
 from jobs.report import CONTINUE, STOP, Progress, Record, Report, Verdict
 from jobs.spec import JobSpec
 from orchestrator.execution.answer import Answer
 from orchestrator.home import run_folder, run_url
 
 if TYPE_CHECKING:
+    from ray import ObjectRef
+
     from jobs.checkpoint import State
     from jobs.data.sets import Data
     from jobs.place import Place
@@ -24,6 +27,31 @@ MEMORY_CURE = (
     "Raise accumulation (the same batch in smaller parts), or lower batch_size or evaluation.batch_size; "
     "orchestrator plan says how much memory a job takes"
 )
+
+
+class LogitSettings(TypedDict):
+    """Arguments of ``jobs.distillation.store.LogitCache``."""
+
+    folder: str
+    max_bytes: int
+
+
+class Graft(TypedDict):
+    """The checkpoint of another run: the one at the end of ``epoch``."""
+
+    run: str
+    epoch: int
+
+
+class WorkerConfig(TypedDict):
+    """What a Ray Train worker gets: the job (JSON), a reference to its data, the run and where things are written."""
+
+    spec: str
+    data: list[ObjectRef[Data]]  # in a list, so that Ray does not resolve it
+    recorders: RecorderClient
+    run: str
+    logits: LogitSettings | None
+    home: str
 
 
 class ToRecorder:
@@ -40,17 +68,17 @@ class ToRecorder:
         from jobs.checkpoint import Store
 
         self.recorders, self.run, self.store = recorders, run, Store(url, keep)
-        self._answer: Any = None
+        self._answer: ObjectRef[Verdict] | None = None
         self._verdict = CONTINUE
 
     def __call__(
         self,
         records: Sequence[Record] = (),
-        checkpoint: Any = None,
+        checkpoint: State | None = None,
         progress: Progress | None = None,
         facts: Mapping[str, str] | None = None,
     ) -> Verdict:
-        """Send what is passed; answer with the newest verdict that has come back."""
+        """Send what is passed; return the newest verdict that has come back."""
         import ray
 
         if checkpoint is not None:
@@ -71,14 +99,9 @@ class ToRecorder:
         self.store.wait()
 
 
-def ray_train_worker(config: dict[str, Any]) -> Answer:
-    """What every Ray Train worker runs; rank 0's answer is the run's.
-
-    Args:
-        config: ``spec`` (JSON), ``data`` (a reference to the opened data), ``recorders``, ``run`` (its name),
-            ``logits`` (see :func:`work`), ``home`` (the driver's ORCHESTRATOR_HOME).
-    """
-    import ray
+def ray_train_worker(config: WorkerConfig) -> Answer:
+    """What every Ray Train worker runs; rank 0's answer is the run's."""
+    import ray.train
 
     from jobs.place import Place
 
@@ -99,7 +122,7 @@ def ray_train_worker(config: dict[str, Any]) -> Answer:
 
 
 def unreached(spec: JobSpec, run: str) -> str | None:
-    """What is wrong where this node, which may have joined after the run began, does not see what the run needs.
+    """What is wrong if this node, which may have joined after the run began, does not see what the run needs.
 
     Args:
         spec: the job; its teacher, if any, is a folder.
@@ -107,7 +130,8 @@ def unreached(spec: JobSpec, run: str) -> str | None:
     """
     needed = [] if spec.checkpoint.storage else [str(run_folder(run))]
     if spec.distillation is not None:
-        needed.append(spec.distillation.teacher.folder(None))
+        assert isinstance(spec.distillation.teacher, StoredTeacher)
+        needed.append(spec.distillation.teacher.path)
     missing = [path for path in needed if "://" not in path and not os.path.exists(path)]
     if not missing:
         return None
@@ -123,8 +147,8 @@ def work(
     recorder: ToRecorder,
     report: Report,
     data: Data,
-    logits: Mapping[str, Any] | None = None,
-    graft: Mapping[str, Any] | None = None,
+    logits: LogitSettings | None = None,
+    graft: Graft | None = None,
 ) -> Answer:
     """The body of a worker, under Ray Train or in a trial of a search; every rank calls it alike.
 
@@ -134,9 +158,9 @@ def work(
         recorder: of the run; the newest sound checkpoint is taken from its store.
         report: what the loop reports to: the recorder, or what stands around it.
         data: what is trained on.
-        logits: where a teacher's answers are kept, as ``jobs.distillation.store.LogitCache`` takes it; None keeps none.
-        graft: ``run`` and ``epoch`` of the checkpoint to go on from in place of its own of that epoch, which has to be
-            there: the weights are the other's, what was reported stays its own.
+        logits: where a teacher's logits are cached; None caches none.
+        graft: the checkpoint to resume from in place of its own of that epoch, which must exist: the weights are the
+            other run's, the records stay its own.
 
     Returns:
         The answer; with ``metrics`` and ``confusion`` on rank 0, if the run came to its end.
@@ -190,8 +214,8 @@ def work(
 
 
 def _grafted(own: State, url: str, step: int) -> State:
-    """The checkpoint to go on from: the other run's, whose ``run_url`` is given, of that step where its own is of that
-    step, with what it reported itself; else its own, which is further.
+    """The checkpoint to resume from: the other run's of that step (``url`` is its folder) with the records of ``own``,
+    if ``own`` is of that step; else ``own``, which is further.
     """
     from jobs.checkpoint import State, Store
 

@@ -130,10 +130,10 @@ def _own(found: lookup.Found, split: str, model: LoadedModel) -> Labelled:
 
 class _Numbered(Sequence[str]):
     def __init__(self, split: str, count: int) -> None:
-        self.split, self.count = split, count
+        self.split, self._len = split, count
 
     def __len__(self) -> int:
-        return self.count
+        return self._len
 
     def __getitem__(self, at: int) -> str:  # type: ignore[override]
         return f"image {at} of {self.split}"

@@ -245,7 +245,7 @@ def connect(uri: str, artifacts: Path) -> MlflowClient:
             database.parent.mkdir(parents=True, exist_ok=True)
             # Processes that open a new database at the same time all run its migrations, and most of them fail.
             with FileLock(database.with_name(f"{database.name}.lock")):
-                SqlAlchemyStore(full_uri(uri), artifacts.as_uri())  # type: ignore[no-untyped-call]
+                SqlAlchemyStore(full_uri(uri), artifacts.as_uri())
         client = MlflowClient(full_uri(uri))
         client.search_experiments(max_results=1)
     except Exception as error:

@@ -10,11 +10,14 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.report import STOP, Progress, Record, Verdict
 from orchestrator.home import run_folder
 from orchestrator.tracking.recorder import Recorder, State, Status
+
+if TYPE_CHECKING:
+    from ray.util.placement_group import PlacementGroup
 
 
 class Recorders:
@@ -28,7 +31,7 @@ class Recorders:
         os.environ.update(environment or {})
         self._runs: dict[str, Recorder] = {}
         self._ended: list[str] = []
-        self._groups: dict[str, Any] = {}
+        self._groups: dict[str, PlacementGroup | None] = {}
 
     def begin(
         self,
@@ -85,7 +88,7 @@ class Recorders:
         """What to show of a run; see :meth:`Recorder.state`."""
         return self._runs[run].state(seen)
 
-    def occupy(self, run: str, group: Any) -> None:
+    def occupy(self, run: str, group: PlacementGroup | None) -> None:
         """Remember the placement group of a run's workers: to see where they run, and to free it if their controller
         dies.
 
@@ -93,11 +96,11 @@ class Recorders:
         """
         self._groups[run] = group
 
-    def occupied(self, run: str) -> Any:
+    def occupied(self, run: str) -> PlacementGroup | None:
         """The placement group of a run's newest workers; None before the first."""
         return self._groups.get(run)
 
-    def vacate(self, run: str) -> Any:
+    def vacate(self, run: str) -> PlacementGroup | None:
         """The same, which is then forgotten."""
         return self._groups.pop(run, None)
 

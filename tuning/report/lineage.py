@@ -36,8 +36,8 @@ def lineage(findings: Findings) -> Figure:
             axes.plot([first, last], [ordinal, ordinal], color=INK, linewidth=11, solid_capstyle="butt")
     for (ordinal, epoch), value in values.items():
         colour = ink.cmap(ink.norm(value)) if (ordinal, epoch) in known else GREY
-        line = {"color": colour, "linewidth": 6, "solid_capstyle": "butt", "gid": ids(trials[ordinal])}
-        axes.plot([epoch - 1, epoch], [ordinal, ordinal], **line)
+        (line,) = axes.plot([epoch - 1, epoch], [ordinal, ordinal], color=colour, linewidth=6, gid=ids(trials[ordinal]))
+        line.set_solid_capstyle("butt")
     for trial in findings.trials:
         for epoch, donor in trial.donors.items():
             style = {"arrowstyle": "-|>", "color": INK, "linewidth": 1.0, "shrinkA": 3, "shrinkB": 3}

@@ -10,7 +10,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from jobs import specfile
 from jobs.report import Record
@@ -28,6 +28,9 @@ from tuning.run.leftovers import Leftovers
 from tuning.run.population import Population, settings
 from tuning.schedulers import PBT
 from tuning.spec.search import SearchSpec
+
+if TYPE_CHECKING:
+    from tuning.run.trial import TrialConfig
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +92,8 @@ class Driver:
         """All so far, by ordinal."""
         return [self.history.trials[ordinal] for ordinal in sorted(self.history.trials)]
 
-    def next(self) -> dict[str, Any] | Literal["later"] | None:
-        """What the next trial is to run; None where none may begin any more."""
+    def next(self) -> TrialConfig | Literal["later"] | None:
+        """What the next trial is to run; None if no more may begin."""
         with self.lock:
             self.sweep()
             while True:
@@ -115,7 +118,11 @@ class Driver:
                 except ValueError as error:  # ends that are fine alone need not be together
                     self._fail(trial, str(error), "spec")
                     continue
-                config = {"ordinal": trial.ordinal, "run": trial.run, "spec": resolved.model_dump_json()}
+                config: TrialConfig = {
+                    "ordinal": trial.ordinal,
+                    "run": trial.run,
+                    "spec": resolved.model_dump_json(),
+                }
                 if trial.donors:
                     epoch = max(trial.donors)
                     config["graft"] = {"run": self.history.trials[trial.donors[epoch]].run, "epoch": epoch}

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jobs import specfile
 from jobs.spec import JobSpec
@@ -32,7 +32,14 @@ from tuning.run.plan import expected_trials
 from tuning.run.room import room
 from tuning.schedulers import PBT
 from tuning.spec.objective import check_class
-from tuning.spec.search import SearchSpec
+from tuning.spec.search import Params, SearchSpec
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+    from jobs.data.sets import Data
+    from orchestrator.execution.worker import LogitSettings
+    from tuning.run.trial import Shared
 
 log = logging.getLogger(__name__)
 
@@ -161,6 +168,8 @@ def _search(
     start_ray(verbose, dashboard=verbose or base.resources.most > 1)
     import ray
 
+    from tuning.run.trial import Shared
+
     reference = ray.put(data)
     data = ray.get(reference)  # the store's copy, so that this process holds none of its own
     nodes.check_shared(base.checkpoint.storage)
@@ -197,17 +206,17 @@ def _search(
     points, known = _before(spec)
     driver = Driver(spec, base, history, recorders, taught, tags, points, known)
     tell(f"search {spec.name}: {place.trials} trials at a time ({place.why})", True)
-    logits = {"folder": str(home() / "cache" / "logits"), "max_bytes": spec.logit_cache_mb * 2**20}
-    shared = {
-        "recorders": recorders,
-        "data": [reference],
-        "data_spec": base.data.model_dump_json(),
-        "memory_share": spec.gpus_per_trial or 1.0,
-        "parameters": any(goal.metric == "parameters" for goal in spec.goals),
-        "logits": logits if spec.logit_cache_mb else None,
-        "home": str(home()),
-        "settled": isinstance(spec.scheduler, PBT),
-    }
+    logits: LogitSettings = {"folder": str(home() / "cache" / "logits"), "max_bytes": spec.logit_cache_mb * 2**20}
+    shared = Shared(
+        recorders=recorders,
+        data=reference,
+        data_spec=base.data.model_dump_json(),
+        memory_share=spec.gpus_per_trial or 1.0,
+        parameters=any(goal.metric == "parameters" for goal in spec.goals),
+        logits=logits if spec.logit_cache_mb else None,
+        home=str(home()),
+        settled=isinstance(spec.scheduler, PBT),
+    )
     interrupted = _run(driver, shared, place.trials, show)
     driver.sweep(last=True)
     why = "interrupted" if interrupted else driver.closing or "trials"
@@ -225,7 +234,12 @@ def _search(
 
 
 def _compiled(
-    base: JobSpec, data: Any, spec: SearchSpec, history: History, places: int, tell: Callable[[str, bool], None]
+    base: JobSpec,
+    data: ObjectRef[Data],
+    spec: SearchSpec,
+    history: History,
+    places: int,
+    tell: Callable[[str, bool], None],
 ) -> JobSpec:
     """The job with ``compile: auto`` decided, once in the life of a search."""
     if base.compile == "auto" and history.compile is None:
@@ -253,10 +267,10 @@ def _report(name: str, folder: Path, recorders: RecorderClient) -> Path | None:
     return folder / write.REPORT
 
 
-def _before(spec: SearchSpec) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+def _before(spec: SearchSpec) -> tuple[tuple[Params, ...], tuple[tuple[Params, dict[str, float]], ...]]:
     """Points to begin with, and what an earlier search found: (params, values)."""
-    points: list[Any] = list(spec.start_from.points)
-    known: list[Any] = []
+    points = list(spec.start_from.points)
+    known: list[tuple[Params, dict[str, float]]] = []
     if spec.start_from.search is not None:
         earlier = History.look(find(spec.start_from.search))
         ended = [trial for trial in earlier.trials.values() if trial.status == "FINISHED" and not trial.stopped_by]
@@ -265,7 +279,7 @@ def _before(spec: SearchSpec) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     return tuple(points), tuple(known)
 
 
-def _run(driver: Driver, shared: dict[str, Any], concurrent: int, show: Callable[[Driver], None]) -> bool:
+def _run(driver: Driver, shared: Shared, concurrent: int, show: Callable[[Driver], None]) -> bool:
     """Tune in a thread of its own, while this one shows progress and owns the signals; whether it was interrupted."""
     from tuning.run.tune import run
 

@@ -52,7 +52,7 @@ def plan(spec: SearchSpec) -> tuple[dict[str, str], bool]:
     logits = f", {shared.bytes / 2**20:,.1f} MB of logits" if shared.bytes else ""
     lines = {
         "space": "; ".join(f"{name}: {axis.kind}" for name, axis in spec.axes(base).items())
-        or f"{len(spec.arms.jobs)} arms x {len(spec.arms.seeds)} seeds",
+        or (f"{len(spec.arms.jobs)} arms x {len(spec.arms.seeds)} seeds" if spec.arms else ""),
         "trials": f"{trials if trials is not None else 'until the budget is spent'}, {base.epochs} epochs each at most",
         "epochs": told,
         "concurrency": f"{concurrent} at a time: {cpus:g} CPUs {place} / ({resources.most} workers x "

@@ -9,7 +9,7 @@ read less of each other, since the one that catches up computes side by side wit
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,7 +38,7 @@ class Sequences:
         endless: those among them with no end of values.
     """
 
-    likely: Counter[str] = field(default_factory=Counter)
+    likely: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     alone: float = 0.0
     names: dict[str, None] = field(default_factory=dict)
     endless: dict[str, Distribution] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Sequences:
     @property
     def taught(self) -> float:
         """Probability that a trial has a teacher."""
-        return self.alone + sum(self.likely.values())
+        return self.alone + sum(self.likely.values(), 0.0)
 
     def different(self, trials: float) -> float:
         """Expected number of different sequences among so many trials."""

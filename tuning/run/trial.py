@@ -13,8 +13,8 @@ import queue
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import ray
 from ray import tune
@@ -25,15 +25,56 @@ from orchestrator.execution.answer import NO_ANSWER, Answer
 from orchestrator.home import run_url
 from tuning.run.history import jsonable
 
+if TYPE_CHECKING:
+    from jobs.checkpoint import State
+    from jobs.data.sets import Data
+    from orchestrator.execution.worker import Graft, LogitSettings, ToRecorder
+    from orchestrator.tracking.client import RecorderClient
+
 _POLL_S = 0.2
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What all trials of a search get.
+
+    Attributes:
+        recorders: client of the recorder.
+        data: reference to the opened data of the base job.
+        data_spec: its spec (JSON).
+        memory_share: of a GPU, where trials share one.
+        parameters: whether the number of parameters is reported.
+        logits: see ``orchestrator.execution.worker.work``.
+        home: the driver's ORCHESTRATOR_HOME.
+        settled: see :class:`ToTune`.
+    """
+
+    recorders: RecorderClient
+    data: ray.ObjectRef[Data]
+    data_spec: str
+    memory_share: float
+    parameters: bool
+    logits: LogitSettings | None
+    home: str
+    settled: bool
+
+
+class TrialConfig(TypedDict):
+    """What one trial gets: its number, the name of its run, its job (JSON, with its teacher resolved to a folder), and
+    the checkpoint of another trial where it resumes from one."""
+
+    ordinal: int
+    run: str
+    spec: str
+    graft: NotRequired[Graft]
+
+
 class Abandoned(SystemExit):
-    """Raised out of a report when Tune has no more use for the trial."""
+    """Raised out of a report when Tune has ended the trial."""
 
 
 class Line:
-    """Between the loop, in a thread of its own, and Tune's ``step``: one word at a time.
+    """Between the loop, in a thread of its own, and Tune's ``step``: one result at a time.
 
     The loop waits for the next step, so that a trial that is stopped has computed nothing beyond the epoch that
     stopped it.
@@ -41,26 +82,29 @@ class Line:
 
     def __init__(self) -> None:
         self.abandoned = False
-        self._words: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._results: queue.Queue[dict[str, Any] | BaseException] = queue.Queue()
         self._steps = threading.Semaphore(0)
 
-    def say(self, word: dict[str, Any], last: bool = False) -> None:
-        """From the loop: hand over a result, and wait until it may go on."""
-        self._words.put(word)
+    def put(self, result: dict[str, Any] | BaseException, last: bool = False) -> None:
+        """From the loop: hand over a result, or the error that ended it, and wait for the next step."""
+        self._results.put(result)
         if not last:
             self._steps.acquire()
         self.check()
 
     def check(self) -> None:
-        """From the loop: leave it if nobody wants the trial any more."""
+        """From the loop: leave it if the trial is abandoned."""
         if self.abandoned:
             raise Abandoned
 
-    def hear(self, first: bool) -> dict[str, Any]:
-        """From Tune: let the loop go on, and wait for its next word."""
+    def get(self, first: bool) -> dict[str, Any]:
+        """From Tune: let the loop run on, and wait for its next result; raises the error that ended it."""
         if not first:
             self._steps.release()
-        return self._words.get()
+        result = self._results.get()
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
     def abandon(self) -> None:
         """From Tune: make the loop leave at its next report."""
@@ -69,63 +113,57 @@ class Line:
 
 
 class ToTune:
-    """Tells the recorder, then Tune.
+    """Reports to the recorder, then to Tune.
 
     Args:
         inner: the report that goes to the recorder.
         line: to Tune.
         same: values that are the same in every epoch.
-        settled: wait until a checkpoint is stored before telling Tune of its epoch: another trial may go on from it.
+        settled: wait until a checkpoint is stored before its epoch is reported to Tune: another trial may resume from
+            it.
     """
 
-    def __init__(self, inner: Any, line: Line, same: Mapping[str, float], settled: bool = False) -> None:
+    def __init__(self, inner: ToRecorder, line: Line, same: Mapping[str, float], settled: bool = False) -> None:
         self.inner, self.line, self.same, self.settled = inner, line, same, settled
         self._seconds = 0.0
 
     def __call__(
         self,
         records: Sequence[Record] = (),
-        checkpoint: Any = None,
+        checkpoint: State | None = None,
         progress: Progress | None = None,
         facts: Mapping[str, str] | None = None,
     ) -> Verdict:
         """Pass it on; report the epoch if these are its records."""
-        verdict: Verdict = self.inner(records, checkpoint, progress, facts)
+        verdict = self.inner(records, checkpoint, progress, facts)
         if self.settled and checkpoint is not None:
             self.inner.close()
         self.line.check()
         for epoch, values in epochs_of(records).items():
             self._seconds += values.get("epoch_s", 0.0)
-            self.line.say(word(epoch, {**values, **self.same, "seconds": self._seconds}))
+            self.line.put(encode(epoch, {**values, **self.same, "seconds": self._seconds}))
         return verdict
 
 
 class TrialActor(tune.Trainable):
-    """What Tune runs: one trial after the other in one process.
+    """What Tune runs: one trial after the other in one process."""
 
-    Its config: ``ordinal``, ``run``, ``spec`` (JSON, with its teacher resolved to a folder), and ``graft`` where it
-    goes on from another trial's weights (see ``orchestrator.execution.worker.work``). ``shared``, the same for all
-    trials: ``recorders`` (the client), ``data`` (a reference to the base job's, opened), ``data_spec`` (its JSON),
-    ``memory_share`` (of a GPU, where trials share one), ``parameters`` (whether they are wanted), ``logits`` (see
-    ``orchestrator.execution.worker.work``), ``home`` (the driver's ORCHESTRATOR_HOME), ``settled`` (see
-    :class:`ToTune`).
-    """
+    _first: bool
+    _line: Line
+    _thread: threading.Thread
 
-    def setup(self, config: dict[str, Any], shared: dict[str, Any]) -> None:  # type: ignore[override]
+    def setup(self, config: TrialConfig, shared: Shared) -> None:  # type: ignore[override]
         """Begin the first trial."""
-        os.environ["ORCHESTRATOR_HOME"] = shared["home"]
+        os.environ["ORCHESTRATOR_HOME"] = shared.home
         self._shared = shared
         self._begin(config)
 
     def step(self) -> dict[str, Any]:
         """The next epoch, or the end."""
-        heard = self._line.hear(self._first)
-        self._first = False
-        if "error" in heard:
-            raise heard["error"]
-        return heard
+        first, self._first = self._first, False
+        return self._line.get(first)
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
+    def reset_config(self, new_config: TrialConfig) -> bool:  # type: ignore[override]
         """Leave the trial and begin another."""
         self.cleanup()
         self._begin(new_config)
@@ -139,10 +177,10 @@ class TrialActor(tune.Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: runs keep their own."""
 
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        """Nothing: runs go on from their own."""
+    def load_checkpoint(self, checkpoint: object) -> None:
+        """Nothing: runs resume from their own."""
 
-    def _begin(self, config: dict[str, Any]) -> None:
+    def _begin(self, config: TrialConfig) -> None:
         self._line, self._first = Line(), True
         self._thread = threading.Thread(target=_trial, args=(config, self._shared, self._line), daemon=True)
         self._thread.start()
@@ -157,34 +195,34 @@ def epochs_of(records: Sequence[Record]) -> dict[int, dict[str, float]]:
     return {epoch: values for epoch, values in sorted(epochs.items()) if "val/loss" in values}
 
 
-def word(epoch: int, values: Mapping[str, float]) -> dict[str, Any]:
-    """An epoch, as Tune takes it."""
+def encode(epoch: int, values: Mapping[str, float]) -> dict[str, Any]:
+    """The result of an epoch for Tune, whose results must not hold mappings."""
     return {"epoch": epoch, "values": json.dumps(jsonable(values))}
 
 
-def decode(text: str) -> dict[str, Any]:
-    """What a trial said through Tune, which takes no mappings."""
-    return dict(json.loads(text))
+def decode(result: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Epoch and values of a result; values that are not finite are text."""
+    return int(result["epoch"]), dict(json.loads(result["values"]))
 
 
-def _trial(config: dict[str, Any], shared: dict[str, Any], line: Line) -> None:
+def _trial(config: TrialConfig, shared: Shared, line: Line) -> None:
     try:
         spec = JobSpec.model_validate_json(config["spec"])
-        mine = spec.data.model_dump_json() == shared["data_spec"]
-        reference = shared["data"][0] if mine else ray.put(spec.data.open())
-        same = {"parameters": _parameters(spec, reference)} if shared["parameters"] else {}
+        mine = spec.data.model_dump_json() == shared.data_spec
+        reference = shared.data if mine else ray.put(spec.data.open())
+        same = {"parameters": _parameters(spec, reference)} if shared.parameters else {}
         if spec.resources.most > 1:
             answer = _nested(spec, config["run"], reference, shared, line, same)
         else:
             answer = _direct(spec, config["run"], reference, shared, line, same, config.get("graft"))
-        line.say({"answer": replace(answer, confusion=None), "done": True}, last=True)
+        line.put({"answer": replace(answer, confusion=None), "done": True}, last=True)
     except Abandoned:
         pass
     except BaseException as error:
-        line.say({"error": error}, last=True)
+        line.put(error, last=True)
 
 
-def _parameters(spec: JobSpec, reference: Any) -> float:
+def _parameters(spec: JobSpec, reference: ray.ObjectRef[Data]) -> float:
     """Numbers in the network's parameters."""
     from jobs.models.size import measure
 
@@ -195,11 +233,11 @@ def _parameters(spec: JobSpec, reference: Any) -> float:
 def _direct(
     spec: JobSpec,
     run: str,
-    reference: Any,
-    shared: dict[str, Any],
+    reference: ray.ObjectRef[Data],
+    shared: Shared,
     line: Line,
     same: Mapping[str, float],
-    graft: Mapping[str, Any] | None,
+    graft: Graft | None,
 ) -> Answer:
     import torch
 
@@ -210,14 +248,14 @@ def _direct(
         return Answer(failure=blind)
     torch.set_num_threads(max(1, int(spec.resources.cpus_per_worker)))
     place = Place.current(bool(spec.resources.use_gpu))
-    if shared["memory_share"] < 1 and place.device.type == "cuda":
-        torch.cuda.set_per_process_memory_fraction(shared["memory_share"], place.device)
+    if shared.memory_share < 1 and place.device.type == "cuda":
+        torch.cuda.set_per_process_memory_fraction(shared.memory_share, place.device)
     url = f"{run_url(run, spec.checkpoint.storage)}/checkpoints"
-    report = ToRecorder(shared["recorders"], run, url, spec.checkpoint.keep)
-    gc.freeze()  # what is here before the trial stays: looking through it for garbage after each trial takes long
+    report = ToRecorder(shared.recorders, run, url, spec.checkpoint.keep)
+    gc.freeze()  # what is here before the trial stays: searching it for garbage after each trial takes long
     try:
-        told = ToTune(report, line, same, shared["settled"])
-        return work(spec, place, report, told, ray.get(reference), shared["logits"], graft)
+        to_tune = ToTune(report, line, same, shared.settled)
+        return work(spec, place, report, to_tune, ray.get(reference), shared.logits, graft)
     finally:
         report.close()
         gc.collect()
@@ -226,36 +264,35 @@ def _direct(
 
 
 def _nested(
-    spec: JobSpec, run: str, reference: Any, shared: dict[str, Any], line: Line, same: Mapping[str, float]
+    spec: JobSpec, run: str, reference: ray.ObjectRef[Data], shared: Shared, line: Line, same: Mapping[str, float]
 ) -> Answer:
     from orchestrator.execution.trainer import fit_with_train
 
-    recorders = shared["recorders"]
     answers: list[Answer] = []
 
     def fit() -> None:
-        answers.append(fit_with_train(spec, run, reference, recorders, shared["logits"]))
+        answers.append(fit_with_train(spec, run, reference, shared.recorders, shared.logits))
 
     thread = threading.Thread(target=fit, daemon=True)
     thread.start()
     seen, seconds, records = 0, 0.0, []
-    told: set[int] = set()
+    reported: set[int] = set()
     try:
         while True:
             alive = thread.is_alive()
-            state = recorders.state(run, seen)
+            state = shared.recorders.state(run, seen)
             seen = state.seen
             records += state.records
             for epoch, values in epochs_of(records).items():
-                if epoch not in told and "epoch_s" in values:
-                    told.add(epoch)
+                if epoch not in reported and "epoch_s" in values:
+                    reported.add(epoch)
                     seconds += values["epoch_s"]
-                    line.say(word(epoch, {**values, **same, "seconds": seconds}))
+                    line.put(encode(epoch, {**values, **same, "seconds": seconds}))
             line.check()
             if not alive:
                 return answers[0] if answers else NO_ANSWER
             time.sleep(_POLL_S)
     except Abandoned:
-        recorders.stop(run)
+        shared.recorders.stop(run)
         thread.join()
         raise

@@ -1,20 +1,26 @@
-"""Ray Tune, told by a driver: thin adapters for its searcher, scheduler, callback and stopper, and the call itself."""
+"""Ray Tune, directed by a driver: thin adapters for its searcher, scheduler and callback, and the call itself."""
 
 from __future__ import annotations
 
 import logging
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from tuning.run.driver import LATER, Driver
-from tuning.run.trial import TrialActor, decode
+from tuning.run.trial import Shared, TrialActor, decode
+
+if TYPE_CHECKING:
+    from ray.tune.execution.tune_controller import TuneController
+    from ray.tune.experiment import Trial
+
+Result = dict[str, Any]
 
 
-class _Told:
+class _Directed:
     """Has a driver, which Tune must not put into the files that it keeps of an experiment."""
 
     driver: Driver
@@ -23,21 +29,22 @@ class _Told:
         return {name: value for name, value in self.__dict__.items() if name != "driver"}
 
 
-class Ask(_Told, Searcher):
+class Ask(_Directed, Searcher):
     """Tune's searcher."""
 
     def __init__(self, driver: Driver) -> None:
         super().__init__(metric="epoch", mode="max")
         self.driver = driver
 
-    def suggest(self, trial_id: str) -> Any:
+    def suggest(self, trial_id: str) -> Result | None:
         """The next configuration."""
         config = self.driver.next()
         if config == LATER:
             return None
-        return Searcher.FINISHED if config is None else config
+        finished: Result = Searcher.FINISHED  # text, which Ray does not type as such
+        return finished if config is None else dict(config)
 
-    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+    def on_trial_complete(self, trial_id: str, result: Result | None = None, error: bool = False) -> None:
         """The callback does it."""
 
     def save(self, checkpoint_path: str) -> None:
@@ -47,45 +54,45 @@ class Ask(_Told, Searcher):
         """Nothing."""
 
 
-class Judge(_Told, FIFOScheduler):
+class Judge(_Directed, FIFOScheduler):
     """Tune's scheduler."""
 
     def __init__(self, driver: Driver) -> None:
         super().__init__()
         self.driver = driver
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+    def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: Result) -> str:
         """Take in an epoch."""
-        stop = self.driver.result(trial.config["ordinal"], int(result["epoch"]), decode(result["values"]))
+        stop = self.driver.result(trial.config["ordinal"], *decode(result))
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+    def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: Result) -> None:
         """Take in a trial's answer; one that was stopped has none."""
         if "answer" in result:
             self.driver.answered(trial.config["ordinal"], result["answer"])
 
 
-class Listen(_Told, tune.Callback):
+class Listen(_Directed, tune.Callback):
     """Tune's callback."""
 
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial failed for good."""
         text = str(trial.get_pickled_error() or trial.get_error() or "unknown").strip()
         self.driver.failed(trial.config["ordinal"], text.splitlines()[-1] if text else "unknown")
 
 
-def run(driver: Driver, shared: dict[str, Any], concurrent: int, storage: str, name: str) -> None:
-    """Run trials until the driver has none any more.
+def run(driver: Driver, shared: Shared, concurrent: int, storage: str, name: str) -> None:
+    """Run trials until the driver has none left.
 
     Args:
         driver: of the search.
-        shared: what all trials get, see :func:`tuning.run.trial.trial`.
+        shared: what all trials get.
         concurrent: trials at a time.
         storage: folder for what Tune itself writes.
-        name: of Tune's experiment; unlike any before it, for Tune continues one that it knows.
+        name: of Tune's experiment; unlike any before it, since Tune continues one that it knows.
     """
     for logger in ("ray.tune", "ray.air"):
         logging.getLogger(logger).setLevel(logging.CRITICAL)
@@ -97,7 +104,7 @@ def run(driver: Driver, shared: dict[str, Any], concurrent: int, storage: str, n
     # A nested trial's own actor takes a sliver of the head node, so that it never waits for a CPU its workers hold.
     resources: dict[str, float] = {"node:__internal_head__": 0.0001}
     if not nested:
-        resources = {"CPU": need.cpus_per_worker} | ({"GPU": shared["memory_share"]} if need.use_gpu else {})
+        resources = {"CPU": need.cpus_per_worker} | ({"GPU": shared.memory_share} if need.use_gpu else {})
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(TrialActor, shared=shared), resources),
         tune_config=tune.TuneConfig(

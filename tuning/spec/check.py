@@ -26,8 +26,10 @@ _BRANCHES = 64
 """Ways to open a name's branch that are looked at."""
 _OWN = ("name", "tracking", "resources")
 """Fields that belong to the search as a whole."""
-_SETTLED = ("data", "model", "epochs", "batch_size", "accumulation", "precision", "channels_last", "compile", "seed")
-_SETTLED += ("ema", "select")
+_SETTLED = (
+    *("data", "model", "epochs", "batch_size", "accumulation", "precision", "channels_last", "compile", "seed"),
+    *("ema", "select"),
+)
 """Fields that a network that is half trained must keep."""
 
 
