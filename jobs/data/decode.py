@@ -24,7 +24,11 @@ from PIL import Image, UnidentifiedImageError
 Pixels = NDArray[np.uint8]
 
 
-class UnreadableError(ValueError):
+class DataError(ValueError):
+    """Data that cannot be read; the message has the cure."""
+
+
+class UnreadableError(DataError):
     """An image that cannot be turned into pixels; the message is the reason.
 
     Attributes:

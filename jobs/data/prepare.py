@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.data.decode import UnreadableError, native_channels
+from jobs.data.decode import DataError, UnreadableError, native_channels
 from jobs.data.scan import Scan, scan
 from jobs.data.sets import Arrays, Data, Split
 from jobs.data.source import Source
@@ -130,7 +130,7 @@ def _skipped(source: Source, stores: Mapping[str, Store], found: Mapping[str, Sc
     ]
     if len(bad) > source.max_corrupt:
         shown = "".join(f"\n  {line}" for line in bad[:10]) + ("\n  ..." if len(bad) > 10 else "")
-        raise ValueError(
+        raise DataError(
             f"{len(bad)} of {sum(map(len, stores.values()))} images cannot be read:{shown}\n"
             f"mend or remove them, or set data.max_corrupt (now {source.max_corrupt}) to {len(bad)} to skip them"
         )

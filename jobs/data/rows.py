@@ -19,6 +19,7 @@ import numpy as np
 from filelock import FileLock
 
 from jobs.data.cache import atomic, cached, key
+from jobs.data.decode import DataError
 from jobs.data.remote import Object, fetch, folder, look
 from jobs.data.store import Encoded
 from jobs.urls import filesystem, is_url, local, refused
@@ -128,7 +129,7 @@ class ParquetTable(Table):
                 versions.append(thing.version if thing else str(fsspec.filesystem("file").checksum(local(path))))
                 counts.append(_footer(path, thing).num_rows)
             except (OSError, pa.ArrowInvalid) as error:
-                raise ValueError(f"{path} cannot be read as Parquet: {error}") from error
+                raise DataError(f"{path} cannot be read as Parquet: {error}") from error
         return cls(image, label, tuple(files), tuple(counts), tuple(versions), tuple(objects))
 
     def key(self) -> str:

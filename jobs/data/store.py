@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from jobs.data.decode import Pixels, UnreadableError, decode, pixels
+from jobs.data.decode import DataError, Pixels, UnreadableError, decode, pixels
 
 
 class Store(ABC):
@@ -102,12 +102,12 @@ class Streamed:
         """Image ``index`` as uint8 ``(h, w, channels)``, in its own size.
 
         Raises:
-            ValueError: it was readable when the data was opened, but no longer is.
+            DataError: it was readable when the data was opened, but no longer is.
         """
         where: Any = int(self.index[index])
         try:
             return pixels(self.store.load(where)[0], self.channels)
         except UnreadableError as error:
-            raise ValueError(
+            raise DataError(
                 f"{self.store.name(where)} can no longer be read: {error}; the data changed while it was in use"
             ) from error

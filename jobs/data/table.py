@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import model_validator
 
+from jobs.data.decode import DataError
 from jobs.data.files import Files, named
 from jobs.data.image_folder import SPLITS
 from jobs.data.prepare import prepare
@@ -152,7 +153,7 @@ def read(path: str, what: str, rows: int | None = None) -> Any:
     except StopIteration:
         raise ValueError(f"{title} has no rows; add images") from None
     except (OSError, pa.ArrowInvalid) as error:
-        raise ValueError(f"{title} cannot be read as a table: {error}") from error
+        raise DataError(f"{title} cannot be read as a table: {error}") from error
 
 
 def _by_split(rows: Sequence[tuple[str, str, str]], path: str, column: str) -> dict[str, list[tuple[str, str, str]]]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from jobs.data.cache import home, key
-from jobs.data.decode import UnreadableError
+from jobs.data.decode import DataError, UnreadableError
 from jobs.data.prepare import prepare
 from jobs.data.sets import Data
 from jobs.data.source import Source
@@ -139,7 +139,7 @@ class Torchvision(Source):
             cure = (
                 "fetching them failed" if self.download else "set data.download: true, or data.root to where they are"
             )
-            raise ValueError(
+            raise DataError(
                 f"the files of torchvision's {self.name} cannot be read in {arguments['root']}: {error}; {cure}"
             ) from error
 

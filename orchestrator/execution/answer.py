@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
+
+from orchestrator.execution.failures import Kind, kind_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,11 +22,12 @@ INTERRUPTED_TWICE: Final = "interrupted twice"
 
 @dataclass(frozen=True)
 class Answer:
-    """Rank 0's answer, or what the driver found in its place; either ``ended_by`` or ``failure`` is set.
+    """Rank 0's answer, or what the driver found in its place; either ``ended_by`` is set, or ``failure`` and ``kind``.
 
     Attributes:
         ended_by: ``epochs``, ``early_stopping``, ``budget``, ``stopped``, or ``interrupted twice``.
         failure: why it failed, in one line; it would fail again however often it is tried.
+        kind: of the failure.
         metrics: ``test/...`` -> value; empty unless the run came to its end.
         confusion: counts ``(true class, predicted class)``; None where the run did not come to its end, or has too many
             classes.
@@ -32,11 +35,17 @@ class Answer:
 
     ended_by: str | None = None
     failure: str | None = None
+    kind: Kind | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     confusion: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        assert (self.ended_by is None) != (self.failure is None), self
+        assert (self.ended_by is None) != (self.failure is None) == (self.kind is None), self
+
+    @classmethod
+    def of(cls, error: BaseException, cause: str | None = None) -> Self:
+        """The answer of a run that an exception ended; ``cause`` says it in other words."""
+        return cls(failure=cause or f"{type(error).__name__}: {error}", kind=kind_of(error))
 
     @property
     def status(self) -> Status:
@@ -51,4 +60,4 @@ class Answer:
         return self.failure or self.ended_by or ""
 
 
-NO_ANSWER: Final = Answer(failure="Ray Train ended without an answer")
+NO_ANSWER: Final = Answer(failure="Ray Train ended without an answer", kind="bug")

@@ -177,7 +177,8 @@ def _leaving(group: PlacementGroup) -> bool:
 def _group(need: Resources, workers: int) -> PlacementGroup:
     import ray
 
-    return ray.util.placement_group([bundle(need)] * workers, strategy="PACK")
+    group: PlacementGroup = ray.util.placement_group([bundle(need)] * workers, strategy="PACK")
+    return group
 
 
 def _remove(group: PlacementGroup) -> None:

@@ -50,7 +50,7 @@ def fit_with_train(
         try:
             size = nodes.room(need, sizes, lambda: recorders.state(run).stopping, tell)
         except TimeoutError as error:
-            return Answer(failure=str(error))
+            return Answer.of(error, str(error))
         if size is None:
             return Answer(STOPPED)
         if size != before and len(sizes) > 1:
@@ -64,11 +64,11 @@ def fit_with_train(
             lambda: recorders.occupied(run),
             lambda: recorders.pause(run),
         )
-        cause = None
+        failed = None
         try:
             answer = _fit(spec.trained_by(size), run, data, recorders, logits)
         except Exception as error:
-            cause = _first_cause(error)
+            failed = Answer.of(error, _first_cause(error))
         else:
             if not (answer.ended_by == STOPPED and watch.found and not recorders.state(run).stopping):
                 return answer
@@ -78,15 +78,15 @@ def fit_with_train(
             group = recorders.vacate(run)
             if group is not None:  # Ray frees it itself, but not where the controller died
                 ray.util.remove_placement_group(group)
-        if cause is None:
+        if failed is None:
             continue
         so_far = recorders.state(run).seen
         if known <= nodes.alive():  # else a node was lost
             failures = 1 if so_far > seen else failures + 1
         if failures > need.max_failures:
-            return Answer(failure=cause)
+            return failed
         seen = so_far
-        tell(f"beginning again from the newest checkpoint, since {cause}", True)
+        tell(f"beginning again from the newest checkpoint, since {failed.cause}", True)
 
 
 def _fit(
@@ -94,23 +94,16 @@ def _fit(
 ) -> Answer:
     """Rank 0's answer of one group of workers, none of which is replaced."""
     from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.v2.api.result import Result
     from ray.train.v2.torch.torch_trainer import TorchTrainer
 
     from orchestrator.execution import network
-    from orchestrator.execution.worker import WorkerConfig, ray_train_worker
+    from orchestrator.execution.worker import Assignment, ray_train_worker
 
     need = spec.resources
-    config: WorkerConfig = {
-        "spec": spec.model_dump_json(),
-        "data": [data],
-        "recorders": recorders,
-        "run": run,
-        "logits": logits,
-        "home": str(home()),
-    }
     trainer = TorchTrainer(
         ray_train_worker,
-        train_loop_config=dict(config),
+        train_loop_config={"assignment": Assignment(spec.model_dump_json(), data, recorders, run, logits, str(home()))},
         torch_config=network.Torch(backend="nccl" if need.use_gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=need.most, use_gpu=bool(need.use_gpu), resources_per_worker=nodes.bundle(need)
@@ -121,12 +114,12 @@ def _fit(
             failure_config=FailureConfig(max_failures=0, max_preemption_failures=0, controller_failure_limit=0),
         ),
     )
-    answer: Answer | None = trainer.fit().return_value
-    return answer or NO_ANSWER
+    result: Result = trainer.fit()  # type: ignore[assignment]  # Ray types it as that of an older Ray Train
+    return result.return_value or NO_ANSWER
 
 
 def _first_cause(error: BaseException) -> str:
-    """The failure of the lowest rank that tells what happened, in one line."""
+    """The failure of the lowest rank that has one, in one line."""
     failures = getattr(error, "worker_failures", None) or {}
     for rank, failure in sorted(failures.items()):
         inner = getattr(failure, "cause", None) or failure

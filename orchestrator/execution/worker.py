@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from jobs.distillation import StoredTeacher
@@ -43,11 +44,21 @@ class Graft(TypedDict):
     epoch: int
 
 
-class WorkerConfig(TypedDict):
-    """What a Ray Train worker gets: the job (JSON), a reference to its data, the run and where things are written."""
+@dataclass(frozen=True)
+class Assignment:
+    """What a Ray Train worker gets.
+
+    Attributes:
+        spec: the job (JSON).
+        data: reference to its opened data.
+        recorders: client of the recorder.
+        run: name of the run.
+        logits: see :func:`work`.
+        home: the driver's ORCHESTRATOR_HOME.
+    """
 
     spec: str
-    data: list[ObjectRef[Data]]  # in a list, so that Ray does not resolve it
+    data: ObjectRef[Data]
     recorders: RecorderClient
     run: str
     logits: LogitSettings | None
@@ -99,24 +110,25 @@ class ToRecorder:
         self.store.wait()
 
 
-def ray_train_worker(config: WorkerConfig) -> Answer:
-    """What every Ray Train worker runs; rank 0's answer is the run's."""
+def ray_train_worker(config: dict[str, Assignment]) -> Answer:
+    """What every Ray Train worker runs, with its ``assignment``; rank 0's answer is the run's."""
     import ray.train
 
     from jobs.place import Place
 
-    os.environ["ORCHESTRATOR_HOME"] = config["home"]
-    spec = JobSpec.model_validate_json(config["spec"])
+    given = config["assignment"]
+    os.environ["ORCHESTRATOR_HOME"] = given.home
+    spec = JobSpec.model_validate_json(given.spec)
     os.environ.setdefault("LOCAL_RANK", str(ray.train.get_context().get_local_rank()))
     place = Place.current(bool(spec.resources.use_gpu))
-    recorders, run = config["recorders"], config["run"]
+    recorders, run = given.recorders, given.run
     if blind := unreached(spec, run):
-        return Answer(failure=blind)
+        return Answer(failure=blind, kind="data")
     if place.rank == 0:
         recorders.occupy(run, ray.util.get_current_placement_group())
-    data = ray.get(config["data"][0])
+    data = ray.get(given.data)
     report = ToRecorder(recorders, run, f"{run_url(run, spec.checkpoint.storage)}/checkpoints", spec.checkpoint.keep)
-    answer = work(spec, place, report, report, data, config["logits"])
+    answer = work(spec, place, report, report, data, given.logits)
     report.close()
     return answer
 
@@ -193,11 +205,11 @@ def work(
     try:
         outcome = train(spec, place, report, assets, start)
     except (NonFiniteLossError, ValueError) as error:
-        return Answer(failure=f"{type(error).__name__}: {error}")
+        return Answer.of(error)
     except torch.OutOfMemoryError as error:
         if place.distributed:  # the others wait for this rank, so all have to be ended
             raise
-        return Answer(failure=f"{str(error).splitlines()[0]} {MEMORY_CURE}")
+        return Answer.of(error, f"{str(error).splitlines()[0]} {MEMORY_CURE}")
     finally:
         if cache is not None:
             cache.close()

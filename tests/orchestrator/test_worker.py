@@ -25,6 +25,6 @@ def test_a_job_too_large_for_the_gpu_fails_at_once_with_the_cure(
     spec, report = job("resources.workers=1"), ToRecorder(None, "x", str(tmp_path), 1)
     data = spec.data.open()
     answer = work(spec, Place(), report, report, data)
-    assert answer == Answer(failure=f"CUDA out of memory. Tried to allocate 9.00 GiB. {MEMORY_CURE}")
+    assert answer == Answer(failure=f"CUDA out of memory. Tried to allocate 9.00 GiB. {MEMORY_CURE}", kind="memory")
     with pytest.raises(torch.OutOfMemoryError):  # one rank of several: the others would wait for it
         work(spec, Place(0, 2), report, report, data)

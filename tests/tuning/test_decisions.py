@@ -12,7 +12,6 @@ from orchestrator.tracking.client import RecorderClient
 from tests.jobs.digits_job import job
 from tuning.report.board import board
 from tuning.run.driver import Driver
-from tuning.run.failures import kind_of
 from tuning.run.history import History, front, ranked
 from tuning.spec.arms import Arms
 from tuning.spec.search import SearchSpec
@@ -66,7 +65,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_a_trial_said_before_it_failed_is_forgotten_with_its_failure(folder: Path) -> None:
     made = driver(folder, 2)
     made.result(0, 1, {"val/top1": 0.1, "val/loss": 2.0})
-    made.failed(0, "out of memory")
+    made.failed(0, "out of memory", "memory")
     made.history.add("retry", ordinal=0)
     made.live.add(0)
     finish(made, 0, 0.1, 0.97)
@@ -83,15 +82,15 @@ def test_an_arm_that_fails_on_every_seed_ends_no_comparison(folder: Path) -> Non
         folder, arms.trials, space=None, arms=arms.model_dump(mode="json"), budget={}, searcher={"kind": "tpe"}
     )
     for ordinal in range(1, arms.trials, 2):
-        made.failed(ordinal, "loss is nan")
+        made.failed(ordinal, "loss is nan", "nan")
     assert made.closing is None
     made.history.close()
 
 
 def test_trials_that_a_search_gave_up_on_can_go_on(folder: Path) -> None:
     made = driver(folder, 4, stop={"failures": 2})
-    made.failed(0, "out of memory")
-    made.failed(1, "out of memory")
+    made.failed(0, "out of memory", "memory")
+    made.failed(1, "out of memory", "memory")
     assert made.closing is not None and "2 trials failed alike" in made.closing
     made.answered(2, Answer("stopped"))
     finish(made, 3, 0.5)
@@ -109,8 +108,8 @@ def test_what_a_spent_budget_stopped_is_over_whatever_failed_after(folder: Path)
     made = driver(folder, 4, budget={"trials": 4, "total_epochs": 1}, stop={"failures": 2})
     made.result(0, 1, {"val/top1": 0.5})
     assert made.closing == "total_epochs"
-    made.failed(1, "out of memory")
-    made.failed(2, "out of memory")
+    made.failed(1, "out of memory", "memory")
+    made.failed(2, "out of memory", "memory")
     made.answered(0, Answer("stopped"))
     assert (made.history.trials[0].status, made.history.trials[0].stopped_by) == ("FINISHED", "total_epochs")
     made.history.close()
@@ -131,7 +130,7 @@ def test_a_slow_trial_that_is_the_best_is_news(folder: Path) -> None:
         finish(made, ordinal, 0.5)
     finish(made, 0, 0.9)
     assert made.closing is None
-    made.failed(4, "out of memory")
+    made.failed(4, "out of memory", "memory")
     assert made.closing is None
     made.history.close()
 
@@ -154,24 +153,9 @@ def test_causes_are_shown_as_they_are(folder: Path) -> None:
     from rich.console import Console
 
     made = driver(folder, 1)
-    made.failed(0, "RuntimeError: [/pytorch/third_party/gloo.cc:553] closed [enforce fail]")
+    made.failed(0, "RuntimeError: [/pytorch/third_party/gloo.cc:553] closed [enforce fail]", "bug")
     console = Console(width=200, record=True)
     console.print(board(made.spec, made.trials, "s [/b]", False, 10))
     text = console.export_text()
     assert "[/pytorch/third_party/gloo.cc:553] closed [enforce fail]" in text and "s [/b]" in text
     made.history.close()
-
-
-@pytest.mark.parametrize(
-    ("cause", "kind"),
-    [
-        ("mushroom/12.jpg can no longer be read", "data"),
-        ("the file /data/oompah/1.jpg cannot be read", "data"),
-        ("CUDA OOM", "memory"),
-        ("OOM: killed", "memory"),
-        ("Task was killed since its machine ran low on memory (OOM)", "memory"),
-        ("container exited: OOMKilled", "memory"),
-    ],
-)
-def test_kinds_of_failures(cause: str, kind: str) -> None:
-    assert kind_of(cause) == kind

@@ -16,13 +16,13 @@ from jobs import specfile
 from jobs.report import Record
 from jobs.spec import JobSpec
 from orchestrator.execution.answer import STOPPED, Answer
+from orchestrator.execution.failures import Kind
 from orchestrator.home import run_folder
 from orchestrator.runs import storage, store
 from orchestrator.runs.resume import SPEC
 from orchestrator.tracking.client import RecorderClient
 from orchestrator.tracking.journal import FILE, read
 from orchestrator.tracking.recorder import Status
-from tuning.run.failures import kind_of
 from tuning.run.history import Ended, History, Trial, front, jsonable, number, ranked
 from tuning.run.leftovers import Leftovers
 from tuning.run.population import Population, settings
@@ -151,8 +151,8 @@ class Driver:
         """Take in how a trial ended by itself."""
         with self.lock:
             trial = self.history.trials[ordinal]
-            if answer.failure is not None:
-                self.failed(ordinal, answer.failure)
+            if answer.failure is not None and answer.kind is not None:
+                self.failed(ordinal, answer.failure, answer.kind)
             elif answer.ended_by != STOPPED:
                 self._end(trial, "FINISHED", more=answer.metrics)
             elif self.closing == "interrupted" or self.gave_up:  # it is resumed when the search is
@@ -160,12 +160,12 @@ class Driver:
             else:
                 self._end(trial, "FINISHED", stopped_by=self.closing or STOPPED)
 
-    def failed(self, ordinal: int, cause: str) -> None:
+    def failed(self, ordinal: int, cause: str, kind: Kind) -> None:
         """Take in that a trial failed for good."""
         with self.lock:
             trial = self.history.trials[ordinal]
             if trial.status == "RUNNING" and ordinal in self.live:
-                self._fail(trial, cause, kind_of(cause))
+                self._fail(trial, cause, kind)
 
     def over(self, why: str) -> None:
         """Begin no trial any more, and end those under way at their next report."""
@@ -259,7 +259,7 @@ class Driver:
         *,
         stopped_by: str | None = None,
         cause: str | None = None,
-        kind: str | None = None,
+        kind: Kind | None = None,
         more: Mapping[str, float] | None = None,
     ) -> None:
         values = {**trial.found, **(more or {})}
@@ -276,7 +276,7 @@ class Driver:
         self._tally()
         self._waiting += self.population.take_over()  # the rest may have waited for this one
 
-    def _fail(self, trial: Trial, cause: str, kind: str) -> None:
+    def _fail(self, trial: Trial, cause: str, kind: Kind) -> None:
         self._end(trial, "FAILED", cause=cause, kind=kind)
         same = sum(other.kind == kind for other in self.trials)
         if self.spec.arms is None and same >= self.spec.stop.failures:  # an arm that fails does so on every seed

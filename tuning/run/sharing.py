@@ -9,6 +9,7 @@ read less of each other, since the one that catches up computes side by side wit
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,7 +51,7 @@ class Sequences:
 
     def different(self, trials: float) -> float:
         """Expected number of different sequences among so many trials."""
-        return trials * self.alone + sum(1 - (1 - min(1.0, p)) ** trials for p in self.likely.values())
+        return trials * self.alone + sum(1 - math.pow(1 - min(1.0, p), trials) for p in self.likely.values())
 
 
 @dataclass(frozen=True)

@@ -245,7 +245,7 @@ def _direct(
     from orchestrator.execution.worker import ToRecorder, unreached, work
 
     if blind := unreached(spec, run):
-        return Answer(failure=blind)
+        return Answer(failure=blind, kind="data")
     torch.set_num_threads(max(1, int(spec.resources.cpus_per_worker)))
     place = Place.current(bool(spec.resources.use_gpu))
     if shared.memory_share < 1 and place.device.type == "cuda":

@@ -10,6 +10,7 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from orchestrator.execution.failures import kind_of, kind_of_text
 from tuning.run.driver import LATER, Driver
 from tuning.run.trial import Shared, TrialActor, decode
 
@@ -36,13 +37,12 @@ class Ask(_Directed, Searcher):
         super().__init__(metric="epoch", mode="max")
         self.driver = driver
 
-    def suggest(self, trial_id: str) -> Result | None:
+    def suggest(self, trial_id: str) -> Any:  # Ray types it as a mapping, but wants text where none is left
         """The next configuration."""
         config = self.driver.next()
         if config == LATER:
             return None
-        finished: Result = Searcher.FINISHED  # text, which Ray does not type as such
-        return finished if config is None else dict(config)
+        return Searcher.FINISHED if config is None else config
 
     def on_trial_complete(self, trial_id: str, result: Result | None = None, error: bool = False) -> None:
         """The callback does it."""
@@ -80,8 +80,10 @@ class Listen(_Directed, tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial failed for good."""
-        text = str(trial.get_pickled_error() or trial.get_error() or "unknown").strip()
-        self.driver.failed(trial.config["ordinal"], text.splitlines()[-1] if text else "unknown")
+        error = trial.get_pickled_error()
+        text = str(error or trial.get_error() or "").strip() or "unknown"
+        kind = kind_of(error) if error is not None else kind_of_text(text)
+        self.driver.failed(trial.config["ordinal"], text.splitlines()[-1], kind)
 
 
 def run(driver: Driver, shared: Shared, concurrent: int, storage: str, name: str) -> None:
