@@ -15,6 +15,7 @@ from torch import nn
 from jobs.data.source import Source
 from jobs.models.meta import on_meta
 from jobs.models.model import Model
+from jobs.models.pretrained import materialize
 from jobs.models.stored import differences, read, restore
 from jobs.models.torchvision import AUXILIARY
 from jobs.models.weights import StoredWeights
@@ -38,7 +39,7 @@ def resolve(spec: JobSpec) -> JobSpec:
     source = spec.model.pretrained
     if source is None:
         return spec
-    folder = source.folder(spec.model)
+    folder = materialize(source, spec.model)
     try:
         meta, tensors = read(folder)
     except FileNotFoundError as error:

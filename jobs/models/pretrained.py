@@ -1,4 +1,4 @@
-"""Weights from elsewhere (torchvision, timm, a file), kept in a folder of the cache: whole networks that
+"""Weights from elsewhere (torchvision, timm, a file), kept in a folder of the cache: whole networks, which
 ``jobs.models.load`` reads, and weights to start from, which ``jobs.models.finetune`` reads."""
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from jobs.data.cache import cached, key
 from jobs.models.stored import restore
 from jobs.models.torchvision import AUXILIARY, renamed, takes_half
+from jobs.models.weights import FileWeights, LibraryWeights, RunWeights, StoredWeights
+from jobs.urls import is_url, local
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +21,26 @@ if TYPE_CHECKING:
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _IMAGENET_CLASSES = 1000
+
+
+def materialize(weights: LibraryWeights | FileWeights | StoredWeights | RunWeights, model: Model) -> str:
+    """The folder of weights that a network can start from; fetched or converted where it is missing.
+
+    Raises:
+        ValueError: the weights are not available here; the message has the cure.
+    """
+    match weights:
+        case StoredWeights():
+            return weights.path
+        case FileWeights():
+            from jobs.data.remote import here
+
+            path = str(here(weights.path, "model.pretrained.path")) if is_url(weights.path) else local(weights.path)
+            return _keep(model, None, path, {"size": weights.size, "mean": weights.mean, "std": weights.std})
+        case LibraryWeights():
+            return _keep(model, weights.weights, None, {})
+        case RunWeights():
+            raise ValueError(weights.unresolved)
 
 
 def keep_pretrained(
@@ -33,14 +55,14 @@ def keep_pretrained(
 
     Args:
         model: spec of the network; its ``kind`` is ``torchvision`` or ``timm``.
-        weights: torchvision's name of the weights; timm's stand in the name of the network.
+        weights: torchvision's name of the weights; timm's are part of the network's name.
         file: weights in a local file instead (.safetensors, or .pth read with ``weights_only``); their class names are
-            unknown, so the classes are called ``class 0``, ``class 1``, ...
+            unknown, so the classes are named ``class 0``, ``class 1``, ...
         mean, std: of pixels in 0 .. 1; None takes the library's, ImageNet's for a file.
-        classes: number of classes that the network must tell apart.
+        classes: number of classes of the network.
 
     Raises:
-        ValueError: the weights cannot be had here, or are not of that network with that many classes.
+        ValueError: the weights are not available here, or do not fit that network with that many classes.
     """
     from jobs.models.stored import save
 
@@ -61,28 +83,25 @@ def keep_pretrained(
     return folder
 
 
-def keep_weights(model: Model, weights: str | None, file: str | None, told: Mapping[str, Any]) -> str:
-    """The folder of weights that a network can start from, whatever classes they were trained on.
+def _keep(model: Model, weights: str | None, file: str | None, images: Mapping[str, Any]) -> str:
+    """The cache's folder of weights, whatever classes they were trained on.
 
-    Its ``model.json`` says what is known of them; what is not (of a file for kind resnet or cnn) is null.
+    Its ``model.json`` holds what is known of them; what is not (of a file for kind resnet or cnn) is null.
 
     Args:
         model: spec of the network.
-        weights: torchvision's name of the weights; timm's stand in the name of the network.
+        weights: torchvision's name of the weights; timm's are part of the network's name.
         file: weights in a local file instead.
-        told: ``size``, ``mean`` and ``std``, where they are not the library's.
-
-    Raises:
-        ValueError: the weights cannot be had here; the message says how to bring a file.
+        images: ``size``, ``mean`` and ``std``, where they differ from the library's.
     """
     from jobs.models.stored import write
 
     model = model.architecture()
-    folder = _folder(model, weights, file, dict(told))
+    folder = _folder(model, weights, file, dict(images))
     if os.path.exists(f"{folder}/model.json"):
         return folder
     tensors, known = (_read(file, model), _config(model)) if file else _fetch(model, weights)
-    given = {name: value for name, value in told.items() if value is not None}
+    given = {name: value for name, value in images.items() if value is not None}
     preprocessing = {name: {**known, **given}.get(name) for name in ("size", "channels", "mean", "std")}
     if preprocessing["mean"] is not None:
         preprocessing["channels"] = len(preprocessing["mean"])
@@ -92,7 +111,7 @@ def keep_weights(model: Model, weights: str | None, file: str | None, told: Mapp
 
 
 def _folder(model: Model, weights: str | None, file: str | None, *more: object) -> str:
-    """Where in the cache that is kept; a file is told by its path, size and time."""
+    """Where in the cache that is kept; a file is identified by its path, size and time."""
     if file is not None and not os.path.isfile(file):
         raise ValueError(f"there are no weights at {file}; give a .safetensors or .pth file")
     stamp = (os.path.abspath(file), os.stat(file).st_size, os.stat(file).st_mtime_ns) if file else weights

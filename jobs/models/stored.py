@@ -165,7 +165,8 @@ def load(path: str | PathLike[str]) -> LoadedModel:
     import torch
     from pydantic import TypeAdapter
 
-    from jobs.models import Model, ModelSpec
+    from jobs.models.model import Model
+    from jobs.models.spec import ModelSpec
 
     meta, tensors = read(path)
     spec: Model = TypeAdapter(ModelSpec).validate_json(json.dumps(meta["model"]))

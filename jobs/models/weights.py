@@ -1,21 +1,18 @@
-"""Where trained weights come from. Each kind ends as a folder before any worker starts (``jobs.models.finetune``)."""
+"""Where trained weights come from; ``jobs.models.pretrained.materialize`` puts each kind into a folder."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal, Self
 
 from annotated_types import Len
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from jobs.base import Spec
-from jobs.urls import absolute, is_url, local
-
-if TYPE_CHECKING:
-    from jobs.models.model import Model
+from jobs.urls import absolute
 
 
 class Weights(Spec):
-    """What every kind of weights can be asked."""
+    """What all kinds of weights have in common."""
 
     def absolute(self) -> Self:
         """The spec with absolute paths, so that it means the same in another directory."""
@@ -33,10 +30,6 @@ class StoredWeights(Weights):
         """With an absolute path."""
         return self.model_copy(update={"path": absolute(self.path, "model.pretrained.path")})
 
-    def folder(self, wanted: object) -> str:
-        """The path itself."""
-        return self.path
-
 
 class RunWeights(Weights):
     """The network of a finished run."""
@@ -45,9 +38,10 @@ class RunWeights(Weights):
     run: str
     """Name of a run under ORCHESTRATOR_HOME, or the id of a run in MLflow."""
 
-    def folder(self, wanted: object) -> str:
-        """Not known here: runs are the orchestrator's, which replaces this by its folder."""
-        raise ValueError(
+    @property
+    def unresolved(self) -> str:
+        """The error where no orchestrator has replaced the run by its model folder."""
+        return (
             f"run {self.run!r} is known to the orchestrator alone; without it, give the run's model folder: "
             "{kind: model, path: ...}"
         )
@@ -67,16 +61,8 @@ class FileWeights(Weights):
     """The same for the standard deviation."""
 
     def absolute(self) -> Self:
-        """With an absolute path; a URL is left alone."""
+        """With an absolute path; a URL stays as it is."""
         return self.model_copy(update={"path": absolute(self.path, "model.pretrained.path")})
-
-    def folder(self, wanted: Model) -> str:
-        """A folder of the cache with the tensors."""
-        from jobs.data.remote import here
-        from jobs.models.pretrained import keep_weights
-
-        path = str(here(self.path, "model.pretrained.path")) if is_url(self.path) else local(self.path)
-        return keep_weights(wanted, None, path, {"size": self.size, "mean": self.mean, "std": self.std})
 
 
 class LibraryWeights(Weights):
@@ -84,14 +70,8 @@ class LibraryWeights(Weights):
 
     kind: Literal["library"] = "library"
     weights: str | None = None
-    """torchvision's name of the weights (``torchvision.models.get_model_weights``), null its newest; timm's stand in
-    the name of the network (``resnet50.a1_in1k``)."""
-
-    def folder(self, wanted: Model) -> str:
-        """A folder of the cache with the tensors."""
-        from jobs.models.pretrained import keep_weights
-
-        return keep_weights(wanted, self.weights, None, {})
+    """torchvision's name of the weights (``torchvision.models.get_model_weights``), null its newest; timm's are part
+    of the network's name (``resnet50.a1_in1k``)."""
 
 
 WeightsSpec = Annotated[LibraryWeights | FileWeights | StoredWeights | RunWeights, Field(discriminator="kind")]

@@ -114,11 +114,12 @@ def _known(model: dict[str, Any], pretrained: dict[str, Any], why: str) -> Start
     from pydantic import TypeAdapter
 
     from jobs.models import ModelSpec
+    from jobs.models.pretrained import materialize
     from jobs.models.stored import read
 
     spec: Any = TypeAdapter(ModelSpec).validate_python({**model, "pretrained": pretrained})
     with contextlib.redirect_stderr(io.StringIO()):  # of the download; what fails is told by the error
-        folder = spec.pretrained.folder(spec)
+        folder = materialize(spec.pretrained, spec)
     return _told(model, pretrained, why, read(folder)[0]["preprocessing"])
 
 

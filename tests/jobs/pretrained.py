@@ -9,6 +9,7 @@ import torch
 
 from jobs.checkpoint import State
 from jobs.models import finetune, save
+from jobs.models.pretrained import materialize
 from jobs.outcome import Outcome
 from jobs.place import Place
 from jobs.randomness import seed_global
@@ -39,5 +40,5 @@ def tuned(
     spec = finetune.resolve(spec) if start is None else spec
     assets: dict[str, Any] = {"data": spec.data.open()}
     if start is None and spec.model.pretrained is not None:
-        assets["pretrained"] = spec.model.pretrained.folder(spec.model)
+        assets["pretrained"] = materialize(spec.model.pretrained, spec.model)
     return train(spec, place or Place(), report or Keep(), assets, start)

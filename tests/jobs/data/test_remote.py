@@ -19,6 +19,7 @@ from jobs.data import ImageFolder, Parquet, PathTable, Torchvision
 from jobs.data.labelled import open_labelled
 from jobs.data.sets import Data
 from jobs.data.store import Streamed
+from jobs.models.pretrained import materialize
 from jobs.models.weights import FileWeights
 from tests.jobs.data.conftest import ROOT, fill
 from tests.jobs.models.tiny import tiny
@@ -220,7 +221,7 @@ def test_evaluation_and_weights_take_urls_too(storage: Storage, tmp_path: Path, 
     assert remote.names[0] == f"s3://{BUCKET}/judged/cat/0000.png"
     storage.fs.pipe_file(f"{BUCKET}/w/a.safetensors", (tmp_path / "model" / "model.safetensors").read_bytes())
     weights = FileWeights(path=f"s3://{BUCKET}/w/a.safetensors").absolute()
-    assert Path(weights.folder(model_spec()), "model.json").exists()
+    assert Path(materialize(weights, model_spec()), "model.json").exists()
 
 
 def model_spec():

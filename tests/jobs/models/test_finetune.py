@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from jobs import models
 from jobs.data import Digits, Synthetic
 from jobs.models import CNN, Model, ResNet, Timm, Torchvision, finetune
-from jobs.models.pretrained import keep_weights
+from jobs.models.pretrained import materialize
 from jobs.models.weights import FileWeights, StoredWeights
 from jobs.outcome import keep_model
 from jobs.randomness import seed_global
@@ -137,22 +137,20 @@ def test_a_file_for_a_library_s_network_is_used_as_the_library_says(tmp_path: Pa
     meta, kept_tensors = finetune.read(found.model.pretrained.path)
     assert meta["classes"][0] == "n01440764"  # ImageNet's
     assert all(torch.equal(kept_tensors[name], tensor) for name, tensor in tensors.items())
-    assert (
-        keep_weights(model, None, str(file), {"size": None, "mean": None, "std": None}) == found.model.pretrained.path
-    )
+    assert materialize(FileWeights(path=str(file)), model) == found.model.pretrained.path
     told = job(model={**model.model_dump(mode="json"), "pretrained": {"kind": "file", "path": str(file), "size": 64}})
     assert finetune.resolve(told).data.size == 64
 
 
 def test_files_that_are_not_there_or_not_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"there are no weights at .*none\.pth; give a \.safetensors or \.pth file"):
-        FileWeights(path=str(tmp_path / "none.pth")).folder(CNN())
+        materialize(FileWeights(path=str(tmp_path / "none.pth")), CNN())
     (tmp_path / "evil.pth").write_bytes(pickle.dumps(print))
     with pytest.raises(ValueError, match="no weights that can be read safely"):
-        FileWeights(path=str(tmp_path / "evil.pth")).folder(CNN())
+        materialize(FileWeights(path=str(tmp_path / "evil.pth")), CNN())
     torch.save([torch.ones(1)], tmp_path / "list.pth")
     with pytest.raises(ValueError, match="holds no weights: a mapping of names to tensors was expected"):
-        FileWeights(path=str(tmp_path / "list.pth")).folder(CNN())
+        materialize(FileWeights(path=str(tmp_path / "list.pth")), CNN())
 
 
 def library(kind: str, name: str, **more: Any) -> JobSpec:

@@ -10,9 +10,10 @@ import torch
 from torchvision import models
 
 from jobs.models import Torchvision
-from jobs.models.pretrained import keep_pretrained, keep_weights
+from jobs.models.pretrained import keep_pretrained, materialize
 from jobs.models.stored import load, read
 from jobs.models.torchvision import renamed
+from jobs.models.weights import FileWeights
 
 IMAGENET = torch.tensor((0.485, 0.456, 0.406))[:, None, None], torch.tensor((0.229, 0.224, 0.225))[:, None, None]
 
@@ -43,7 +44,7 @@ def test_they_fit_the_network(tmp_path: Path, name: str) -> None:
     network = wanted.build(1000, 3)
     assert any(text not in network.state_dict() for text in tensors), "else this shows nothing"
     teacher = keep_pretrained(wanted, None, str(tmp_path / "weights.pth"), None, None, 1000)
-    start = keep_weights(wanted, None, str(tmp_path / "weights.pth"), {"size": None, "mean": None, "std": None})
+    start = materialize(FileWeights(path=str(tmp_path / "weights.pth")), wanted)
     mine, body = load(teacher).network.state_dict(), read(start)[1]
     assert all(text in body for text in mine)
     stored = {value.data_ptr(): value for value in tensors.values()}.values()
@@ -62,5 +63,5 @@ def test_what_torchvision_converts_in_the_network_we_convert_before(tmp_path: Pa
         expected = theirs((pixels - IMAGENET[0]) / IMAGENET[1])
         found = ours.network((pixels - torch.tensor(ours.mean)[:, None, None]) / torch.tensor(ours.std)[:, None, None])
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
-    start = keep_weights(wanted, None, str(tmp_path / "weights.pth"), {"size": None, "mean": None, "std": None})
+    start = materialize(FileWeights(path=str(tmp_path / "weights.pth")), wanted)
     assert read(start)[0]["preprocessing"]["mean"] == read(start)[0]["preprocessing"]["std"] == [0.5] * 3
