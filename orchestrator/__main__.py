@@ -9,6 +9,7 @@ from orchestrator.cli.init import init
 from orchestrator.cli.jobs import build
 from orchestrator.cluster.preflight import Kind
 from tuning.cli import ablate, search
+from tuning.spec.check import check
 from tuning.spec.search import SearchSpec
 
 KINDS: dict[str, type[Spec]] = {"job": JobSpec, "search": SearchSpec}
@@ -16,7 +17,7 @@ KINDS: dict[str, type[Spec]] = {"job": JobSpec, "search": SearchSpec}
 
 def _base(spec: SearchSpec) -> JobSpec:
     """The job that a search varies, once both ends of its ranges are seen to be sound."""
-    spec.check()
+    check(spec)
     return spec.base()
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 from jobs import specfile
 from orchestrator.cli.jobs import Overrides, SpecPath, err, fail, out
 from tuning.spec.arms import FEWEST
+from tuning.spec.check import check
 from tuning.spec.search import SearchSpec
 
 search = typer.Typer(no_args_is_help=True, help="Many jobs that differ in some fields of their spec.")
@@ -25,7 +26,7 @@ def read(path: Path, overrides: list[str]) -> SearchSpec:
     """The search in a file; a wrong one is shown and exits 2."""
     try:
         spec = specfile.read(path, SearchSpec, overrides)
-        spec.check()
+        check(spec)
     except specfile.SpecError as error:
         fail(error, 2)
         raise

@@ -13,35 +13,21 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
 
 import psutil
 
 from jobs.urls import redact
 from orchestrator.cluster import client as clusters
 from orchestrator.cluster.client import Cluster
+from orchestrator.doctor.finding import Finding, Found
+from orchestrator.doctor.remote import THERE
 from orchestrator.home import default_uri, home
 from orchestrator.tracking.uri import check_uri
 
-Level = Literal["ok", "warning", "problem"]
 _GB = 2**30
 _PACKAGES = ("torch", "torchvision", "timm", "ray", "mlflow")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check came to: ``level``, what was looked at, what was found, and what to do about it."""
-
-    level: Level
-    check: str
-    text: str
-    cure: str = ""
-
-
-Found = Finding | Iterable[Finding]
 
 
 def python() -> Found:
@@ -187,8 +173,6 @@ HERE: tuple[Callable[[], Found], ...] = (
 
 def examine(address: str | None = None) -> list[Finding]:
     """All findings: of this machine, and of the cluster at ``address`` where one is given."""
-    from orchestrator.doctor.remote import THERE
-
     found: list[Finding] = []
     for check in HERE:
         found += _run(check.__name__, check)

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from urllib.parse import urlsplit
 
 from orchestrator.cluster.client import Cluster, ClusterError
-from orchestrator.doctor.local import Finding, Found
+from orchestrator.doctor.finding import Finding, Found
 
 
 def reached(cluster: Cluster) -> Found:

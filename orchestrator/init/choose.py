@@ -15,10 +15,10 @@ from jobs.data.sets import Arrays, Data
 from jobs.data.store import Streamed
 from jobs.spec import JobSpec
 from orchestrator.execution.speed import images_per_s
+from orchestrator.init.facts import Survey
 from orchestrator.init.findings import UNEVEN, VERY_UNEVEN
 from orchestrator.init.machine import Machine
 from orchestrator.init.start import Start
-from orchestrator.init.survey import Survey
 from orchestrator.init.text import duration
 
 SIZES = (16, 24, 32, 40, 48, 64, 96, 128, 160, 192, 224)

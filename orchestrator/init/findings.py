@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jobs.data.store import Encoded
+from orchestrator.init.facts import Finding, Survey
 from orchestrator.init.look import Place
-
-if TYPE_CHECKING:
-    from orchestrator.init.survey import Survey
 
 UNEVEN, VERY_UNEVEN = 3.0, 20.0
 """Ratios of the largest class to the smallest from which on classes are weighted, and drawn equally often."""
@@ -23,23 +19,6 @@ FEW = 20
 _COARSE = 100
 _LONG = 2.0
 _SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that a person should know before training.
-
-    Attributes:
-        what: in one sentence.
-        cure: what to do about it, or what the recipe does; may be empty.
-        examples: file names.
-        grave: whether it makes the result wrong, rather than being worth to know.
-    """
-
-    what: str
-    cure: str = ""
-    examples: tuple[str, ...] = ()
-    grave: bool = False
 
 
 def findings(

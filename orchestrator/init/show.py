@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.init.choose import Recipe
-from orchestrator.init.survey import Survey
+from orchestrator.init.facts import Survey
 from orchestrator.init.text import flow
 
 _CLASSES = 6

@@ -4,65 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jobs.data.split import divide
 from jobs.data.store import Encoded
-from orchestrator.init.findings import Finding, examples, findings
+from orchestrator.init.facts import Survey
+from orchestrator.init.findings import examples, findings
 from orchestrator.init.look import Look
 from orchestrator.init.source import Source
 
 SHARES = ((0.2, 0.1), (0.2, 0.2), (0.25, 0.25), (0.25, 0.34))
 """Shares of test and val that are tried in turn, until every class is in every split."""
 _SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What was found.
-
-    Attributes:
-        source: with the shares of the splits that are drawn.
-        classes: names, in the order of their numbers.
-        counts: int64 ``(K,)``: readable images of each class that train has before anything is held out.
-        parts: images of train, val and test in the end.
-        drawn: those of val and test that are held out of train by chance.
-        look: what the images are.
-        corrupt: how many images are expected to be unreadable.
-        findings: what to know, the grave ones first.
-    """
-
-    source: Source
-    classes: tuple[str, ...]
-    counts: NDArray[np.int64]
-    parts: Mapping[str, int]
-    drawn: tuple[str, ...]
-    look: Look
-    corrupt: int
-    findings: tuple[Finding, ...] = ()
-
-    @property
-    def ratio(self) -> float:
-        """Images of the largest class to those of the smallest."""
-        return float(self.counts.max() / self.counts.min())
-
-    @property
-    def size(self) -> int:
-        """Median of the images' shorter sides in pixels."""
-        return int(np.median(self.look.sizes.min(1)))
-
-    @property
-    def one_size(self) -> bool:
-        """Whether all images are square and of one size."""
-        return len(np.unique(self.look.sizes)) == 1
-
-    @property
-    def colour(self) -> bool:
-        """Whether any image has colour."""
-        return self.look.kinds["colour"] > 0
 
 
 def survey(source: Source, classes: Sequence[str], stores: Mapping[str, Encoded], look: Look) -> Survey:

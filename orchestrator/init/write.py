@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.init.choose import Recipe
+from orchestrator.init.facts import Survey
 from orchestrator.init.findings import UNEVEN
 from orchestrator.init.machine import Machine
-from orchestrator.init.survey import Survey
 from orchestrator.init.text import block, comment, duration
 
 _HOURS = (1.0, 4.0)

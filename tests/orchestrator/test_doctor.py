@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.doctor import local
-from orchestrator.doctor.local import Finding
+from orchestrator.doctor.finding import Finding
 from tests.orchestrator.real import orchestrator
 
 

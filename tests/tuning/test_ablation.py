@@ -11,6 +11,7 @@ from tests.jobs.digits_job import job
 from tuning.run.plan import expected_trials
 from tuning.run.sharing import sharing
 from tuning.spec.arms import Arms
+from tuning.spec.check import check
 from tuning.spec.search import SearchSpec
 from tuning.studies import ablation as ablations
 from tuning.studies.ablation import PLAIN, RECIPE, ablation, arms, tricks
@@ -101,7 +102,7 @@ def test_what_makes_no_job_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_ablation_is_a_sound_search_with_the_recipe_s_overrides() -> None:
     made = ablation(DIGITS, ["epochs=3", "seed.init=5"], 3, ["label smoothing", "crop"])
-    assert made.check() == () and made.arms is not None
+    assert check(made) == () and made.arms is not None
     assert made.arms.seeds == (5, 6, 7) and expected_trials(made, made.base()) == 12
     assert (
         made.base().epochs == 3 and SearchSpec.model_validate_json(made.absolute().model_dump_json()).arms == made.arms

@@ -16,6 +16,7 @@ from tuning.report import write
 from tuning.report.findings import Findings
 from tuning.run.history import History, Trial
 from tuning.spec.arms import Arms
+from tuning.spec.check import check
 from tuning.spec.search import SearchSpec
 from tuning.studies.confirm import confirm
 from tuning.studies.verdict import COLUMNS, judge
@@ -55,7 +56,7 @@ def test_wrong_arms_are_refused(changes: dict[str, Any], match: str) -> None:
 def test_a_wrong_job_of_an_arm_is_found_before_anything_starts(change: dict[str, Any], match: str) -> None:
     made = SearchSpec(name="x", job=str(DIGITS), arms=Arms(jobs={"a": {}, "b": change}, seeds=(1, 2, 3)))
     with pytest.raises(SpecError, match=match):
-        made.check()
+        check(made)
 
 
 def ended(of: Arms, scores: Sequence[Sequence[float]], failed: Sequence[tuple[int, int]] = ()) -> list[Trial]:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from jobs.specfile import SpecError, dump, read, schema
 from jobs.specfile.yaml import parse
+from tuning.spec.check import check
 from tuning.spec.search import SearchSpec
 
 ROOT = Path(__file__).parents[2]
@@ -31,14 +32,14 @@ def search(**fields: Any) -> SearchSpec:
 
 def refusal(**fields: Any) -> str:
     with pytest.raises(SpecError) as caught:
-        search(**fields).check()
+        check(search(**fields))
     return str(caught.value)
 
 
 @pytest.mark.parametrize("path", sorted(SEARCHES.rglob("*.yaml")), ids=lambda path: str(path.relative_to(SEARCHES)))
 def test_searches(path: Path) -> None:
     spec = read(path, SearchSpec)
-    assert spec.check() == ()
+    assert check(spec) == ()
     axes = {"schedule.warmup_epochs", "batch.label_smoothing.epsilon", "batch.mixup.alpha", "distillation.temperature"}
     assert axes <= set(spec.axes())
     assert spec.base().distillation is not None
@@ -96,9 +97,9 @@ def test_the_default_space() -> None:
     assert axes["batch.label_smoothing.epsilon"].ends()[0] == 0
     assert len(axes["batch.mixup.alpha"].ends()) == 4
     assert axes["distillation.temperature"].ends() == (1, 20)
-    assert plain.check() == taught.check() == ()
+    assert check(plain) == check(taught) == ()
     short = search(budget={"trials": 1, "epochs_per_trial": 2})
-    assert short.axes()["schedule.warmup_epochs"].ends() == (0, 2 / 3) and short.check() == ()
+    assert short.axes()["schedule.warmup_epochs"].ends() == (0, 2 / 3) and check(short) == ()
 
 
 def test_every_problem_is_told_at_once_in_the_job_s_words() -> None:
@@ -139,10 +140,10 @@ def test_a_range_is_tried_in_the_branch_where_it_is_drawn() -> None:
     assert told.startswith("space.distillation.temperature at 1000.0: distillation.temperature must be a number >= 0.1")
     assert "problems" not in told
     fine = {**hot, "high": 20}
-    assert search(space={"distillation": distillation, "distillation.temperature": fine}).check() == ()
+    assert check(search(space={"distillation": distillation, "distillation.temperature": fine})) == ()
     told = refusal(space={"distillation.temperature": fine, "distillation": distillation})
     assert "space.distillation.temperature.when: distillation is drawn only after distillation.temperature" in told
-    (remark,) = search(space={"distillation.temperature": fine}).check()
+    (remark,) = check(search(space={"distillation.temperature": fine}))
     assert remark.startswith("distillation.temperature is never drawn") and "(distillation: present)" in remark
 
 
@@ -183,7 +184,7 @@ def test_start_points() -> None:
     assert "start_from.points[1]: batch.mixup.alpha 2.0 is outside of space.batch.mixup.alpha" in told
     assert "start_from.points[2]: batch.mixup.alfa is not in space\n  did you mean batch.mixup.alpha?" in told
     assert "start_from.points[3]: distillation.temperature is not drawn there: its condition does not hold" in told
-    assert search(space={"batch.mixup.alpha": ALPHA}, start_from={"points": points[:1]}).check() == ()
+    assert check(search(space={"batch.mixup.alpha": ALPHA}, start_from={"points": points[:1]})) == ()
     assert "trials 4 is less than the 5 start points" in refusal(space=space, start_from={"points": points[:1] * 5})
 
 
@@ -191,7 +192,7 @@ def test_the_grid_and_the_budget_are_checked() -> None:
     space = {f"optimizer.{name}": {"kind": "uniform", "low": 0.1, "high": 0.2} for name in ("lr", "momentum")}
     told = refusal(space=space, searcher={"kind": "grid", "points": 101})
     assert "searcher: the grid has more than 10,000 combinations (optimizer.lr 101 x optimizer.momentum 101)" in told
-    assert search(space=space, searcher={"kind": "grid", "points": 100}).check() == ()
+    assert check(search(space=space, searcher={"kind": "grid", "points": 100})) == ()
     assert "total_epochs 14 is less than the 15 epochs of one trial" in refusal(budget={"total_epochs": 14})
 
 
@@ -256,7 +257,7 @@ def test_absolute_paths_mean_the_same_elsewhere(tmp_path: Path, monkeypatch: pyt
     )
     paths = {"data.train": {"kind": "choice", "values": ["a.parquet", "b.parquet"]}}
     drawn = search(job="jobs/recipes/cifar10.yaml", space=paths).absolute()
-    assert "data.train" not in drawn.set and "data.test" in drawn.set and drawn.check() == ()
+    assert "data.train" not in drawn.set and "data.test" in drawn.set and check(drawn) == ()
     assert drawn.axes()["data.train"].ends() == (str(ROOT / "a.parquet"), str(ROOT / "b.parquet"))
     here, plain = spec.absolute(), search(job="jobs/recipes/cifar10.yaml").absolute()
     assert spec.set == {"data.test": "other.parquet"}
@@ -271,13 +272,13 @@ def test_absolute_paths_mean_the_same_elsewhere(tmp_path: Path, monkeypatch: pyt
     assert values[1]["teacher"]["path"] == str(ROOT / "some" / "model")
     assert here.trial({"distillation": values[2]}) == trial
     assert here.start_from.points[0]["distillation"] == values[2]
-    assert here.check() == ()
+    assert check(here) == ()
     assert list(plain.space or ()) == list(search(job=str(ROOT / DIGITS)).axes())
 
 
 def test_what_is_the_same_for_all_trials_is_not_varied() -> None:
     with pytest.raises(SpecError, match=r"resources\.workers is the same for all trials"):
-        search(space={"resources.workers": {"kind": "choice", "values": [1, 2]}}).check()
+        check(search(space={"resources.workers": {"kind": "choice", "values": [1, 2]}}))
 
 
 def test_pbt_is_checked_before_anything_starts() -> None:
@@ -287,7 +288,7 @@ def test_pbt_is_checked_before_anything_starts() -> None:
         "set": {"resources.workers": 1},
         "space": {"optimizer.lr": {"kind": "loguniform", "low": 0.001, "high": 0.1}},
     }
-    assert search(**good).check() == ()
+    assert check(search(**good)) == ()
     widths = {"model.width": {"kind": "integers", "low": 8, "high": 16}}
     for change, told in (
         ({"set": {}}, "trials of one worker"),
@@ -297,4 +298,4 @@ def test_pbt_is_checked_before_anything_starts() -> None:
         ({"budget": {"total_epochs": 100}}, "needs the size of its population"),
     ):
         with pytest.raises(SpecError, match=told):
-            search(**{**good, **change}).check()
+            check(search(**{**good, **change}))

@@ -31,6 +31,7 @@ from tuning.run.history import FILE, History, Trial, ranked
 from tuning.run.plan import expected_trials
 from tuning.run.room import room
 from tuning.schedulers import PBT
+from tuning.spec.check import check
 from tuning.spec.objective import check_class
 from tuning.spec.search import Params, SearchSpec
 
@@ -118,7 +119,7 @@ def search(
         ValueError: spec, data and cluster do not fit together; nothing was started.
     """
     if spec is not None:
-        for remark in spec.check():
+        for remark in check(spec):
             tell(remark, True)
         spec = spec.absolute()
         spec = spec if as_named else spec.model_copy(update={"name": new_name(spec.name)})

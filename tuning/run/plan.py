@@ -26,7 +26,7 @@ def plan(spec: SearchSpec) -> tuple[dict[str, str], bool]:
     Raises:
         ValueError: the data or the network do not fit the job.
     """
-    from jobs.distillation.store import epoch_bytes  # torch
+    from jobs.logits.store import epoch_bytes  # torch
 
     base = spec.base()
     base = base.model_copy(update={"data": pretrained.resolve(base).data})

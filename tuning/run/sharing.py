@@ -1,6 +1,6 @@
 """How many of a teacher's answers the trials of a search can expect to read instead of computing them.
 
-Trials that show their teacher the same images share its answers (``jobs.distillation.store``), and the first of them
+Trials that show their teacher the same images share its answers (``jobs.logits.store``), and the first of them
 computes. Of T trials that each show sequence k with probability p_k, ``sum_k 1 - (1 - p_k)^T`` differ on average:
 ``n (1 - (1 - 1/n)^T)`` for n that are equally likely. A searcher that learns draws fewer; trials that start together
 read less of each other, since the one that catches up computes side by side with the other.
@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobs.distillation.question import inputs
+from jobs.logits.key import inputs
 from jobs.spec import JobSpec
 from tuning.searchers import Grid
 from tuning.spec.arms import Arms

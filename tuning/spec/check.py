@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from itertools import combinations, islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -17,10 +17,8 @@ from jobs.specfile.errors import Problem, SpecError, findings, guess_name
 from jobs.specfile.schema import Shape, shown
 from tuning.schedulers import PBT
 from tuning.searchers import Random, Sobol
+from tuning.spec.search import SearchSpec
 from tuning.spec.space import active, changed, holds, look_up
-
-if TYPE_CHECKING:
-    from tuning.spec.search import SearchSpec
 
 _BRANCHES = 64
 """Ways to open a name's branch that are looked at."""
@@ -34,10 +32,13 @@ _SETTLED = (
 
 
 def check(search: SearchSpec) -> tuple[str, ...]:
-    """Remarks on a search.
+    """Validate both ends of every range on the job, alone and two together, in all branches, and the rest.
+
+    Returns:
+        remarks: what is allowed but probably not intended.
 
     Raises:
-        SpecError: it is wrong.
+        SpecError: something is wrong; everything at once, by dotted names, in the job's own words.
     """
     found = _Check(search)
     found.names()

@@ -183,19 +183,6 @@ class SearchSpec(Spec):
         kept = {"every_epochs": self.scheduler.every_epochs, "every_steps": None, "keep": max(2, job.checkpoint.keep)}
         return job.model_copy(update={"checkpoint": job.checkpoint.model_copy(update=kept)})
 
-    def check(self) -> tuple[str, ...]:
-        """Validate both ends of every range on the job, alone and two together, in all branches, and the rest.
-
-        Returns:
-            remarks: what is allowed but likely not meant.
-
-        Raises:
-            jobs.specfile.SpecError: something is wrong; everything at once, by dotted names, in the job's own words.
-        """
-        from tuning.spec.check import check
-
-        return check(self)
-
     def absolute(self) -> Self:
         """The search with absolute paths and its space spelled out, so that it means the same in another directory."""
         base = self.base()

@@ -8,12 +8,14 @@ from pathlib import Path
 from jobs import specfile
 from jobs.spec import JobSpec
 from orchestrator.init.choose import choose
+from orchestrator.init.facts import Survey
 from orchestrator.init.look import look
 from orchestrator.init.machine import Machine
 from orchestrator.init.source import recognise
 from orchestrator.init.start import Start
-from orchestrator.init.survey import Survey, survey
+from orchestrator.init.survey import survey
 from orchestrator.init.write import job_text, search_text
+from tuning.spec.check import check
 from tuning.spec.search import SearchSpec
 
 Make = Callable[..., Path]
@@ -50,5 +52,5 @@ def search(found: Survey, tmp_path: Path, start: Start = FRESH) -> SearchSpec:
     path = tmp_path / "y.yaml"
     path.write_text(search_text("y", path, tmp_path / "x.yaml", found, recipe, CPUS)[0], encoding="utf-8")
     spec = specfile.read(path, SearchSpec)
-    assert spec.check() == () and spec.base().name == job.name
+    assert check(spec) == () and spec.base().name == job.name
     return spec
