@@ -24,7 +24,6 @@ from jobs.data.sets import Arrays, Data
 from jobs.place import Place
 from jobs.randomness import SampleDraws, generator
 from jobs.spec import JobSpec
-from jobs.steps import Steps
 from jobs.train import one_hot
 
 WARM_UP = 2
@@ -80,7 +79,7 @@ def tricks(spec: JobSpec, data: Data, device: torch.device) -> Iterator[tuple[st
     size = spec.batch_size
     images = torch.from_numpy(data.train.images[:size].copy()).to(device)
     labels, index = torch.from_numpy(data.train.labels[:size]).to(device), torch.arange(size, device=device)
-    loader = Loader(spec, data, Place(device=device), Steps.of(spec, len(data.train)))
+    loader = Loader(spec, data, Place(device=device), spec.steps(len(data.train)))
     x, y = loader._input(images), one_hot(labels, len(data.classes), torch.float32)
     step = training_step(spec, data, device, x, y)
     for trick in every(BatchSpec, "tests.contracts.test_batch"):
@@ -104,7 +103,7 @@ def feeds(spec: JobSpec, data: Data, device: torch.device, count: int) -> dict[s
 
     split = data.train
     assert isinstance(split, Arrays)
-    loader = Loader(spec, data, Place(device=device), Steps.of(spec, len(split)))
+    loader = Loader(spec, data, Place(device=device), spec.steps(len(split)))
     moves = [v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip()]
     floats = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(data.mean), list(data.std))]
     on_tensors, on_pil = v2.Compose([*moves, *floats]), v2.Compose([*moves, v2.ToImage(), *floats])

@@ -1,4 +1,4 @@
-"""A job by itself or under torchrun, without Ray and MLflow; what ``python -m jobs.train`` runs."""
+"""A job by itself or under torchrun, without Ray and MLflow: ``python -m jobs``, and what ``-m jobs.train`` runs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from jobs.train import train
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """``python -m jobs.train SPEC [-s NAME=VALUE ...] [-o FOLDER]``, by itself or under torchrun, without Ray
-    and MLflow."""
+    """``python -m jobs.train SPEC [-s NAME=VALUE ...] [-o FOLDER]``, by itself or under torchrun."""
     parser = argparse.ArgumentParser(prog="jobs.train", description="Train a job without Ray and MLflow.")
     parser.add_argument("spec", help="YAML file of the job")
     parser.add_argument(
@@ -48,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         data = spec.data.open()
         assets: dict[str, Any] = {"data": data}
         if spec.model.pretrained is not None and start is None:
-            assets["pretrained"] = spec.model.pretrained.folder(spec.model)
+            from jobs.models.pretrained import materialize
+
+            assets["pretrained"] = materialize(spec.model.pretrained, spec.model)
         if spec.distillation is not None:
             assets["teacher"] = place.broadcast(None if place.rank else spec.distillation.teacher.folder(data))
         try:
@@ -68,3 +69,7 @@ def _settled(spec: JobSpec, start: State | None) -> JobSpec:
     if start is None:
         return resolve(spec)
     return spec.override({f"data.{name}": start.tree["spec"]["data"][name] for name in IMAGES})
+
+
+if __name__ == "__main__":
+    main()

@@ -23,6 +23,7 @@ from jobs.losses import BCE, CrossEntropy, LossSpec
 from jobs.models import ModelSpec
 from jobs.optimizers import OptimizerSpec
 from jobs.schedules import ScheduleSpec
+from jobs.steps import Steps
 from jobs.urls import absolute
 
 
@@ -226,6 +227,14 @@ class JobSpec(Spec):
         """Numbers of workers that may train it, the largest first: those that divide ``parts``."""
         need = self.resources
         return [size for size in range(need.most, need.fewest - 1, -1) if self.parts % size == 0]
+
+    def steps(self, samples: int) -> Steps:
+        """Its updates on a training split of ``samples`` images.
+
+        Raises:
+            ValueError: there are fewer images than one global batch.
+        """
+        return Steps.of(samples, self.batch_size, self.parts, self.epochs)
 
     def trained_by(self, workers: int) -> Self:
         """The job as so many workers train it, one of ``sizes``: accumulation makes up for those that are missing."""

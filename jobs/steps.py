@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from jobs.spec import JobSpec
 
 
 @dataclass(frozen=True)
@@ -22,16 +18,17 @@ class Steps:
     part: int
 
     @classmethod
-    def of(cls, spec: JobSpec, samples: int) -> Steps:
-        """The steps of ``spec`` on a training split of ``samples`` images.
+    def of(cls, samples: int, batch_size: int, parts: int, epochs: int) -> Steps:
+        """The steps of ``epochs`` passes over ``samples`` images, in batches of ``batch_size`` that are cut into
+        ``parts``.
 
         Raises:
             ValueError: there are fewer images than one global batch.
         """
-        if samples < spec.batch_size:
+        if samples < batch_size:
             raise ValueError(
-                f"batch_size {spec.batch_size} is more than the {samples} images of the training split; "
-                f"set batch_size to at most {samples - samples % spec.parts}"
+                f"batch_size {batch_size} is more than the {samples} images of the training split; "
+                f"set batch_size to at most {samples - samples % parts}"
             )
-        per_epoch = samples // spec.batch_size
-        return cls(per_epoch, per_epoch * spec.epochs, spec.batch_size // spec.parts)
+        per_epoch = samples // batch_size
+        return cls(per_epoch, per_epoch * epochs, batch_size // parts)

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import runpy
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +27,6 @@ from jobs.randomness import generator, seed_global
 from jobs.report import STOP, Progress, Record, Report
 from jobs.run import Run
 from jobs.spec import JobSpec
-from jobs.steps import Steps
 from jobs.watch import Watch
 
 GO_ON, END, LEAVE, BROKEN = 0, 1, 2, 3
@@ -43,7 +43,7 @@ def train(
         place: where this process stands.
         report: who is told; answers STOP when the run shall leave off.
         assets: ``data``: the opened data source (``jobs.data.sets.Data``); ``teacher``: the folder of the teacher,
-            where the job distils; ``logits``: the ``jobs.distillation.store.LogitCache`` that keeps its answers;
+            where the job distils; ``logits``: the ``jobs.logits.store.LogitCache`` that keeps its answers;
             ``pretrained``: the folder of the weights that the network starts from, where it does and there is no
             ``start`` (``jobs.models.finetune.resolve``).
         start: the checkpoint to go on from.
@@ -62,7 +62,7 @@ def train(
             facts["resumed"] = unsure
         spec = spec.model_copy(update={name: start.tree["spec"][name] for name in ("precision", "channels_last")})
     spec = precision.resolve(spec, place.device)
-    steps = Steps.of(spec, len(data.train))
+    steps = spec.steps(len(data.train))
     with precision.backends(spec, place.device):
         run = Run(spec, data, place, steps, assets, start)
         return _train(run, data, report, facts)
@@ -171,6 +171,4 @@ def _save(run: Run, report: Report) -> None:
 
 
 if __name__ == "__main__":
-    from jobs.standalone import main
-
-    main()
+    runpy.run_module("jobs", run_name="__main__")

@@ -1,17 +1,17 @@
-"""Knowledge distillation (Hinton et al., arXiv 1503.02531): the student also answers to a trained teacher.
+"""Knowledge distillation (Hinton et al., arXiv 1503.02531): the student also imitates a trained teacher.
 
 ``loss = hard_weight * CE(y, z) + weight * T^2 KL(softmax(r / T) || softmax(z / T))`` for student logits z, teacher
 logits r and temperature T. With both weights 1 this is the loss of arXiv 1812.01187, whose cross-entropy form has the
 same gradient but carries the teacher's entropy, ``T^2 H(softmax(r / T))``, along as a constant in the thousands.
 
 The teacher is frozen, in eval mode, and sees the student's very tensor (mixed, erased), brought to its own
-normalisation. Smoothing and mixing touch the hard term only. Its logits are rounded to fp16, so that what a cache gives
-back is what was computed, bit for bit.
+normalisation. Smoothing and mixing touch the hard term only. Its logits are rounded to fp16, so that a cache returns
+what was computed, bit for bit.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import Field, NonNegativeFloat
 
@@ -25,8 +25,19 @@ if TYPE_CHECKING:
 
     from jobs.batch import At
     from jobs.data.sets import Data
-    from jobs.distillation.store import LogitStore
     from jobs.models import LoadedModel
+
+
+class Store(Protocol):
+    """Keeps a teacher's logits, fp16 ``(N, K)`` on the device, by their place in the run."""
+
+    def read(self, at: At) -> torch.Tensor | None:
+        """What is stored there; None where nothing is."""
+        ...
+
+    def write(self, at: At, logits: torch.Tensor) -> None:
+        """Store them there."""
+        ...
 
 
 def distillation_loss(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -60,7 +71,7 @@ class Distillation(Spec):
     """Weight of the loss on the labels."""
 
     def build(
-        self, teacher: LoadedModel, data: Data, prepare: Callable[[Any], Any], store: LogitStore | None = None
+        self, teacher: LoadedModel, data: Data, prepare: Callable[[Any], Any], store: Store | None = None
     ) -> Distiller:
         """The term, ready to be called.
 
@@ -68,10 +79,10 @@ class Distillation(Spec):
             teacher: as ``jobs.models.load`` gives it.
             data: what the student is trained on.
             prepare: brings a network to the run's device, dtype and layout.
-            store: answers that are known already, and where new ones are kept.
+            store: logits that are known already, and where new ones are kept.
 
         Raises:
-            ValueError: the teacher tells other classes apart, or takes images of other channels.
+            ValueError: the teacher has other classes, or takes images of other channels.
         """
         return Distiller(self, teacher, data, prepare, store)
 
@@ -79,7 +90,7 @@ class Distillation(Spec):
         """Refuse a teacher that cannot teach this.
 
         Raises:
-            ValueError: it tells other classes apart, in another order, or takes images of other channels.
+            ValueError: it has other classes or another order of them, or takes images of other channels.
         """
         if teacher.channels != data.channels:
             raise ValueError(
@@ -112,7 +123,7 @@ class Distiller:
         teacher: LoadedModel,
         data: Data,
         prepare: Callable[[Any], Any],
-        store: LogitStore | None = None,
+        store: Store | None = None,
     ) -> None:
         import torch
 
@@ -131,11 +142,11 @@ class Distiller:
         self._shift = ((ours[0] - theirs[0]) / theirs[1]).to(weight.device, weight.dtype)
 
     def logits(self, x: torch.Tensor, at: At) -> torch.Tensor:
-        """The teacher's answer to a batch of the student's: fp16 ``(N, K)``.
+        """The teacher's logits of a batch of the student's: fp16 ``(N, K)``.
 
         Args:
             x: the student's input ``(N, C, H, W)``, by the student's normalisation.
-            at: where the run is, by which the store knows the batch.
+            at: where the run is; identifies the batch in the store.
         """
         import torch
 

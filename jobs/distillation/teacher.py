@@ -1,4 +1,4 @@
-"""Whom a student learns from. Each kind of teacher ends as a folder that ``jobs.models.load`` reads."""
+"""Teachers of distillation. Each kind ends as a folder that ``jobs.models.load`` reads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Three = Annotated[tuple[float, ...], Len(3, 3)]
 
 
 class Teacher(Weights):
-    """What every kind of teacher can be told."""
+    """What all kinds of teacher have in common."""
 
     check_classes: bool = True
     """Refuse a teacher whose class names are not those of the data, in order; false trusts the order."""
@@ -33,16 +33,24 @@ class Teacher(Weights):
             data: what the student is trained on.
 
         Raises:
-            ValueError: there is no such network, or it cannot be had here; the message has the cure.
+            ValueError: there is no such network, or it is not available here; the message has the cure.
         """
 
 
 class StoredTeacher(StoredWeights, Teacher):
     """A network that was trained here and kept: a run's ``model`` folder, or what ``jobs.models.save`` wrote."""
 
+    def folder(self, data: Data) -> str:
+        """The path itself."""
+        return self.path
+
 
 class RunTeacher(RunWeights, Teacher):
     """The network of a finished run."""
+
+    def folder(self, data: Data) -> str:
+        """Not known here: runs are the orchestrator's, which replaces this by its folder."""
+        raise ValueError(self.unresolved)
 
 
 class JobTeacher(Teacher):
@@ -50,7 +58,7 @@ class JobTeacher(Teacher):
 
     kind: Literal["job"] = "job"
     job: str
-    """YAML file of the job; a relative path begins at the current folder."""
+    """YAML file of the job; a relative path is relative to the current folder."""
     set: Annotated[dict[str, JsonValue], DOTTED] = {}  # noqa: RUF012 (pydantic copies defaults)
     """Changes to it by dotted name, such as ``epochs: 30``."""
 

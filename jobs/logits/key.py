@@ -1,4 +1,4 @@
-"""Under which name a teacher's answers are kept: everything that they are a function of, and nothing else."""
+"""The key of a teacher's logits: a digest of everything that they are a function of, and of nothing else."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 def inputs(spec: JobSpec) -> dict[str, Any]:
-    """What a spec says of the tensors that a teacher is shown, and of the arithmetic that answers them."""
+    """What a spec says of the tensors that a teacher gets, and of the arithmetic of its logits."""
     tricks = [trick for trick in spec.batch if not isinstance(trick, LabelSmoothing)]
-    # A mixing trick without off_epochs does not look at the length of the run; of others that is not known.
+    # A mixing trick without off_epochs does not depend on the length of the run; other tricks may.
     length = spec.epochs if any(getattr(trick, "off_epochs", 1) for trick in tricks) else None
     return {
         "augment": [trick.model_dump(mode="json") for trick in spec.augment],
@@ -40,7 +40,7 @@ def inputs(spec: JobSpec) -> dict[str, Any]:
 
 
 def key_of(spec: JobSpec, data: Data, teacher: LoadedModel, device: torch.device) -> str:
-    """The name under which the answers of a run's teacher are kept.
+    """The key of the logits of a run's teacher.
 
     Args:
         spec: the job, its arithmetic resolved.
@@ -61,7 +61,7 @@ def key_of(spec: JobSpec, data: Data, teacher: LoadedModel, device: torch.device
 
 
 def _machine(device: torch.device) -> tuple[object, ...]:
-    """What the last bit of an answer may hang on."""
+    """What the last bit of a logit may depend on."""
     import torch
 
     if device.type == "cuda":
@@ -78,7 +78,7 @@ def _processor() -> str:
 
 @functools.cache
 def _code() -> str:
-    """Digest of this package's source and of the libraries: the functions that make inputs and answers."""
+    """Digest of this package's source and of the libraries: the functions that make inputs and logits."""
     digest = hashlib.blake2b(digest_size=16)
     for name in ("torch", "torchvision", "timm", "numpy", "scipy", "pillow"):
         digest.update(f"{name} {version(name)}\n".encode())

@@ -30,8 +30,7 @@ import torch
 
 from jobs.batch import At
 from jobs.data.sets import Data
-from jobs.distillation.question import key_of
-from jobs.steps import Steps
+from jobs.logits.key import key_of
 
 if TYPE_CHECKING:
     from jobs.models import LoadedModel
@@ -48,7 +47,7 @@ _BEHIND = 64
 
 def epoch_bytes(spec: JobSpec, samples: int, classes: int) -> int:
     """Bytes of the answers of an epoch over ``samples`` training images."""
-    steps = Steps.of(spec, samples)
+    steps = spec.steps(samples)
     return steps.per_epoch * spec.parts * (2 * steps.part * classes + _SUM_BYTES)
 
 
@@ -74,7 +73,7 @@ class LogitCache:
 
     def open(self, spec: JobSpec, data: Data, teacher: LoadedModel, device: torch.device) -> LogitStore:
         """The store of a run; see :func:`key_of`. It is held until :meth:`close`."""
-        steps = Steps.of(spec, len(data.train))
+        steps = spec.steps(len(data.train))
         name, shape = key_of(spec, data, teacher, device), (steps.part, len(data.classes))
         store = LogitStore(self, name, shape, spec.parts, steps.per_epoch, device)
         self._stores.append(store)

@@ -60,7 +60,7 @@ class Needs:
 
         cuda = torch.cuda.is_available() and spec.resources.use_gpu is not False
         spec = resolve(spec, torch.device("cuda" if cuda else "cpu"))
-        steps = Steps.of(spec, len(data.train))
+        steps = spec.steps(len(data.train))
         width = _BYTES[spec.precision]
         size = measure(spec.model, len(data.classes), data.channels, data.size, steps.part, width)
         if data.test_size != data.size:

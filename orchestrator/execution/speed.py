@@ -29,7 +29,6 @@ def images_per_s(spec: JobSpec, data: Data, limit_s: float = math.inf) -> float:
     from jobs.data.loader import Loader
     from jobs.place import Place
     from jobs.run import Run
-    from jobs.steps import Steps
     from jobs.train import one_hot
 
     place = Place.current(None if spec.resources.use_gpu == "auto" else spec.resources.use_gpu)
@@ -38,7 +37,7 @@ def images_per_s(spec: JobSpec, data: Data, limit_s: float = math.inf) -> float:
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(spec.resources.cpus_per_worker)))
     try:
-        steps = Steps.of(spec, len(data.train))
+        steps = spec.steps(len(data.train))
         run = Run(spec, data, place, steps, {})
         began, ends = time.monotonic(), list[float]()
         for step, parts in Loader(spec, data, place, steps).epoch(0, 0):

@@ -179,9 +179,9 @@ def work(
     """
     import torch
 
+    from jobs.models.pretrained import materialize
     from jobs.outcome import keep_model
     from jobs.run import NonFiniteLossError
-    from jobs.steps import Steps
     from jobs.train import train
 
     data.here(spec.resizes)
@@ -190,16 +190,16 @@ def work(
     if spec.distillation is not None:  # the driver has made it a folder
         assets["teacher"] = spec.distillation.teacher.folder(data)
         if logits is not None:
-            from jobs.distillation.store import LogitCache
+            from jobs.logits.store import LogitCache
 
             cache = assets["logits"] = LogitCache(**logits)
     newest = recorder.store.newest() if place.rank == 0 else None
     if graft is not None and newest is not None:
         donor = run_url(graft["run"], spec.checkpoint.storage)
-        newest = _grafted(newest, donor, Steps.of(spec, len(data.train)).per_epoch * graft["epoch"])
+        newest = _grafted(newest, donor, spec.steps(len(data.train)).per_epoch * graft["epoch"])
     start = place.broadcast(newest)
     if start is None and spec.model.pretrained is not None:  # a folder too
-        assets["pretrained"] = spec.model.pretrained.folder(spec.model)
+        assets["pretrained"] = materialize(spec.model.pretrained, spec.model)
     if start is not None and place.rank == 0:
         report([Record(*record) for record in start.tree["records"]])  # the recorder may have missed these
     try:

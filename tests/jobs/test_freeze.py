@@ -14,14 +14,15 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from jobs import models, specfile, standalone
+from jobs import models, specfile
+from jobs.__main__ import main
 from jobs.checkpoint import State, Store
 from jobs.models import finetune
+from jobs.models.pretrained import materialize
 from jobs.place import Place
 from jobs.report import Keep
 from jobs.run import Run
 from jobs.spec import JobSpec
-from jobs.steps import Steps
 from jobs.train import train
 from tests import world
 from tests.jobs.digits_job import job
@@ -113,7 +114,7 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(folder: str, tmp_path: 
         checkpoint__every_steps=5,
         optimizer={"kind": "adamw", "lr": 1e-3, "weight_decay": 1e-2, "layer_decay": 0.7, "no_decay": ["bias"]},
     )
-    an_epoch = Steps.of(spec, len(spec.data.open().train)).per_epoch
+    an_epoch = spec.steps(len(spec.data.open().train)).per_epoch
     assert an_epoch == 13
     whole = world.run(ranks, weights_of, spec.model_dump_json(), str(tmp_path / "none"), -1)
     for at in (15, 26, 30):
@@ -145,8 +146,8 @@ def rewrapped(spec_json: str) -> dict[str, Any]:
     spec = finetune.resolve(JobSpec.model_validate_json(spec_json))
     data, place = spec.data.open(), Place.current(use_gpu=False)
     assert spec.model.pretrained is not None
-    steps = Steps.of(spec, len(data.train))
-    run = Run(spec, data, place, steps, {"pretrained": spec.model.pretrained.folder(spec.model)})
+    steps = spec.steps(len(data.train))
+    run = Run(spec, data, place, steps, {"pretrained": materialize(spec.model.pretrained, spec.model)})
     run.settle((steps.part, 1, 8, 8))
     run.enter(0)
     first, wrapped = weakref.ref(run.trained), id(run.trained)
@@ -211,7 +212,7 @@ def test_by_itself_it_goes_on_without_the_weights(tmp_path: Path) -> None:
     model = {**RESNET, "pretrained": {"kind": "model", "path": path}, "freeze_epochs": 1}
     (tmp_path / "x.yaml").write_text(specfile.dump(job(model=model)))
     arguments = [str(tmp_path / "x.yaml"), "-o", str(tmp_path / "out")]
-    standalone.main(arguments)
+    main(arguments)
     whole = models.load(tmp_path / "out" / "model")
     assert whole.mean == (0.25,)
     checkpoints = Store(str(tmp_path / "out" / "checkpoints"))
@@ -219,7 +220,7 @@ def test_by_itself_it_goes_on_without_the_weights(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "out" / "checkpoints" / f"step_{newest:09d}")
     shutil.rmtree(tmp_path / "out" / "model")
     shutil.rmtree(path)
-    standalone.main(arguments)
+    main(arguments)
     again = models.load(tmp_path / "out" / "model")
     assert again.mean == (0.25,)
     assert not moved(whole.network.state_dict(), again.network.state_dict())

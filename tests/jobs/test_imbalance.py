@@ -13,7 +13,6 @@ from jobs.data.loader import Loader
 from jobs.place import Place
 from jobs.randomness import balanced_order
 from jobs.report import Keep
-from jobs.steps import Steps
 from jobs.train import train
 from tests.jobs.digits_job import job
 
@@ -52,7 +51,7 @@ def uneven() -> Any:
 def test_repeated_showings_are_augmented_differently() -> None:
     data = replace(uneven(), balanced_sampling=True)
     spec = job(batch=[])
-    steps = Steps.of(spec, len(data.train))
+    steps = spec.steps(len(data.train))
     images: dict[bytes, int] = {}
     for _, parts in Loader(spec, data, Place(), steps).epoch(0, 0):
         for _, x, labels in parts:

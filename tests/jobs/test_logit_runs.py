@@ -15,8 +15,8 @@ import torch
 from torch.nn.modules.module import register_module_forward_hook
 
 from jobs import models
-from jobs.distillation.question import key_of
-from jobs.distillation.store import LogitCache, epoch_bytes
+from jobs.logits.key import key_of
+from jobs.logits.store import LogitCache, epoch_bytes
 from jobs.outcome import keep_model
 from jobs.place import Place
 from jobs.report import Keep

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from jobs.batch import At
-from jobs.distillation.store import LogitCache, LogitStore
+from jobs.logits.store import LogitCache, LogitStore
 from jobs.randomness import generator
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from jobs.schedules import Constant, Cosine, Polynomial, ScheduleSpec, Step
 from jobs.spec import JobSpec
-from jobs.steps import Steps
 
 Decay = Constant | Cosine | Polynomial | Step
 WARMUPS = {"linear": [1 / 3, 2 / 3, 3 / 3], "constant": [0.25, 0.25, 0.25]}
@@ -149,7 +148,7 @@ def test_accumulation_and_workers_do_not_change_it() -> None:
     curves = set()
     for accumulation, workers in ((1, 1), (4, 1), (1, 2), (2, 4)):
         changed = spec.override({"accumulation": accumulation, "resources.workers": workers})
-        steps = Steps.of(changed, 1000)
+        steps = changed.steps(1000)
         assert (steps.per_epoch, steps.total) == (15, 60)
         curves.add(tuple(curve(changed.schedule, steps.total, steps.per_epoch)))
     assert len(curves) == 1

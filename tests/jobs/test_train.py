@@ -18,7 +18,6 @@ from jobs.place import Place
 from jobs.report import CONTINUE, STOP, Keep, Progress, Record, Verdict
 from jobs.run import NonFiniteLossError, Run
 from jobs.spec import JobSpec
-from jobs.steps import Steps
 from jobs.train import train
 from tests import world
 from tests.jobs.digits_job import job
@@ -163,7 +162,7 @@ def test_early_stopping_and_budget_end_cleanly() -> None:
 def test_rises_below_min_delta_add_up() -> None:
     spec = job(early_stopping={"patience_epochs": 3, "min_delta": 0.002})
     data = spec.data.open()
-    run = Run(spec, data, Place(), Steps.of(spec, len(data.train)), {"data": data})
+    run = Run(spec, data, Place(), spec.steps(len(data.train)), {"data": data})
     for epoch in range(1, 20):
         run.judge(0.5 + 0.0015 * epoch, epoch)
         assert run.finished() is None, epoch

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobs.distillation.question import inputs
+from jobs.logits.key import inputs
 from tests.tuning.test_driver import children
 from tuning.run.launch import Outcome
 from tuning.run.launch import search as launch

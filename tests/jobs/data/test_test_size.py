@@ -12,7 +12,6 @@ from jobs.models import CNN, load, save
 from jobs.outcome import keep_model
 from jobs.place import Place
 from jobs.report import Keep
-from jobs.steps import Steps
 from jobs.train import train
 from tests.jobs.digits_job import job
 
@@ -41,7 +40,7 @@ def test_crop_ratio_takes_the_central_square_as_pillow_does():
 def test_only_val_and_test_have_the_test_size(folder, in_memory):
     data = ImageFolder(root=str(folder), size=16, test_size=24, crop_ratio=0.875, in_memory=in_memory).open()
     spec = job(batch_size=8)
-    loader = Loader(spec, data, Place(), Steps.of(spec, len(data.train)))
+    loader = Loader(spec, data, Place(), spec.steps(len(data.train)))
     _, parts = next(loader.epoch(0, 0))
     assert next(parts)[1].shape == (8, 3, 16, 16)
     x, _ = next(loader.scoring(data.val))
@@ -53,7 +52,7 @@ def test_memory_and_stream_score_the_same_pixels(folder):
     for in_memory in (True, False):
         data = ImageFolder(root=str(folder), size=16, test_size=24, crop_ratio=0.8, in_memory=in_memory).open()
         spec = job(batch_size=8)
-        x, labels = next(Loader(spec, data, Place(), Steps.of(spec, len(data.train))).scoring(data.test))
+        x, labels = next(Loader(spec, data, Place(), spec.steps(len(data.train))).scoring(data.test))
         batches.append((x.numpy(), labels.numpy()))
     assert (batches[0][0] == batches[1][0]).all() and (batches[0][1] == batches[1][1]).all()
 
@@ -69,7 +68,7 @@ def test_a_random_resized_crop_is_of_the_original(folder):
         data = ImageFolder(**fields, in_memory=in_memory).open()
         assert isinstance(data.val, Arrays) == in_memory
         spec = job(batch_size=16, augment=[{"kind": "random_resized_crop"}], data__size=16)
-        _, parts = next(Loader(spec, data, Place(), Steps.of(spec, len(data.train))).epoch(0, 0))
+        _, parts = next(Loader(spec, data, Place(), spec.steps(len(data.train))).epoch(0, 0))
         pixels.append(next(parts)[1].numpy())
     assert (pixels[0] == pixels[1]).all()
     assert pixels[0].mean((0, 2, 3)).min() > 0.1, "all three colours are seen"

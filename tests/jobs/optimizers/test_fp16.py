@@ -14,7 +14,6 @@ from jobs.place import Place
 from jobs.report import Keep
 from jobs.run import Run
 from jobs.spec import JobSpec
-from jobs.steps import Steps
 from jobs.train import train
 from tests import world
 
@@ -39,7 +38,7 @@ def job(**changes: Any) -> JobSpec:
 def begun(spec: JobSpec, scale: float) -> Run:
     """A run before its first update, with a scale of its own."""
     data = spec.data.open()
-    run = Run(spec, data, Place(), Steps.of(spec, len(data.train)), {"data": data})
+    run = Run(spec, data, Place(), spec.steps(len(data.train)), {"data": data})
     run.scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=3)
     return run
 
@@ -84,7 +83,7 @@ def counted(spec_json: str) -> list[dict[str, Any]]:
     spec = JobSpec.model_validate_json(spec_json)
     place = Place.current(use_gpu=False)
     report, data = Keep(), spec.data.open()
-    run = Run(spec, data, place, Steps.of(spec, len(data.train)), {"data": data})
+    run = Run(spec, data, place, spec.steps(len(data.train)), {"data": data})
     tree = place.broadcast(run.state())
     tree.tree["scaler"] = torch.amp.GradScaler("cpu", init_scale=HUGE).state_dict()
     train(spec, place, report, {"data": data}, State(0, tree.tree))

@@ -10,7 +10,6 @@ import torch
 from jobs.place import Place
 from jobs.run import Run
 from jobs.spec import JobSpec
-from jobs.steps import Steps
 
 BASE: dict[str, Any] = {
     "name": "takeover",
@@ -26,7 +25,7 @@ BASE: dict[str, Any] = {
 def begun(**optimizer: Any) -> Run:
     spec = JobSpec.model_validate({**BASE, "optimizer": optimizer})
     data = spec.data.open()
-    return Run(spec, data, Place(), Steps.of(spec, len(data.train)), {"data": data})
+    return Run(spec, data, Place(), spec.steps(len(data.train)), {"data": data})
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw", "adabound"])
