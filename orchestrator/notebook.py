@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from jobs import specfile
 from jobs.base import Spec
 from jobs.spec import JobSpec
-from orchestrator.cli.jobs import out
+from orchestrator.cli.console import out
 from orchestrator.cli.progress import Display
 from orchestrator.execution import launch
 from orchestrator.execution.launch import Result

@@ -6,30 +6,38 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
 from jobs import specfile
-from orchestrator.cli.jobs import Overrides, SpecPath, err, fail, out
+from orchestrator.cli.console import (
+    FAILED,
+    INTERRUPTED,
+    Overrides,
+    SpecPath,
+    Verbose,
+    commands,
+    echo,
+    fail,
+    out,
+    say,
+    warn,
+)
 from tuning.spec.arms import FEWEST
 from tuning.spec.check import check
 from tuning.spec.search import SearchSpec
 
-search = typer.Typer(no_args_is_help=True, help="Many jobs that differ in some fields of their spec.")
+search = commands("Many jobs that differ in some fields of their spec.")
 SearchPath = Annotated[Path, typer.Argument(help="YAML file of the search.")]
 Name = Annotated[str, typer.Argument(help="Name of the search.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Let Ray talk.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would run, and what it would cost.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would run, and what it would cost.")]
 _SHOWN = 10
 
 
 def read(path: Path, overrides: list[str]) -> SearchSpec:
-    """The search in a file; a wrong one is shown and exits 2."""
-    try:
-        spec = specfile.read(path, SearchSpec, overrides)
-        check(spec)
-    except specfile.SpecError as error:
-        fail(error, 2)
-        raise
+    """The search in a file, checked."""
+    spec = specfile.read(path, SearchSpec, overrides)
+    check(spec)
     return spec
 
 
@@ -38,7 +46,8 @@ def launch(
     spec: SearchPath,
     set_: Overrides = [],  # noqa: B006
     name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name of the search; where it exists, go on, unless it is over.")
+        str | None,
+        typer.Option(metavar="NAME", help="Name of the search; an existing one is resumed, unless it is over."),
     ] = None,
     verbose: Verbose = False,
 ) -> None:
@@ -50,22 +59,18 @@ def launch(
         _drive(made, None, False, verbose)
         return
     made = made.model_copy(update={"name": name})
-    try:
-        history = begun(made)
-    except ValueError as error:
-        fail(error, 2)
-        return
+    history = begun(made)
     if history is None:
         _drive(made, None, False, verbose, as_named=True)
     elif history.over:
-        out.print(f"search   {name} is over ({history.closed}): nothing is left to do", markup=False, soft_wrap=True)
+        say("search", f"{name} is over ({history.closed}): nothing is left to do")
     else:
         _drive(None, name, False, verbose)
 
 
 @search.command()
 def resume(name: Name, verbose: Verbose = False) -> None:
-    """Go on with a search after any stop, kill or crash: no finished trial is repeated."""
+    """Resume a search after any stop, kill or crash: no finished trial is repeated."""
     _drive(None, name, False, verbose)
 
 
@@ -88,13 +93,9 @@ def confirm(
     from tuning.run.launch import find
     from tuning.studies.confirm import confirm
 
-    try:
-        spec, remarks = confirm(History.look(find(name)), top, seeds)
-    except ValueError as error:
-        fail(error, 2)
-        return
+    spec, remarks = confirm(History.look(find(name)), top, seeds)
     for remark in remarks:
-        out.print(remark, markup=False, soft_wrap=True)
+        echo(remark)
     _compare(spec, dry_run, verbose)
 
 
@@ -112,11 +113,7 @@ def ablate(
     """Take every trick of a recipe away in turn, and add each alone: a search with a table of what pays."""
     from tuning.studies.ablation import ablation
 
-    try:
-        made = ablation(spec, set_, seeds, trick, stack)
-    except ValueError as error:
-        fail(error, 2)
-        return
+    made = ablation(spec, set_, seeds, trick, stack)
     _compare(made, dry_run, verbose)
 
 
@@ -132,7 +129,7 @@ def _compare(spec: SearchSpec, dry_run: bool, verbose: bool) -> None:
 
     assert spec.arms is not None
     for left, why in spec.arms.left_out.items():
-        out.print(f"{left} is not tried: {why}", markup=False, soft_wrap=True)
+        echo(f"{left} is not tried: {why}")
     if not dry_run:
         _drive(spec, None, False, verbose)
         return
@@ -143,47 +140,55 @@ def _compare(spec: SearchSpec, dry_run: bool, verbose: bool) -> None:
 def _plan(spec: SearchSpec) -> None:
     from tuning.run.plan import plan
 
-    try:
-        lines, fits = plan(spec)
-    except ValueError as error:
-        fail(error, 2)
-        return
+    lines, fits = plan(spec)
     for name, text in lines.items():
-        out.print(f"{name:<12} {text}", markup=False, soft_wrap=True)
+        say(name, text, 12)
     if not fits:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
+
+
+@search.command("list")
+def list_searches() -> None:
+    """The searches under ORCHESTRATOR_HOME, the newest first."""
+    import time
+
+    from tuning.run.listing import searches
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("search", "status", "trials", "best", "started"):
+        table.add_column(heading, overflow="fold")
+    for row in searches():
+        started = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.started)) if row.started else ""
+        table.add_row(*map(Text, (row.name, row.state, row.trials, row.best, started)))
+    out.print(table)
 
 
 @search.command()
 def status(name: Name) -> None:
     """How a search stands, also while it runs in another terminal."""
-    from orchestrator.tracking.journal import lock_path
-    from orchestrator.tracking.lock import holder
     from tuning.report.board import board, verdict_board
-    from tuning.run.history import FILE, History
+    from tuning.run import listing
+    from tuning.run.history import History
     from tuning.run.launch import find
 
-    try:
-        folder = find(name)
-        history = History.look(folder)
-    except ValueError as error:
-        fail(error, 2)
-        return
+    folder = find(name)
+    history = History.look(folder)
     assert history.spec is not None
-    running = holder(lock_path(folder / FILE))
-    state = f"running ({running})" if running else f"over: {history.closed}" if history.closed else "stopped"
-    out.print(board(history.spec, list(history.trials.values()), f"{name}: {state}", running is not None, 10**6))
+    state = listing.state(folder, history)
+    running = state.startswith("running")
+    out.print(board(history.spec, list(history.trials.values()), f"{name}: {state}", running, 10**6))
     if history.spec.arms is not None:
         out.print(verdict_board(history.spec.arms, list(history.trials.values()), "verdict"))
     if not running and not history.over:
-        out.print(f"resume   orchestrator search resume {name}", markup=False)
+        say("resume", f"orchestrator search resume {name}")
 
 
 @search.command()
 def report(
     name: Name,
     output: Annotated[
-        Path | None, typer.Option("-o", metavar="FILE", help="Where; the search's folder unless given.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="HTML file; in the search's folder unless given."),
     ] = None,
 ) -> None:
     """Write one HTML file with what a search found so far; it needs no other file and no network."""
@@ -191,18 +196,14 @@ def report(
     from tuning.report.findings import Findings
     from tuning.run.launch import find
 
-    try:
-        folder = find(name)
-        findings = Findings.of(folder)
-    except ValueError as error:
-        fail(error, 2)
-        return
+    folder = find(name)
+    findings = Findings.of(folder)
     path = output or folder / write.REPORT
     try:
         path.write_text(write.render(findings, write.panels(findings)), encoding="utf-8")
     except OSError as error:
-        fail(f"the report cannot be written to {path}: {error.strerror}", 1)
-    out.print(f"report   {path.absolute()}", markup=False, soft_wrap=True)
+        fail(f"the report cannot be written to {path}: {error.strerror}", FAILED)
+    say("report", path.absolute())
 
 
 def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool, as_named: bool = False) -> None:
@@ -216,7 +217,7 @@ def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool
 
     def tell(text: str, lasting: bool) -> None:
         if lasting or not out.is_terminal:
-            out.print(text, markup=False, soft_wrap=True)
+            echo(text)
         doing.plain = "" if lasting else text
 
     def show(driver: Any) -> None:
@@ -230,21 +231,17 @@ def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool
                     value = values.get(driver.goal.metric, float("nan"))
                     place = f"trial {trial.ordinal:>3}  epoch {epoch:>3}/{driver.base.epochs}"
                     line = f"{place}  {driver.goal.metric} {value:.4f}"
-                    out.print(line, markup=False, soft_wrap=True)
+                    echo(line)
             if trial.status != "RUNNING" and trial.ordinal not in ended:
                 ended.add(trial.ordinal)
                 why = trial.cause or (f"stopped by {trial.stopped_by}" if trial.stopped_by else "finished")
-                out.print(f"trial {trial.ordinal:>3}  {trial.status}: {why}", markup=False, soft_wrap=True)
+                echo(f"trial {trial.ordinal:>3}  {trial.status}: {why}")
 
     live = Live(console=out, transient=True, refresh_per_second=4, get_renderable=None)
     try:
         if out.is_terminal:
             live.start()
         outcome = run(spec, name, again, show, tell, verbose, as_named)
-    except ValueError as error:
-        live.stop()
-        fail(error, 2)
-        return
     finally:
         live.stop()
     from tuning.run.history import History
@@ -258,17 +255,17 @@ def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool
     else:
         out.print(board(history.spec, outcome.trials, title, False, _SHOWN))
     if outcome.behind:
-        out.print(f"tracking {outcome.behind} events are not in MLflow yet; ship them with: orchestrator sync")
+        say("tracking", f"{outcome.behind} events are not in MLflow yet; ship them with: orchestrator sync")
     for label, link in links(outcome, history.spec).items():
-        out.print(f"{label:<8} {link}", markup=False, soft_wrap=True)
+        say(label, link)
     if outcome.report:
-        out.print(f"report   {outcome.report}", markup=False, soft_wrap=True)
+        say("report", outcome.report)
         if history.spec.arms is not None:
-            out.print(f"verdict  {outcome.report.parent / 'verdict.md'}", markup=False, soft_wrap=True)
+            say("verdict", outcome.report.parent / "verdict.md")
     if not history.over:
-        out.print(f"resume   orchestrator search resume {outcome.name}", markup=False)
+        say("resume", f"orchestrator search resume {outcome.name}")
     if outcome.status == "KILLED":
-        raise typer.Exit(130)
+        raise typer.Exit(INTERRUPTED)
     if not outcome.ranked:
-        err.print("no trial came to a result", markup=False)
-        raise typer.Exit(1)
+        warn("no trial came to a result")
+        raise typer.Exit(FAILED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.cli.jobs import out
+from orchestrator.cli.console import echo
 from orchestrator.notebook import Given, spec_of
 from tuning.run import launch
 from tuning.run.launch import Outcome
@@ -40,6 +40,6 @@ def search(
 
     def tell(text: str, lasting: bool) -> None:
         if lasting:
-            out.print(text, markup=False, soft_wrap=True)
+            echo(text)
 
     return launch.search(given, resume=resume, tell=tell, verbose=verbose)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Never
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.cli.console import FAILED, Overrides, commands, echo, fail, out, say
 from orchestrator.cluster import client as clusters
 from orchestrator.cluster.client import Cluster, Job
 from orchestrator.cluster.preflight import Kind
@@ -19,8 +18,6 @@ from orchestrator.cluster.preflight import Kind
 if TYPE_CHECKING:
     from orchestrator.cluster.follow import Ended
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-err = Console(stderr=True, highlight=False)
 Address = Annotated[
     str | None,
     typer.Option(metavar="URL", help="Of the dashboard; else RAY_API_SERVER_ADDRESS, RAY_ADDRESS, this machine's."),
@@ -32,7 +29,7 @@ _SHOWN = 20
 
 def register(app: typer.Typer, kinds: Sequence[Kind]) -> None:
     """Add the commands to the application, for these kinds of spec."""
-    jobs = typer.Typer(no_args_is_help=True, help="Jobs on a cluster: what runs, how far it is, and how to end it.")
+    jobs = commands("Jobs on a cluster: what runs, how far it is, and how to stop it.")
     app.add_typer(jobs, name="jobs")
     for name, command in (("list", jobs_list), ("status", jobs_status), ("logs", jobs_logs), ("stop", jobs_stop)):
         jobs.command(name)(command)
@@ -41,9 +38,7 @@ def register(app: typer.Typer, kinds: Sequence[Kind]) -> None:
     @app.command()
     def submit(
         spec: Annotated[Path, typer.Argument(help="YAML file of a job or a search, in the working directory.")],
-        set_: Annotated[
-            list[str], typer.Option("--set", "-s", metavar="NAME=VALUE", help="Override by dotted name.")
-        ] = [],  # noqa: B006
+        set_: Overrides = [],  # noqa: B006
         address: Address = None,
         id: Annotated[
             str | None,
@@ -91,34 +86,29 @@ def _submit(
 ) -> None:
     from orchestrator.cluster import preflight, shipping, submit
 
-    try:
-        asked = preflight.read(spec, overrides, folder, kinds)
-        variables = shipping.variables(env, stop_wait)
-        shipment = shipping.pack(folder)
-        shipment.check(max_mb)
-        remarks = preflight.check_paths(asked, shipment)
-        cluster = Cluster.reach(address, insecure)
-        sent = submit.submit(asked, cluster, shipment, id, variables)
-    except ValueError as error:
-        _fail(error, 2)
-    except clusters.ClusterError as error:
-        _fail(error, 1)
+    asked = preflight.read(spec, overrides, folder, kinds)
+    variables = shipping.variables(env, stop_wait)
+    shipment = shipping.pack(folder)
+    shipment.check(max_mb)
+    remarks = preflight.check_paths(asked, shipment)
+    cluster = Cluster.reach(address, insecure)
+    sent = submit.submit(asked, cluster, shipment, id, variables)
     for remark in remarks + sent.remarks:
-        _say("note", remark)
+        say("note", remark)
     job = sent.job
     if not sent.new:
-        _say("job", f"{job.id} is {job.state} already" + (": nothing is left to do" if job.over else ""))
+        say("job", f"{job.id} is {job.state} already" + (": nothing is left to do" if job.over else ""))
     else:
         again = f", after {sent.before.id}, which is {sent.before.state}" if sent.before else ""
-        _say("job", f"{job.id} submitted{again}; {asked.need}")
-        _say("run", f"{job.run}")
-        _say("sent", f"{shipment.bytes / 2**20:.1f} MB, {len(shipment.files)} files of {shipment.folder}")
-    _say("cluster", f"{cluster.address} (the dashboard; it asks for the token: ray get-auth-token)")
+        say("job", f"{job.id} submitted{again}; {asked.need}")
+        say("run", f"{job.run}")
+        say("sent", f"{shipment.bytes / 2**20:.1f} MB, {len(shipment.files)} files of {shipment.folder}")
+    say("cluster", f"{cluster.address} (the dashboard; it asks for the token: ray get-auth-token)")
     if job.over:
         return
     where = "" if address is None else f" --address {cluster.address}"
     for what in ("logs", "status", "stop"):
-        _say(what, f"orchestrator jobs {what} {job.run}{' -f' if what == 'logs' else ''}{where}")
+        say(what, f"orchestrator jobs {what} {job.run}{' -f' if what == 'logs' else ''}{where}")
     if following:
         _follow(cluster, job)
 
@@ -129,7 +119,7 @@ def _follow(cluster: Cluster, job: Job) -> Never:
     try:
         ended = follow(cluster, job.id, out)
     except clusters.ClusterError as error:
-        _fail(f"{error}\nThe job goes on by itself", 1)
+        fail(f"{error}\nThe job goes on by itself", FAILED)
     _close(cluster, ended)
 
 
@@ -137,7 +127,7 @@ def _close(cluster: Cluster, ended: Ended) -> Never:
     from orchestrator.cluster.follow import summary
 
     for line in summary(cluster, ended.job, ended.job.about.get(clusters.AGAIN)):
-        out.print(line, markup=False, soft_wrap=True)
+        echo(line)
     raise typer.Exit(ended.code)
 
 
@@ -149,12 +139,9 @@ def jobs_list(
     """The jobs of a cluster, the newest first: how far each is and how well it does, by MLflow or by its log."""
     from orchestrator.cluster.jobs import rows
 
-    try:
-        cluster = Cluster.reach(address, insecure)
-        jobs = cluster.jobs()
-        found = rows(cluster, jobs if all_ else jobs[:_SHOWN])
-    except clusters.ClusterError as error:
-        _fail(error, 1)
+    cluster = Cluster.reach(address, insecure)
+    jobs = cluster.jobs()
+    found = rows(cluster, jobs if all_ else jobs[:_SHOWN])
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("job", "state", "run", "progress", "best", "time", "takes"):
         table.add_column(name, overflow="fold")
@@ -173,17 +160,17 @@ def jobs_status(id: Id, address: Address = None, insecure: Insecure = False) -> 
 
     cluster, job = _find(id, address, insecure)
     row = rows(cluster, [job])[0]
-    _say("command", job.entrypoint)
+    say("command", job.entrypoint)
     for name, value in (("takes", row.need), ("time", row.age), ("revision", _revision(job))):
         if value:
-            _say(name, value)
+            say(name, value)
     if row.progress:
         best = f", the best {row.best}" if row.best else ""
-        _say("progress", f"{row.progress}{best} (by {row.told_by})")
+        say("progress", f"{row.progress}{best} (by {row.told_by})")
     if row.status:
-        _say("run", f"{job.run} {row.status}")
+        say("run", f"{job.run} {row.status}")
     for line in summary(cluster, job, job.about.get(clusters.AGAIN)):
-        out.print(line, markup=False, soft_wrap=True)
+        echo(line)
 
 
 def jobs_logs(
@@ -201,10 +188,7 @@ def jobs_logs(
     if follow:
         _follow(cluster, job)
     printer = Printer(out)
-    try:
-        printer(cluster.logs(job.id))
-    except clusters.ClusterError as error:
-        _fail(error, 1)
+    printer(cluster.logs(job.id))
     printer.flush()
 
 
@@ -214,17 +198,14 @@ def jobs_stop(id: Id, address: Address = None, insecure: Insecure = False) -> No
 
     cluster, job = _find(id, address, insecure)
     if job.over:
-        _say("job", f"{job.id} is {job.state} already")
+        say("job", f"{job.id} is {job.state} already")
         return
-    _say("job", f"stopping {job.id}: it writes a last checkpoint")
-    try:
-        job = stop(cluster, job)
-    except clusters.ClusterError as error:
-        _fail(error, 1)
+    say("job", f"stopping {job.id}: it writes a last checkpoint")
+    job = stop(cluster, job)
     if not job.over:
-        _fail(f"{job.id} is still {job.state}; look at it with: orchestrator jobs logs {job.id}", 1)
+        fail(f"{job.id} is still {job.state}; look at it with: orchestrator jobs logs {job.id}", FAILED)
     for line in summary(cluster, job, job.about.get(clusters.AGAIN)):
-        out.print(line, markup=False, soft_wrap=True)
+        echo(line)
 
 
 def doctor(
@@ -245,28 +226,14 @@ def doctor(
         table.add_row(Text(found.level, style=styles[found.level]), found.check, Text(f"{found.text}{cure}"))
     out.print(table)
     if any(found.level == "problem" for found in findings):
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def _find(id: str, address: str | None, insecure: bool) -> tuple[Cluster, Job]:
-    try:
-        cluster = Cluster.reach(address, insecure)
-        return cluster, cluster.find(id)
-    except ValueError as error:
-        _fail(error, 2)
-    except clusters.ClusterError as error:
-        _fail(error, 1)
+    cluster = Cluster.reach(address, insecure)
+    return cluster, cluster.find(id)
 
 
 def _revision(job: Job) -> str:
     dirty = " with changes" if job.about.get("revision.dirty") == "True" else ""
     return f"{job.about['revision']}{dirty}" if "revision" in job.about else ""
-
-
-def _say(name: str, text: str) -> None:
-    out.print(f"{name:<8} {text}", markup=False, soft_wrap=True)
-
-
-def _fail(message: object, code: int) -> Never:
-    err.print(str(message), markup=False, soft_wrap=True)
-    raise typer.Exit(code)

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from orchestrator.cli.jobs import err, fail, out
+from orchestrator.cli.console import BAD_SPEC, FAILED, err, fail, out
 
 
 def init(
@@ -16,7 +16,14 @@ def init(
         Path, typer.Argument(help="Folder of images, a folder a class; or a table of paths and classes.")
     ],
     output: Annotated[
-        Path | None, typer.Option("-o", metavar="FILE", help="The job's file; named after the images unless given.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The job's file, IMAGES_job.yaml unless given. The search's file is written beside it, by the same name "
+            "with _search in place of _job, or at its end.",
+        ),
     ] = None,
     pretrained: Annotated[
         str | None,
@@ -26,7 +33,7 @@ def init(
             "given, the library's are tried.",
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
     """Look at images, say what is wrong with them, and write a recipe and a search of it, with reasons."""
     from orchestrator.init.write import names
@@ -35,13 +42,11 @@ def init(
     output = (output or Path(f"{images.resolve().stem}_job.yaml")).expanduser()
     job, search, other = names(output)
     if there := [str(path) for path in (output, other) if path.exists() and not force]:
-        fail(f"{' and '.join(there)} would be overwritten; give another file with -o, or --force", 2)
+        fail(f"{' and '.join(there)} would be overwritten; give another file with -o, or --force", BAD_SPEC)
     try:
         _init(images, output, job, search, other, pretrained)
-    except ValueError as error:
-        fail(error, 2)
     except OSError as error:
-        fail(f"{error.filename}: {error.strerror}", 1)
+        fail(f"{error.filename}: {error.strerror}", FAILED)
 
 
 def _init(images: Path, output: Path, job: str, search: str, other: Path, pretrained: str | None) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -17,23 +16,34 @@ from jobs.base import Spec
 from jobs.spec import JobSpec
 from jobs.urls import redact
 from orchestrator.cli import models
+from orchestrator.cli.console import (
+    BAD_SPEC,
+    FAILED,
+    INTERRUPTED,
+    Overrides,
+    SpecPath,
+    Verbose,
+    commands,
+    echo,
+    fail,
+    out,
+    say,
+    warn,
+)
 from orchestrator.execution.answer import INTERRUPTED_TWICE
 from orchestrator.home import default_uri, home
 
 if TYPE_CHECKING:
     from orchestrator.runs.compare import Comparison
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-err = Console(stderr=True, highlight=False)
-Overrides = Annotated[list[str], typer.Option("--set", "-s", metavar="NAME=VALUE", help="Override by dotted name.")]
-SpecPath = Annotated[Path, typer.Argument(help="YAML file of the job.")]
 _COLUMNS = 3
 
 
 def build(kinds: Mapping[str, type[Spec]]) -> typer.Typer:
     """The application, for these kinds of spec by name."""
-    app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-    runs = typer.Typer(no_args_is_help=True, help="What is stored, how big it is, and how to get rid of it.")
+    app = commands()
+    app.callback()(_options)
+    runs = commands("What is stored, how big it is, and how to delete it.")
     app.add_typer(runs, name="runs")
     app.command()(train)
     app.command()(plan)
@@ -51,73 +61,67 @@ def build(kinds: Mapping[str, type[Spec]]) -> typer.Typer:
         from jobs.specfile.schema import schema
 
         if kind not in kinds:
-            fail(f"there is no spec called {kind}; there is {', '.join(kinds)}", 2)
+            fail(f"there is no spec called {kind}; there is {', '.join(kinds)}", BAD_SPEC)
         print(json.dumps(schema(kinds[kind]), indent=2))
 
     return app
 
 
-def fail(message: object, code: int) -> None:
-    """Say what is wrong, on standard error, and exit."""
-    err.print(str(message), markup=False, soft_wrap=True)
-    raise typer.Exit(code)
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from orchestrator.runs.origin import release
+
+        echo(f"orchestrator {release()}")
+        raise typer.Exit
 
 
-def read(path: Path, overrides: list[str]) -> JobSpec:
-    """The job in a file; a wrong one is shown and exits 2."""
-    try:
-        return specfile.read(path, JobSpec, overrides)
-    except specfile.SpecError as error:
-        fail(error, 2)
-        raise
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Train image classifiers: a job is a YAML spec, Ray runs it, MLflow tracks it."""
 
 
 def train(
     spec: Annotated[Path | None, typer.Argument(help="YAML file of the job; with --resume, the run's own.")] = None,
     set_: Overrides = [],  # noqa: B006
     resume: Annotated[
-        str | None, typer.Option(metavar="RUN", help="Go on from a run's newest sound checkpoint.")
+        str | None, typer.Option(metavar="RUN", help="Resume a run from its newest sound checkpoint.")
     ] = None,
     run: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Name of the run; where it exists, go on with it, unless it is FINISHED."),
+        typer.Option(metavar="NAME", help="Name of the run; an existing one is resumed, unless it is FINISHED."),
     ] = None,
     verify: Annotated[
         str | None, typer.Option(metavar="RUN", help="Train a run again from what MLflow holds, and compare.")
     ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Let Ray talk.")] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Train a job, here or on the cluster of RAY_ADDRESS."""
     from orchestrator.runs import resume as resuming
 
     if verify is not None:
         if spec is not None or resume is not None or run is not None or set_:
-            fail("--verify RUN stands alone: the run is repeated as it was", 2)
+            fail("--verify RUN stands alone: the run is repeated as it was", BAD_SPEC)
         models.verify(verify, verbose)
         return
     if run is not None and (spec is None or resume is not None):
-        fail("--run NAME wants the job's file, and goes on by itself; --resume RUN is for runs that exist", 2)
+        fail("--run NAME needs the job's file, and resumes by itself; --resume RUN is for runs that exist", BAD_SPEC)
     if spec is None and resume is None:
-        fail("which job? Give its file, or --resume RUN to go on with a run (orchestrator runs list)", 2)
-    try:
-        standing = resuming.begun(run) if run else None
-        if standing == "FINISHED":
-            out.print(f"run      {run} (FINISHED): nothing is left to do", markup=False, soft_wrap=True)
-            return
-        job = read(spec or resuming.stored(str(resume)), set_)
-        if run and standing:
-            resume, job = run, resuming.settled(run, job)
-        from orchestrator.cli.progress import Display
-        from orchestrator.execution import launch
+        fail("which job? Give its file, or --resume RUN to resume a run (orchestrator runs list)", BAD_SPEC)
+    standing = resuming.begun(run) if run else None
+    if standing == "FINISHED":
+        say("run", f"{run} (FINISHED): nothing is left to do")
+        return
+    job = specfile.read(spec or resuming.stored(str(resume)), JobSpec, set_)
+    if run and standing:
+        resume, job = run, resuming.settled(run, job)
+    from orchestrator.cli.progress import Display
+    from orchestrator.execution import launch
 
-        with Display(out, job) as display:
-            result = launch.train(job, resume, display, display.tell, verbose, name=run)
-    except ValueError as error:
-        fail(error, 2)
-        return
-    except KeyboardInterrupt:  # the workers had not begun, or were done
-        fail("interrupted", 130)
-        return
+    with Display(out, job) as display:
+        result = launch.train(job, resume, display, display.tell, verbose, name=run)
     table = Table()
     table.add_column("metric")
     table.add_column("value", justify="right")
@@ -125,36 +129,32 @@ def train(
         table.add_row(metric, f"{value:.4f}")
     if result.metrics:
         out.print(table)
-    out.print(f"run      {result.run} ({result.status}: {result.ended_by})", markup=False, soft_wrap=True)
+    say("run", f"{result.run} ({result.status}: {result.ended_by})")
     if result.behind:
-        out.print(f"tracking {result.behind} events are not in MLflow yet; ship them with: orchestrator sync")
+        say("tracking", f"{result.behind} events are not in MLflow yet; ship them with: orchestrator sync")
     if result.status == "KILLED":
-        out.print(f"resume   orchestrator train --resume {result.run}", markup=False, soft_wrap=True)
+        say("resume", f"orchestrator train --resume {result.run}")
         if result.ended_by == INTERRUPTED_TWICE:
             sys.stdout.flush()
-            os._exit(130)  # fit() is still waiting for workers, and would make Ray's orderly way out one with code 1
-        raise typer.Exit(130)
+            os._exit(INTERRUPTED)  # fit() still waits for the workers, and an orderly exit of Ray would end with code 1
+        raise typer.Exit(INTERRUPTED)
     if result.status == "FAILED":
-        raise typer.Exit(1)
-    out.print(f"model    {home() / 'runs' / result.run / 'model'}", soft_wrap=True)
-    out.print("compare  orchestrator ui")
+        raise typer.Exit(FAILED)
+    say("model", home() / "runs" / result.run / "model")
+    say("compare", "orchestrator ui")
 
 
 def plan(spec: SpecPath, set_: Overrides = []) -> None:  # noqa: B006
     """Dry run: the resolved spec, updates, learning-rate curve, workers and memory; exits 1 if it cannot fit."""
     from orchestrator.execution.plan import plan
 
-    job = read(spec, set_)
-    try:
-        lines, fits = plan(job)
-    except ValueError as error:
-        fail(error, 2)
-        return
+    job = specfile.read(spec, JobSpec, set_)
+    lines, fits = plan(job)
     print(specfile.dump(job))
     for name, text in lines.items():
-        out.print(f"{name:<12} {text}", markup=False, soft_wrap=True)
+        say(name, text, 12)
     if not fits:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def compare(
@@ -164,23 +164,19 @@ def compare(
     """What differs between runs and how they ended, and the page in MLflow's UI that compares them."""
     from orchestrator.runs import compare, links
 
-    try:
-        found = compare.compare(names, None if all_ else compare.TOP)
-    except ValueError as error:
-        fail(error, 2)
-        return
+    found = compare.compare(names, None if all_ else compare.TOP)
     out.print(_side_by_side(found))
     if found.left_out:
         out.print(f"{found.left_out} more trials: --all shows them")
     try:
         pages = links.compare(row.name for row in found.rows)
     except ConnectionError as error:
-        err.print(f"no link: {error}", markup=False, soft_wrap=True)
+        warn(f"no link: {error}")
         return
     if any(page.startswith(links.LOCAL) for page in pages):
-        out.print("ui       orchestrator ui   (then open:)")
+        say("ui", "orchestrator ui   (then open:)")
     for page in pages:
-        out.print(f"compare  {page}", markup=False, soft_wrap=True)
+        say("compare", page)
 
 
 def ui(
@@ -191,7 +187,7 @@ def ui(
 
     uri = default_uri()
     if uri.startswith("http"):
-        out.print(f"MLFLOW_TRACKING_URI is a server with a UI of its own: {redact(uri)}", markup=False, soft_wrap=True)
+        echo(f"MLFLOW_TRACKING_URI is a server with a UI of its own: {redact(uri)}")
         return
     connect(uri, home() / "artifacts")
     out.print(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
@@ -208,9 +204,9 @@ def sync() -> None:
 
     results = sync(home())
     for result in results:
-        out.print(f"{result.run}: {result.shipped} shipped, {result.left} left {result.error or ''}", markup=False)
+        echo(f"{result.run}: {result.shipped} shipped, {result.left} left {result.error or ''}")
     if any(result.left or result.error for result in results):
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def runs_list() -> None:
@@ -236,12 +232,7 @@ def runs_rm(run: Annotated[str, typer.Argument(help="Name of the run.")]) -> Non
     """Delete a run, here and in MLflow."""
     from orchestrator.runs import store
 
-    try:
-        out.print(f"{run}: {size_text(store.remove(run))} freed")
-    except ValueError as error:
-        fail(error, 2)
-    except ConnectionError as error:
-        fail(error, 1)
+    out.print(f"{run}: {size_text(store.remove(run))} freed")
 
 
 def runs_gc(
@@ -251,7 +242,7 @@ def runs_gc(
     from orchestrator.runs import store
 
     for freed in store.gc(dry_run=dry_run):
-        out.print(f"{size_text(freed.bytes):>10}  {freed.path}  {freed.why}", markup=False, soft_wrap=True)
+        echo(f"{size_text(freed.bytes):>10}  {freed.path}  {freed.why}")
 
 
 def _side_by_side(found: "Comparison") -> Table:

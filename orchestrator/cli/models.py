@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from jobs.urls import redact
+from orchestrator.cli.console import FAILED, echo, fail, out, say, warn
 from orchestrator.home import default_uri
 from orchestrator.tracking.uri import full_uri
 
 if TYPE_CHECKING:
+    import _csv
+
     from jobs.predict import Prediction
     from orchestrator.models.evaluation import Evaluation
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-err = Console(stderr=True, highlight=False)
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's name, its id in MLflow, or the folder of a model.")]
 _SHOWN = 20
 
@@ -51,11 +51,7 @@ def evaluate(
     """Judge a model on labelled images: exact metrics, by class, calibration, and the figures."""
     from orchestrator.models.evaluation import evaluate
 
-    try:
-        found = evaluate(run, data, output, max_corrupt, (image_column, label_column))
-    except ValueError as error:
-        _fail(error, 2)
-        return
+    found = evaluate(run, data, output, max_corrupt, (image_column, label_column))
     _show(found)
 
 
@@ -81,12 +77,8 @@ def predict(
     def count(path: str) -> None:
         passed_over[0] += 1
 
-    try:
-        model = load(lookup.find(run).model)
-        files = image_files(images, count)
-    except ValueError as error:
-        _fail(error, 2)
-        return
+    model = load(lookup.find(run).model)
+    files = image_files(images, count)
     place = Place.current()
     try:
         if not output and isinstance(sys.stdout, io.TextIOWrapper):
@@ -98,18 +90,17 @@ def predict(
         ):
             done, broken = _write_csv(file, predictions(model, files, place.device), model.classes, top)
     except OSError as error:
-        _fail(f"{output} cannot be written: {error.strerror}", 1)
-        return
+        fail(f"{output} cannot be written: {error.strerror}", FAILED)
     if output:
-        err.print(f"{done - len(broken)} images -> {output}", markup=False, soft_wrap=True)
+        warn(f"{done - len(broken)} images -> {output}")
     if passed_over[0]:
-        err.print(f"{passed_over[0]} files or folders passed over: not an image's suffix, or not to be listed")
+        warn(f"{passed_over[0]} files or folders passed over: not an image's suffix, or not to be listed")
     if broken:
-        err.print(f"warning: {len(broken)} of {done} files cannot be read (column error):", markup=False)
+        warn(f"warning: {len(broken)} of {done} files cannot be read (column error):")
         for line in itertools.islice(broken, _SHOWN):
-            err.print(f"  {line}", markup=False, soft_wrap=True)
+            warn(f"  {line}")
         if len(broken) > _SHOWN:
-            err.print(f"  and {len(broken) - _SHOWN} more")
+            warn(f"  and {len(broken) - _SHOWN} more")
 
 
 def export(
@@ -124,19 +115,15 @@ def export(
     from jobs.models.export import export as make
     from orchestrator.models import lookup
 
+    found = lookup.find(run)
+    target = output or found.output / "exports" / to
     try:
-        found = lookup.find(run)
-        target = output or found.output / "exports" / to
         difference, limit = make(found.model, target, to)
-    except ValueError as error:
-        _fail(error, 2)
-        return
     except ParityError as error:
-        _fail(f"{error}; nothing was kept", 1)
-        return
-    out.print(f"parity   logits differ by {difference:.2g} at most (tolerated: {limit:.2g})")
-    out.print(f"export   {target.absolute() / FILES[to]}", markup=False, soft_wrap=True)
-    out.print("told in  model.json beside it: classes, input, preprocessing")
+        fail(f"{error}; nothing was kept", FAILED)
+    say("parity", f"logits differ by {difference:.2g} at most (tolerated: {limit:.2g})")
+    say("export", target.absolute() / FILES[to])
+    say("see", "model.json beside it: classes, input, preprocessing")
 
 
 def promote(
@@ -147,19 +134,12 @@ def promote(
     """Register a model in MLflow, with all that is needed to use it and to train it again."""
     from orchestrator.models.promotion import promote
 
-    try:
-        made = promote(run, alias, name)
-    except ValueError as error:
-        _fail(error, 2)
-        return
-    except ConnectionError as error:
-        _fail(error, 1)
-        return
-    out.print(f"model    {made.name} version {made.version} is {made.alias}, of run {made.run}", markup=False)
-    out.print(f"load     mlflow.pyfunc.load_model({made.uri!r})", markup=False, soft_wrap=True)
+    made = promote(run, alias, name)
+    say("model", f"{made.name} version {made.version} is {made.alias}, of run {made.run}")
+    say("load", f"mlflow.pyfunc.load_model({made.uri!r})")
     store = redact(full_uri(made.store))
-    out.print(f"serve    MLFLOW_TRACKING_URI={store} \\", markup=False, soft_wrap=True)
-    out.print(f"         mlflow models serve --env-manager local -m {made.uri}", markup=False, soft_wrap=True)
+    say("serve", f"MLFLOW_TRACKING_URI={store} \\")
+    echo(f"         mlflow models serve --env-manager local -m {made.uri}")
     if store != default_uri() and store == redact(default_uri()):
         out.print("         (with the password that is in MLFLOW_TRACKING_URI now)")
 
@@ -188,11 +168,11 @@ def _write_csv(
 
 def _show(found: Evaluation) -> None:
     for note in found.notes:
-        out.print(f"note     {note}", markup=False, soft_wrap=True)
+        say("note", note)
     if found.skipped:
-        out.print(f"warning  {len(found.skipped)} images cannot be read and were left out:", markup=False)
+        say("warning", f"{len(found.skipped)} images cannot be read and were left out:")
         for line in found.skipped[:_SHOWN]:
-            out.print(f"         {line}", markup=False, soft_wrap=True)
+            echo(f"         {line}")
     table = Table("metric", title=f"{found.count:,} images", title_justify="left")
     table.add_column("value", justify="right")
     if found.recorded:
@@ -208,19 +188,13 @@ def _show(found: Evaluation) -> None:
     )
     title = f"the {_SHOWN} classes of lowest recall" if len(rows) > _SHOWN else None
     table = Table("class", title=title, title_justify="left")
-    for heading in ("images", "recall", "taken for it", "precision"):
+    for heading in ("images", "recall", "predicted", "precision"):
         table.add_column(heading, justify="right")
     for row in worst:
         recall, precision = ("" if row[key] is None else f"{row[key]:.4f}" for key in ("recall", "precision"))
         table.add_row(Text(row["name"]), str(row["count"]), recall, str(row["predicted"]), precision)
     out.print(table)
-    out.print(f"figures  {found.folder}", markup=False, soft_wrap=True)
-
-
-def _fail(message: object, code: int) -> None:
-    from orchestrator.cli.jobs import fail
-
-    fail(message, code)
+    say("figures", found.folder)
 
 
 def verify(name: str, verbose: bool) -> None:
@@ -228,25 +202,18 @@ def verify(name: str, verbose: bool) -> None:
     from orchestrator.cli.progress import Display
     from orchestrator.execution.verify import Repetition, words
 
+    repetition = Repetition.of(name)
     try:
-        repetition = Repetition.of(name)
         with Display(out, repetition.spec) as display:
             found = repetition.run(display, display.tell, verbose)
-    except ValueError as error:
-        _fail(error, 2)
-        return
-    except (RuntimeError, ConnectionError) as error:
-        _fail(error, 1)
-        return
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)
-        return
+    except RuntimeError as error:
+        fail(error, FAILED)
     if found.machine:
         table = Table("of the machine", found.before.run, found.again.run)
         for tag, values in found.machine.items():
             table.add_row(tag, *(value or "-" for value in values))
         out.print(table)
     for line in words(found):
-        out.print(line, markup=False, soft_wrap=True)
+        echo(line)
     if not found.equal:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)

@@ -31,7 +31,7 @@ MEMORY_CURE = (
 
 
 class LogitSettings(TypedDict):
-    """Arguments of ``jobs.distillation.store.LogitCache``."""
+    """Arguments of ``jobs.logits.store.LogitCache``."""
 
     folder: str
     max_bytes: int

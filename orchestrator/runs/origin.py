@@ -38,6 +38,16 @@ def revision() -> dict[str, str]:
     return {"revision": sent, "revision.dirty": os.environ.get(DIRTY, "")} if sent else {}
 
 
+def release() -> str:
+    """Version of the installed package; of a source tree that is not installed, its revision."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("image-classification-orchestrator")
+    except PackageNotFoundError:
+        return f"not installed, revision {revision().get('revision', 'unknown')}"
+
+
 def submission() -> dict[str, str]:
     """The tag that joins a run to the Ray job whose driver this process is; empty where it is none."""
     known = json.loads(os.environ.get(_JOB) or "{}").get("metadata", {}).get("job_submission_id")

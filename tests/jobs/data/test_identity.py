@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs import specfile, standalone
+from jobs import specfile
+from jobs.__main__ import main
 from jobs.checkpoint import State, Store
 from jobs.data.identity import UNKNOWN, OtherDataError, check_same, identity
 from jobs.place import Place
@@ -72,14 +73,14 @@ def test_the_loop_resumes_on_the_same_images_only(what: str, tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     images(tmp_path / "data")
     (tmp_path / "x.yaml").write_text(JOB)
-    standalone.main(["x.yaml", "-o", "out"])
-    standalone.main(["x.yaml", "-o", "out", "-s", "epochs=2"])
+    main(["x.yaml", "-o", "out"])
+    main(["x.yaml", "-o", "out", "-s", "epochs=2"])
     before = specfile.read("x.yaml", JobSpec).data.open().digest
     change, words = CHANGES[what]
     change(tmp_path / "data")
     after = specfile.read("x.yaml", JobSpec).data.open().digest
     with pytest.raises(SystemExit, match="2"):
-        standalone.main(["x.yaml", "-o", "out", "-s", "epochs=3"])
+        main(["x.yaml", "-o", "out", "-s", "epochs=3"])
     told = capsys.readouterr().err
     assert before[:12] in told and after[:12] in told
     assert re.search(words, told), told

@@ -1,0 +1,69 @@
+"""What all commands share: where they print, how they fail, and options that several have."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Never
+
+import typer
+from rich.console import Console
+
+BAD_SPEC, FAILED, INTERRUPTED = 2, 1, 130
+"""Exit codes: a wrong spec or argument, a failed run or an unreachable server, an interrupt."""
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+err = Console(stderr=True, highlight=False)
+
+Overrides = Annotated[list[str], typer.Option("--set", "-s", metavar="NAME=VALUE", help="Override by dotted name.")]
+SpecPath = Annotated[Path, typer.Argument(help="YAML file of the job.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Ray's own messages.")]
+
+
+def echo(text: object) -> None:
+    """Print a line as it is, without markup and line breaks of our own."""
+    out.print(str(text), markup=False, soft_wrap=True)
+
+
+def say(label: str, text: object, width: int = 8) -> None:
+    """Print a line that begins with a label."""
+    echo(f"{label:<{width}} {text}")
+
+
+def warn(message: object) -> None:
+    """Print a line to standard error."""
+    err.print(str(message), markup=False, soft_wrap=True)
+
+
+def fail(message: object, code: int) -> Never:
+    """Print what is wrong to standard error, and exit."""
+    warn(message)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turn the errors of a command into a message and an exit code."""
+    try:
+        yield
+    except ValueError as error:
+        fail(error, BAD_SPEC)
+    except ConnectionError as error:
+        fail(error, FAILED)
+    except KeyboardInterrupt:
+        fail("interrupted", INTERRUPTED)
+
+
+class _Commands(typer.core.TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        with exit_codes():
+            return super().invoke(ctx)
+
+
+def commands(help: str | None = None) -> typer.Typer:
+    """A group of commands whose errors become exit codes (:func:`exit_codes`)."""
+    return typer.Typer(
+        cls=_Commands, help=help, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    )
