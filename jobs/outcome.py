@@ -43,6 +43,7 @@ def keep_model(path: str, outcome: Outcome, data: Data) -> str:
         "channels": data.channels,
         "mean": data.mean,
         "std": data.std,
+        "exif_orientation": data.exif_orientation,
         "flip": outcome.spec.evaluation.flip,
     }
     spec = outcome.spec

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from jobs.data.ahead import ahead
-from jobs.data.decode import Pixels, UnreadableError, decode, fit, pixels
+from jobs.data.decode import Pixels, UnreadableError, decode
+from jobs.data.files import opened
 from jobs.data.listing import images_below
 from jobs.models import LoadedModel
 from jobs.urls import is_url
@@ -85,8 +86,8 @@ def predict(model: LoadedModel, files: Iterator[str], device: torch.device) -> I
 
 def _fitted(model: LoadedModel, path: str) -> tuple[Pixels | None, str]:
     try:
-        with open(path, "rb") as file:
-            return fit(pixels(decode(file.read()), model.channels), model.size, model.crop_ratio), ""
+        with opened(path) as file:
+            return model.fitted(decode(file.read())), ""
     except UnreadableError as error:
         return None, str(error)
     except OSError as error:

@@ -7,21 +7,39 @@ Conversions, by Pillow's mode:
 - alpha (``LA``, ``RGBA``, ``PA``, a palette with a transparent entry): laid over white, as viewers show it.
 - grey where 3 channels are wanted is repeated; colour where 1 is wanted becomes ITU-R 601 luma.
 
-The first frame stands for an animation. EXIF orientation is not applied (as in torchvision and Hugging Face datasets),
-nor are colour profiles. Truncated images are refused rather than padded, and so is what exceeds Pillow's limit on
-decompression bombs.
+The first frame of an animation is read. :func:`upright` turns images as their EXIF says (as viewers and Hugging Face's
+``datasets`` do, and torchvision does not). Colour profiles are not applied. Truncated images are refused rather than
+padded, and so is what exceeds Pillow's limit on decompression bombs (179 megapixels). Only the formats of
+``jobs.data.formats`` are read, by libraries inside this process.
 """
 
 from __future__ import annotations
 
 import io
+import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from jobs.data.formats import FORMATS, recognise
+
+warnings.filterwarnings("ignore", module=r"PIL\.")  # of large images and odd metadata; what matters is an error
+
 Pixels = NDArray[np.uint8]
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIDEWAYS = frozenset(_TURNS[orientation] for orientation in (5, 6, 7, 8))
+"""Turns that swap height and width."""
 
 
 class DataError(ValueError):
@@ -46,16 +64,34 @@ def decode(data: bytes) -> Image.Image:
     Raises:
         UnreadableError: it is empty, truncated, no image, or too large.
     """
-    if not data:
-        raise UnreadableError("zero bytes")
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
         image.load()
     except Exception as error:  # Pillow's plugins raise whatever comes up inside them
         if isinstance(error, UnidentifiedImageError):
-            raise UnreadableError("not an image") from None
+            raise UnreadableError(recognise(data)) from None
         raise UnreadableError(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from error
     return image
+
+
+def turn(image: Image.Image) -> Image.Transpose | None:
+    """How an image has to be turned to stand upright, by its EXIF; None where it does."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # Pillow's parser raises whatever comes up in it; damaged EXIF says nothing of the pixels
+        return None
+    return _TURNS.get(orientation) if isinstance(orientation, int) else None
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF says; itself where it stands upright. (Pillow turns TIFF files by itself.)"""
+    needed = turn(image)
+    if needed is None:
+        return image
+    turned = image.transpose(needed)
+    for name in ("exif", "xmp", "XML:com.adobe.xmp"):  # else it would be turned again
+        turned.info.pop(name, None)
+    return turned
 
 
 def native_channels(image: Image.Image) -> int:

@@ -6,16 +6,36 @@ import errno
 import hashlib
 import os
 import posixpath
+import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jobs.data.cache import key
+from jobs.data.decode import UnreadableError
 from jobs.data.remote import Object, fetch, folder, listing
 from jobs.data.store import Encoded
 from jobs.urls import is_url, local
+
+_MOST_BYTES = 2**31
+
+
+def opened(path: str | bytes) -> IO[bytes]:
+    """An image file, opened for reading; neither a pipe nor a device, on which a reader could wait for ever.
+
+    Raises:
+        OSError: it is not there, or may not be read.
+        UnreadableError: it is no regular file, or larger than any image.
+    """
+    info = os.stat(path)
+    if not stat.S_ISREG(info.st_mode):
+        raise UnreadableError("not a regular file (a pipe, a device, a socket or a folder)")
+    if info.st_size > _MOST_BYTES:
+        raise UnreadableError(f"{info.st_size / 2**30:.1f} GB are more than an image has; at most 2 GB are read")
+    return open(path, "rb")
 
 
 class Files(Encoded):
@@ -38,7 +58,7 @@ class Files(Encoded):
         return digest.hexdigest()
 
     def path(self, index: int) -> bytes:
-        """Where image ``index`` lies."""
+        """Where image ``index`` is."""
         return os.path.join(self.root, self.text[self.begins[index] : self.begins[index + 1]])
 
     def name(self, index: int) -> str:
@@ -47,8 +67,17 @@ class Files(Encoded):
 
     def encoded(self, index: int) -> bytes:
         """The file's bytes."""
-        with open(self.path(index), "rb") as file:
+        with self.open(index) as file:
             return file.read()
+
+    def open(self, index: int) -> IO[bytes]:
+        """The file, opened.
+
+        Raises:
+            OSError: it is not there, or may not be read.
+            UnreadableError: it is no regular file, or larger than any image.
+        """
+        return opened(self.path(index))
 
 
 class RemoteFiles(Files):

@@ -28,7 +28,7 @@ from jobs.data.store import Store
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 """Raise it when a change here or in ``decode`` makes earlier findings wrong."""
 _CHUNK_BYTES = 4 * 2**20
 _SMALL_PIXELS = 96 * 96
@@ -72,7 +72,8 @@ def scan(store: Store, size: int, channels: int, keep: bool, crop_ratio: float =
     """
     if store.stamp is None:
         return _read(store, size, channels, keep, crop_ratio)[0]
-    name = key(_FORMAT, PIL.__version__, type(store).__name__, store.stamp, len(store), size, channels, crop_ratio)
+    how = size, channels, crop_ratio, store.exif_orientation
+    name = key(_FORMAT, PIL.__version__, type(store).__name__, store.stamp, len(store), *how)
     if (known := _recall(name, keep)) is not None:
         return known
     with _alone(name):

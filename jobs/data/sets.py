@@ -65,6 +65,7 @@ class Data:
         train, val, test: ``val`` is held out of train and may steer; ``test`` is scored once, at the end.
         class_weights: how much each class counts in the loss, 1 on average over the training images; None counts all
             alike.
+        exif_orientation: whether images were turned as their EXIF says.
         balanced_sampling: whether an epoch draws every class equally often, with replacement.
         notes: what a person should know of how the source was read (which folder serves as what, what was skipped).
     """
@@ -82,6 +83,7 @@ class Data:
     crop_ratio: float = 1.0
     class_weights: tuple[float, ...] | None = None
     balanced_sampling: bool = False
+    exif_orientation: bool = True
     notes: Sequence[str] = field(default=())
 
     def training(self, resizes: bool) -> Split:

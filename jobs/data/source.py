@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from annotated_types import Len
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationInfo, field_validator
 
 from jobs.base import Spec
 
@@ -43,6 +43,9 @@ class Source(Spec):
     """Per-channel mean of pixels in 0 .. 1 that is subtracted; None measures it on the training split."""
     std: Annotated[tuple[PositiveFloat, ...], Len(1, 3)] | None = None
     """Per-channel standard deviation that is divided by; None measures it on the training split."""
+    exif_orientation: bool = True
+    """Turn images as their EXIF says, as viewers do (phones store most photographs lying); false takes the pixels as
+    they are stored, as torchvision does."""
     in_memory: Literal["auto"] | bool = "auto"
     """Decode once into shared memory (true) or stream from storage every epoch (false); auto decides by size. Training
     images of other sizes than ``size`` are always streamed for random_resized_crop, which cuts from the originals."""
@@ -50,6 +53,17 @@ class Source(Spec):
     """Processes a training worker that decode streamed images; None takes one a CPU of the worker."""
     max_corrupt: NonNegativeInt = 0
     """How many unreadable images may be skipped (each is named) before the job is refused."""
+
+    @field_validator("mean", "std")
+    @classmethod
+    def _of_scaled_pixels(cls, value: tuple[float, ...] | None, info: ValidationInfo) -> tuple[float, ...] | None:
+        if value is not None and max(value) > 1:
+            scaled = ", ".join(f"{each / 255:.4g}" for each in value)
+            raise ValueError(
+                f"{info.field_name} is of pixels in 0 .. 1, and {max(value):g} is more than 1; if it is of pixels in "
+                f"0 .. 255, write [{scaled}]"
+            )
+        return value
 
     def absolute(self) -> Self:
         """The spec with absolute paths, so that it means the same in another directory; most sources have none."""

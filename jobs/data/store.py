@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from jobs.data.decode import DataError, Pixels, UnreadableError, decode, pixels
+from jobs.data.decode import DataError, Pixels, UnreadableError, decode, pixels, upright
 
 
 class Store(ABC):
@@ -19,11 +19,13 @@ class Store(ABC):
         labels: int64 ``(N,)``.
         stamp: changes whenever the images may have changed (paths, sizes, times of change), so that what was found out
             about them can be kept; None where nothing is kept.
+        exif_orientation: whether images are turned as their EXIF says.
         note: how much is fetched from where, for people; empty where the images lie on this machine.
     """
 
     labels: NDArray[np.int64]
     stamp: str | None = None
+    exif_orientation: bool = True
     note: str = ""
 
     @abstractmethod
@@ -64,7 +66,10 @@ class Encoded(Store):
             data = self.encoded(index)
         except OSError as error:
             raise UnreadableError(f"{error.strerror or error}", passing=True) from error
-        return decode(data), data
+        image = decode(data)
+        if self.exif_orientation and (turned := upright(image)) is not image:
+            return turned, data + b"upright"  # other pixels than the same bytes give unturned
+        return image, data
 
 
 class Drawn(Store):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from jobs.data.cache import home, key
-from jobs.data.decode import DataError, UnreadableError
+from jobs.data.decode import DataError, UnreadableError, upright
 from jobs.data.prepare import prepare
 from jobs.data.sets import Data
 from jobs.data.source import Source
@@ -42,6 +42,7 @@ class Named(Store):
         try:
             image, label = self.dataset[index]
             image.load()
+            image = upright(image) if self.exif_orientation else image
         except Exception as error:  # whatever the data set and Pillow raise
             passing = isinstance(error, OSError) and error.errno is not None
             raise UnreadableError(f"{type(error).__name__}: {error}", passing) from error

@@ -159,7 +159,8 @@ def _told(model: LoadedModel, to: Format) -> dict[str, Any]:
         },
         "output": {"name": "logits", "dtype": "float32", "shape": ["batch", len(model.classes)], "then": "softmax"},
         "preprocessing": {
-            "decode": "first frame; transparency over white; EXIF orientation not applied; CMYK and the like to RGB",
+            "decode": "first frame; transparency over white; EXIF orientation "
+            f"{'' if model.exif_orientation else 'not '}applied; CMYK and the like to RGB",
             "crop": f"central square of {model.crop_ratio:g} x the shorter side",
             "resize": f"to {size} x {size}, bicubic with antialiasing (Pillow's BICUBIC)",
             "size": size,

@@ -38,6 +38,7 @@ class LoadedModel:
         mean, std: per channel, of pixels scaled to 0 .. 1.
         meta: all of ``model.json``.
         crop_ratio: share of the shorter side that the central square of an image takes.
+        exif_orientation: whether images are turned as their EXIF says.
         flip: whether the logits of an image and its mirror image are averaged.
     """
 
@@ -50,6 +51,7 @@ class LoadedModel:
     meta: Mapping[str, Any]
     crop_ratio: float = 1.0
     flip: bool = False
+    exif_orientation: bool = True
 
     def predict(self, images: Sequence[Image] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Class probabilities, float32 ``(N, K)``.
@@ -87,7 +89,7 @@ class LoadedModel:
     def _fitted(self, images: Sequence[Image] | NDArray[np.uint8]) -> NDArray[np.uint8]:
         import numpy as np
 
-        from jobs.data.decode import fit, pixels
+        from jobs.data.decode import fit
 
         if isinstance(images, np.ndarray):
             if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != self.channels:
@@ -96,7 +98,18 @@ class LoadedModel:
                     f"got {images.dtype} of shape {images.shape}"
                 )
             return np.stack([fit(image, self.size, self.crop_ratio) for image in images])
-        return np.stack([fit(pixels(image, self.channels), self.size, self.crop_ratio) for image in images])
+        return np.stack([self.fitted(image) for image in images])
+
+    def fitted(self, image: Image) -> NDArray[np.uint8]:
+        """An image of any size and mode as uint8 ``(size, size, channels)``, turned, converted, cropped and resized.
+
+        Raises:
+            ValueError: its pixels have no defined range.
+        """
+        from jobs.data.decode import fit, pixels, upright
+
+        turned = upright(image) if self.exif_orientation else image
+        return fit(pixels(turned, self.channels), self.size, self.crop_ratio)
 
     def _normalised(self, images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """Float ``(N, C, H, W)``, a view of layout NHWC, by the very arithmetic of the training loop."""
@@ -188,6 +201,7 @@ def load(path: str | PathLike[str]) -> LoadedModel:
         meta,
         told.get("crop_ratio", 1.0),
         told.get("flip", False),
+        told.get("exif_orientation", True),
     )
 
 

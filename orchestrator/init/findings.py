@@ -31,7 +31,7 @@ def findings(
         labels: int64 ``(N,)`` of the readable images of each split.
         stores: all images of each split.
     """
-    every = [*_broken(found, stores), *_copies(found, stores), *_few(found, labels), *_shapes(found, stores)]
+    every = [*_broken(found, stores), *_copies(found, stores), *_few(found, labels), *_shapes(found)]
     return tuple(sorted(every, key=lambda finding: not finding.grave))
 
 
@@ -112,7 +112,7 @@ def _few(found: Survey, labels: Mapping[str, NDArray[np.int64]]) -> list[Finding
     return told
 
 
-def _shapes(found: Survey, stores: Mapping[str, Encoded]) -> list[Finding]:
+def _shapes(found: Survey) -> list[Finding]:
     look, told = found.look, list[Finding]()
     short, long = look.sizes.min(1), look.sizes.max(1)
     if stretched := int((long > _LONG * short).sum()):
@@ -127,10 +127,6 @@ def _shapes(found: Survey, stores: Mapping[str, Encoded]) -> list[Finding]:
     ]
     if odd := [f"{look.kinds[kind]:,} {name} ({how})" for kind, name, how in handled if look.kinds[kind] and how]:
         told.append(Finding(f"images of other kinds: {', '.join(odd)}", "nothing to do: they are read so everywhere"))
-    if look.turned:
-        what = f"{_images(len(look.turned))} to be turned by EXIF, which is not done (as in torchvision)"
-        cure = "turn the pixels themselves, for example with: mogrify -auto-orient FILE"
-        told.append(Finding(what, cure, examples(stores, look.turned)))
     if look.headers < look.count:
         read = f"{look.headers:,} of {look.count:,} headers were read, evenly spread"
         what = f"{read}: sizes and kinds are those of a sample"

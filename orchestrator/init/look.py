@@ -10,14 +10,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from jobs.data.decode import UnreadableError, native_channels, pixels
+from jobs.data.decode import SIDEWAYS, UnreadableError, native_channels, pixels, turn
 from jobs.data.files import Files
+from jobs.data.formats import FORMATS, recognise
 from jobs.data.store import Encoded
 
 Place = tuple[str, int]
@@ -33,7 +34,7 @@ _DECODED_PIXELS = 4e9
 _DECODED_LEAST = 100
 _HEAD_BYTES = 2**16
 _CHUNK = 64
-_ORIENTATION, _UPRIGHT = 0x0112, 1
+_RECOGNISED_BYTES = 1024
 
 
 @dataclass
@@ -45,7 +46,6 @@ class Look:
         sizes: int32 ``(N, 2)``: height and width of the images whose headers were read.
         kinds: how many of those are ``grey``, ``colour``, ``with alpha``, ``palette``, ``CMYK``, ``16 bits``; an image
             may be several.
-        turned: those whose EXIF orientation is not upright.
         headers: how many headers were read.
         decoded: how many images were decoded.
         errors: reasons, by place, of images that cannot be read.
@@ -56,7 +56,6 @@ class Look:
     images: dict[str, int]
     sizes: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 2), np.int32))
     kinds: Counter[str] = field(default_factory=Counter)
-    turned: list[Place] = field(default_factory=list)
     headers: int = 0
     decoded: int = 0
     errors: dict[Place, str] = field(default_factory=dict)
@@ -108,29 +107,32 @@ def _read_headers(found: Look, every: Sequence[Place], over: Any) -> None:
         if isinstance(seen, str):
             found.errors[place] = seen
             continue
-        height, width, kinds, upright = seen
+        height, width, kinds = seen
         sizes.append((height, width))
         found.kinds.update(kinds)
-        found.turned += [] if upright else [place]
     found.headers = len(places)
     found.sizes = np.array(sizes, np.int32).reshape(-1, 2)
 
 
-def _header(store: Encoded, place: Place) -> tuple[int, int, list[str], bool] | str:
-    """Height, width, kinds and whether it is upright; or why it cannot be read."""
+def _header(store: Encoded, place: Place) -> tuple[int, int, list[str]] | str:
+    """Height, width (upright) and kinds; or why it cannot be read."""
     try:
-        if isinstance(store, Files):
-            with Image.open(os.fsdecode(store.path(place[1]))) as image:
-                return _of_header(image)
-        with Image.open(io.BytesIO(store.encoded(place[1]))) as image:
-            return _of_header(image)
-    except UnidentifiedImageError:
-        return "not an image" if _length(store, place) else "zero bytes"
+        with _opened(store, place) as file:
+            try:
+                with Image.open(file, formats=FORMATS) as image:
+                    return _of_header(image)
+            except UnidentifiedImageError:
+                file.seek(0)
+                return recognise(file.read(_RECOGNISED_BYTES))
     except Exception as error:  # Pillow's plugins raise whatever comes up inside them
         return getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
 
 
-def _of_header(image: Image.Image) -> tuple[int, int, list[str], bool] | str:
+def _opened(store: Encoded, place: Place) -> IO[bytes]:
+    return store.open(place[1]) if isinstance(store, Files) else io.BytesIO(store.encoded(place[1]))
+
+
+def _of_header(image: Image.Image) -> tuple[int, int, list[str]] | str:
     if image.mode == "F":
         return "floating-point pixels have no defined range; convert the image to 8 or 16 bits"
     kinds = ["grey" if native_channels(image) == 1 else "colour"]
@@ -139,8 +141,9 @@ def _of_header(image: Image.Image) -> tuple[int, int, list[str], bool] | str:
     kinds += {"P": ["palette"], "PA": ["palette"], "CMYK": ["CMYK"]}.get(image.mode, [])
     kinds += ["16 bits"] if image.mode.startswith("I") else []
     # of others, Pillow would decode the whole image to look for it
-    exif = image.getexif() if "exif" in image.info or image.format == "TIFF" else {}
-    return image.height, image.width, kinds, exif.get(_ORIENTATION, _UPRIGHT) in (0, _UPRIGHT)
+    needed = turn(image) if "exif" in image.info or image.format == "TIFF" else None
+    sides = (image.width, image.height) if needed in SIDEWAYS else (image.height, image.width)
+    return *sides, kinds
 
 
 def _length(store: Encoded, place: Place) -> int:
@@ -178,12 +181,9 @@ def _groups(places: Sequence[Place], keys: Iterable[Any]) -> list[list[Place]]:
 
 def _digest(store: Encoded, place: Place, most: int | None) -> bytes:
     try:
-        if isinstance(store, Files):
-            with open(store.path(place[1]), "rb") as file:
-                data = file.read(-1 if most is None else most)
-        else:
-            data = store.encoded(place[1])
-    except OSError:
+        with _opened(store, place) as file:
+            data = file.read(-1 if most is None else most)
+    except (OSError, UnreadableError):
         return b""
     return hashlib.blake2b(data, digest_size=16).digest()
 

@@ -86,3 +86,18 @@ def test_only_so_much_is_read_ahead_and_order_is_kept() -> None:
         assert next(results) == -item
         assert max(started) < item + 8
     assert list(results) == [-item for item in range(5, 10_000)]
+
+
+def test_a_model_turns_images_as_those_that_it_was_trained_on_were(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture(tmp_path / "shown.png", size=(20, 30))
+    stored = Image.open(tmp_path / "shown.png").transpose(Image.Transpose.ROTATE_90)
+    stored.save(tmp_path / "turned.png", exif=exif)
+    stored.save(tmp_path / "stored.png")
+    files = [str(tmp_path / f"{name}.png") for name in ("shown", "turned", "stored")]
+    for turns in (True, False):
+        model = tiny(tmp_path / f"model{turns}", exif_orientation=turns)
+        shown, turned, lying = (each.probabilities for each in predict(model, iter(files), CPU))
+        assert np.array_equal(turned, shown if turns else lying) and not np.array_equal(shown, lying)
+        assert np.allclose(model.predict([Image.open(files[1])]), turned)

@@ -1,12 +1,14 @@
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torchvision.transforms.functional as F
-from PIL import Image
+from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_image
 
-from jobs.data.decode import UnreadableError, decode, fit, native_channels, pixels
+from jobs.data.decode import UnreadableError, decode, fit, native_channels, pixels, upright
 from tests.jobs.data.conftest import encoded
 
 
@@ -116,3 +118,69 @@ def test_fit_leaves_what_fits_and_enlarges_what_is_small(photo):
     assert fit(square, 32) is square
     assert fit(square, 48).shape == (48, 48, 1)
     assert fit(photo[:1, :300], 8).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+def test_images_are_turned_as_viewers_turn_them(photo, kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.fromarray(photo[:40, :60])
+    options = {"lossless": True} if kind == "WEBP" else {"quality": 95} if kind == "JPEG" else {}
+    data = encoded(image, kind, exif=exif, **options)
+    found = upright(decode(data))
+    expected = ImageOps.exif_transpose(decode(data))
+    assert np.array_equal(pixels(found, 3), pixels(expected, 3))
+    assert found.size == ((40, 60) if orientation in (5, 6, 7, 8) else (60, 40))
+    assert upright(found) is found, "it would be turned twice"
+
+
+def test_damaged_exif_turns_nothing(photo):
+    data = encoded(Image.fromarray(photo[:16, :16]), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12\0\3")
+    assert np.array_equal(pixels(upright(decode(data)), 3), pixels(decode(data), 3))
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+OTHERS = {
+    "EPS or PostScript": EPS,
+    "EPS or PostScript ": b"\xc5\xd0\xd3\xc6\x1e\0\0\0" + bytes(22) + EPS,
+    "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99),
+    "SVG": b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>',
+    "SVG ": b"<svg/>",
+    "video": b"\0\0\0\x20ftypisom" + bytes(99),
+    "web page": b"\n<!DOCTYPE html><html>",
+    "PDF": b"%PDF-1.7",
+    "git lfs pull": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+    "archive": b"PK\x03\x04" + bytes(40),
+    "Photoshop": b"8BPS\0\1" + bytes(40),
+    "DICOM": bytes(128) + b"DICM",
+    "NumPy": b"\x93NUMPY\1\0",
+    "JPEG XL": b"\xff\x0a" + bytes(20),
+    "icon": b"\0\0\1\0\1\0",
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_other_files_are_named_and_start_no_program(what, monkeypatch):
+    monkeypatch.setattr("subprocess.Popen", None)
+    monkeypatch.setattr("os.system", None)
+    with pytest.raises(UnreadableError, match=what.strip()):
+        decode(OTHERS[what])
+
+
+def test_only_the_formats_of_the_list_are_read(photo):
+    image = Image.fromarray(photo[:8, :8])
+    for kind in ("ICO", "PCX", "TGA", "SGI", "DDS", "IM"):
+        with pytest.raises(UnreadableError, match="not an image"):
+            decode(encoded(image, kind))
+    for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO"):
+        assert decode(encoded(image, kind)).size == (8, 8)
+
+
+def test_large_images_and_odd_metadata_print_no_warning():
+    code = (
+        "import io; from PIL import Image; from jobs.data.decode import decode\n"
+        "b = io.BytesIO(); Image.new('1', (12000, 9000)).save(b, 'PNG'); print(decode(b.getvalue()).size)"
+    )
+    done = subprocess.run([sys.executable, "-W", "default", "-c", code], capture_output=True, text=True, check=True)
+    assert "(12000, 9000)" in done.stdout and not done.stderr
