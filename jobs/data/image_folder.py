@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal, Self
 
 import numpy as np
 
 from jobs.data.files import Files
+from jobs.data.formats import SUFFIXES, is_image, suffixes
 from jobs.data.prepare import prepare
 from jobs.data.sets import Data
 from jobs.data.source import Source
-from jobs.data.tree import SUFFIXES, Tree, is_image, tree
+from jobs.data.tree import Tree, tree
+from jobs.names import composed, few, printable
 from jobs.urls import absolute
 
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test", "testing")}
@@ -25,7 +28,8 @@ class ImageFolder(Source):
     With ``test/``, that is the test split, and ``val/`` (if there is one) the validation split. With ``val/`` alone, it
     is the *test* split, being the number that people report, and validation is held out of train. With neither, both
     are stratified shares. A split may lack classes of train, and one without class folders is passed over, both with a
-    note. Hidden files and files with other suffixes than those of images are passed over.
+    note. Hidden files are passed over; so are, with a note, files with other suffixes than those of images. Links to
+    folders elsewhere are followed, with a note.
     """
 
     kind: Literal["image_folder"] = "image_folder"
@@ -44,78 +48,121 @@ class ImageFolder(Source):
         """Class names, the files of each split that there is, and notes; no file is opened.
 
         Raises:
-            ValueError: folders are missing or empty, or a split has classes that train has not.
+            ValueError: folders are missing or empty, a split has classes that train has not, or it cannot be seen which
+                folders are splits and which are classes.
         """
         root = tree(self.absolute().root, "data.root")
         folders, notes = _splits(root)
         classes = root.folders(folders["train"])
+        _check_forms(root, folders["train"], classes)
+        known = set(map(composed, classes))
         for split, folder in list(folders.items()):
-            if not (there := root.folders(folder)) and split != "train":
+            there = root.folders(folder)
+            if not there and split != "train":
                 notes.append(
                     f"{root.name(folder)} was passed over: it has no class folders, so nothing tells its classes"
                 )
                 del folders[split]
-            elif more := set(there) - set(classes):
+            elif more := [name for name in there if composed(name) not in known]:
                 raise ValueError(
-                    f"{root.name(folder)} has class folders that {root.name(folders['train'])} has not: {_few(more)}"
+                    f"{root.name(folder)} has class folders that {root.name(folders['train'])} has not: {few(more)}"
                 )
-        return classes, {split: _files(root, folders, split, classes, notes) for split in folders}, notes
+        notes += [note for folder in {"", *folders.values()} if (note := _loose(root, folder))]
+        stores = {split: _files(root, folders, split, classes, notes) for split in folders}
+        return classes, stores, [*notes, *root.notes]
 
 
 def _splits(root: Tree) -> tuple[dict[str, str], list[str]]:
-    """The folder of each split that there is (all under ``train`` where there are class folders only), and notes."""
+    """The folder of each split that there is (all under ``train`` where there are class folders only), and notes.
+
+    A folder that is called as a split is one if it holds folders, and images only in these, or if it shares two or more
+    of its folders with another such folder. (A class may be called "train".)
+    """
     names = root.folders("")
     found = {split: [name for name in names if name.lower() in known] for split, known in SPLITS.items()}
-    # a class may be called "train": a folder is that of a split if it holds folders and no images
-    split_like = [
-        name
-        for several in found.values()
-        for name in several
-        if root.folders(name) and not any(map(is_image, root.files(name)))
-    ]
-    if not split_like:
+    called = [name for several in found.values() for name in several]
+    others = [name for name in names if name not in called]
+    inner = {name: set(map(composed, root.folders(name))) for name in called}
+    shared = [name for name in called if any(len(inner[name] & inner[other]) > 1 for other in called if other != name)]
+    splits = [n for n in called if inner[n] and (n in shared or not others or not any(map(is_image, root.files(n))))]
+    classes = [name for name in others if any(map(is_image, root.below(name)))]
+    if called and not splits and not others:
+        raise ValueError(
+            f"{root.name('')} has only {_and(called)}, which hold no folders. If they are splits, put each class's "
+            "images into a folder of its own in each of them; if they are classes, call them otherwise"
+        )
+    if not splits:
         return {"train": ""}, []
+    if classes and not shared:
+        raise ValueError(
+            f"{root.name('')} has {_and(splits)}, called as a split is and full of folders, beside {few(classes)} with "
+            f"images. If {_and(splits)} is a split, move the others elsewhere; if it is a class, call it otherwise"
+        )
     for split, several in found.items():
         if len(several) > 1:
             raise ValueError(f"{root.name('')} has {' and '.join(several)}, which both mean {split}; keep one")
     if not found["train"]:
         raise ValueError(
-            f"{root.name('')} has {', '.join(split_like)} but no train folder; name the training images' folder train"
+            f"{root.name('')} has {', '.join(splits)} but no train folder; name the training images' folder train"
         )
     folders = {split: several[0] for split, several in found.items() if several}
-    others = [name for name in names if name not in folders.values()]
     return folders, [f"{root.name(name)} was passed over: it is no split" for name in others]
 
 
+def _check_forms(root: Tree, folder: str, classes: Sequence[str]) -> None:
+    """Refuse two class folders whose names look alike."""
+    counts = Counter(map(composed, classes))
+    if alike := [ascii(name) for name in classes if counts[composed(name)] > 1]:
+        raise ValueError(
+            f"{root.name(folder)} has class folders whose names look alike and differ in how their accents are "
+            f"composed: {' and '.join(alike[:4])}; put their images into one of them"
+        )
+
+
+def _loose(root: Tree, folder: str) -> str:
+    """A note on the images that a folder of class folders has beside them; empty for none."""
+    images = sorted(filter(is_image, root.files(folder)))
+    return (
+        f"{len(images)} images in no class folder of {root.name(folder)} were left out: {few(images)}" if images else ""
+    )
+
+
 def _files(root: Tree, folders: Mapping[str, str], split: str, classes: Sequence[str], notes: list[str]) -> Files:
-    folder, there = folders[split], set(root.folders(folders[split]))
+    folder = folders[split]
+    there = {composed(name): name for name in root.folders(folder)}
     paths: list[str] = []
     labels: list[int] = []
-    lacking: set[str] = set()
-    other = 0
+    lacking: list[str] = []
+    others: list[str] = []
     if not classes:
         raise ValueError(f"{root.name(folder)} has no class folders; put each class's images into a folder of its own")
     for label, name in enumerate(classes):
-        where = f"{folder}/{name}" if folder else name
-        files = list(root.below(where)) if name in there else []
-        images = [f"{name}/{file}" for file in files if is_image(file)]
-        other += len(files) - len(images)
+        own = there.get(composed(name), name)
+        where = f"{folder}/{own}" if folder else own
+        files = list(root.below(where)) if composed(name) in there else []
+        images = [f"{own}/{file}" for file in files if is_image(file)]
+        others += [file for file in files if not is_image(file)]
         if not images and split != "train":
-            lacking.add(name)
+            lacking.append(name)
         elif not images:
+            found = f"its {len(files)} files are {suffixes(files)}, and read are" if files else "read are"
             raise ValueError(
-                f"class folder {root.name(where)} has no images ({', '.join(sorted(SUFFIXES))}); fill or remove it"
+                f"class folder {root.name(where)} has no images ({found} {', '.join(sorted(SUFFIXES))}); fill or "
+                "remove it"
             )
         paths += sorted(images, key=os.fsencode)
         labels += [label] * len(images)
     if not paths:
         raise ValueError(f"{root.name(folder)} has no images; fill or remove it")
     if lacking:
-        notes.append(f"{root.name(folder)} has no images of {_few(lacking)}")
-    if other:
-        notes.append(f"{other} files in {root.name(folder)} were passed over: their suffix is not that of an image")
+        notes.append(f"{root.name(folder)} has no images of {few(lacking)}")
+    if others:
+        notes.append(
+            f"{len(others)} files in {root.name(folder)} were passed over: their suffix is not that of an image "
+            f"({suffixes(others)})"
+        )
     return root.labelled(folder, paths, np.array(labels, np.int64))
 
 
-def _few(names: set[str]) -> str:
-    return ", ".join(sorted(names)[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "") or "none"
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(map(printable, names))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from jobs.data import parquet
 from jobs.data.files import Files
+from jobs.data.formats import is_image
 from jobs.data.image_folder import SPLITS
 from jobs.data.prepare import MEMORY_BYTES
 from jobs.data.remote import listing
@@ -21,7 +22,8 @@ from jobs.data.rows import ParquetTable, Rows
 from jobs.data.scan import scan
 from jobs.data.sets import Arrays, Split
 from jobs.data.store import Encoded, Streamed
-from jobs.data.tree import is_image, tree
+from jobs.data.tree import tree
+from jobs.names import composed, few, printable
 from jobs.urls import is_url, local
 
 if TYPE_CHECKING:
@@ -82,9 +84,10 @@ def open_labelled(
     store, notes = _rows(files, columns, model.classes) if files else _folder(path, model.classes)
     if not len(store):
         raise ValueError(f"{path} has no labelled images; {'; '.join(notes) or 'give another folder'}")
+    store.exif_orientation = model.exif_orientation
     keep = len(store) * model.size**2 * model.channels <= MEMORY_BYTES
     found = scan(store, model.size, model.channels, keep, model.crop_ratio)
-    skipped = [f"{store.name(index)}: {reason}" for index, reason in sorted(found.errors.items())]
+    skipped = [f"{printable(store.name(index))}: {reason}" for index, reason in sorted(found.errors.items())]
     if len(skipped) > max_corrupt or len(skipped) == len(store):
         shown = "".join(f"\n  {line}" for line in skipped[:_SHOWN]) + ("\n  ..." if len(skipped) > _SHOWN else "")
         raise ValueError(
@@ -96,7 +99,7 @@ def open_labelled(
     good = found.good
     counts = np.bincount(store.labels[good], minlength=len(model.classes))
     if missing := [name for name, count in zip(model.classes, counts, strict=True) if not count]:
-        notes = [*notes, f"no images of {len(missing)} of the {len(model.classes)} classes: {_few(missing)}"]
+        notes = [*notes, f"no images of {len(missing)} of the {len(model.classes)} classes: {few(missing)}"]
     split: Split = Streamed(store, good, model.channels)
     if found.pixels is not None:
         split = Arrays(found.pixels if len(good) == len(store) else found.pixels[good], store.labels[good])
@@ -108,9 +111,9 @@ def _folder(path: str, classes: Sequence[str]) -> tuple[Files, list[str]]:
     if not is_url(path) and not os.path.isdir(root):
         raise ValueError(f"{path} is no folder of class folders and no Parquet file; give one of them")
     place = tree(root, "--data")
-    known = {name: number for number, name in enumerate(classes)}
+    known = {composed(name): number for number, name in enumerate(classes)}
     folders = place.folders("")
-    if unknown := [name for name in folders if name not in known]:
+    if unknown := [name for name in folders if composed(name) not in known]:
         splits = [name for name in unknown if any(name.lower() in words for words in SPLITS.values())]
         cure = (
             f"{', '.join(splits)} look like splits: give one of them, {os.path.join(path, splits[0])}"
@@ -118,8 +121,8 @@ def _folder(path: str, classes: Sequence[str]) -> tuple[Files, list[str]]:
             else "rename the folders to the model's classes, or leave them out"
         )
         raise ValueError(
-            f"{path} has folders that are no classes of the model: {_few(unknown)}; its classes are "
-            f"{_few(classes)}. {cure[0].upper()}{cure[1:]}"
+            f"{path} has folders that are no classes of the model: {few(unknown)}; its classes are "
+            f"{few(classes)}. {cure[0].upper()}{cure[1:]}"
         )
     paths: list[str] = []
     labels: list[int] = []
@@ -129,10 +132,11 @@ def _folder(path: str, classes: Sequence[str]) -> tuple[Files, list[str]]:
         others += [f"{path}/{file}" for file in files if not is_image(file)]
         files = [file for file in files if is_image(file)]
         paths += files
-        labels += [known[name]] * len(files)
-    notes = [f"{len(others)} files passed over, their suffix is not that of an image: {_few(others)}"] if others else []
-    if unlabelled := [name for name in sorted(place.files("")) if is_image(name) and name[0] != "."]:
-        notes.append(f"{len(unlabelled)} images lie in no class folder and were left out: {_few(unlabelled)}")
+        labels += [known[composed(name)]] * len(files)
+    notes = [f"{len(others)} files passed over, their suffix is not that of an image: {few(others)}"] if others else []
+    if unlabelled := sorted(filter(is_image, place.files(""))):
+        notes.append(f"{len(unlabelled)} images are in no class folder and were left out: {few(unlabelled)}")
+    notes += place.notes
     return place.labelled("", paths, np.array(labels, np.int64)), notes
 
 
@@ -140,7 +144,7 @@ def _rows(files: Sequence[str], columns: tuple[str, str], classes: Sequence[str]
     table = ParquetTable.of(files, *columns)
     table.check()
     store, names = Rows(table), table.classes()
-    notes = [f"{len(files)} files: {_few(files)}"] if len(files) > 1 else []
+    notes = [f"{len(files)} files: {few(files)}"] if len(files) > 1 else []
     if names is None:
         names = tuple(classes)
         notes.append("the files name no classes; their labels are taken for the numbers of the model's")
@@ -153,7 +157,7 @@ def _rows(files: Sequence[str], columns: tuple[str, str], classes: Sequence[str]
     known: Mapping[str, int] = {name: number for number, name in enumerate(classes)}
     if unknown := [names[label] for label in np.unique(store.labels).tolist() if names[label] not in known]:
         raise ValueError(
-            f"{files[0]} has classes that the model does not know: {_few(unknown)}; its classes are {_few(classes)}. "
+            f"{files[0]} has classes that the model does not know: {few(unknown)}; its classes are {few(classes)}. "
             "Leave their rows out"
         )
     store.labels = np.array([known.get(name, -1) for name in names], np.int64)[store.labels]
@@ -174,12 +178,8 @@ def _parquet_files(path: str) -> list[str]:
         words = {word for several in SPLITS.values() for word in several}
         stems = {os.path.basename(file).split(".")[0].split("-")[0].lower() for file in files}
         if len(stems & words) > 1:
-            raise ValueError(f"{path} has several splits ({_few(list(map(os.path.basename, files)))}); name one file")
+            raise ValueError(f"{path} has several splits ({few(list(map(os.path.basename, files)))}); name one file")
         return files
     if any(mark in path for mark in "*?["):
         return sorted(glob.glob(inside, recursive=True))
     return [inside] if path.lower().endswith(".parquet") else []
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -5,37 +5,73 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
-from jobs.data.tree import is_image
+from jobs.data.formats import is_image
 
 
 def images_below(folder: str, passed_over: Callable[[str], None] = lambda path: None) -> Iterator[str]:
-    """Paths of the images below a folder, sorted folder by folder; the names of one folder at a time are in memory.
-
-    Hidden files and folders are left out. Links to folders are followed, unless they lead back to where they are.
+    """Paths of the images below a folder, sorted folder by folder; see :func:`files_below`.
 
     Args:
         folder: where to look.
-        passed_over: called with the path of each file whose suffix is not that of an image, and of each folder that
-            cannot be listed.
+        passed_over: called with the path of each file whose suffix is not that of an image, and of what is neither a
+            file nor a folder that can be listed.
     """
-    return _below(folder, passed_over, ())
-
-
-def _below(folder: str, passed_over: Callable[[str], None], above: tuple[str, ...]) -> Iterator[str]:
-    here = os.path.realpath(folder)
-    if here in above:
-        return
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted((entry.name, entry.is_dir()) for entry in entries if entry.name[0] != ".")
-    except OSError:
-        passed_over(folder)
-        return
-    for name, inner in found:
-        path = os.path.join(folder, name)
-        if inner:
-            yield from _below(path, passed_over, (*above, here))
-        elif is_image(name):
-            yield path
+    for path in files_below(folder, lambda path, why: passed_over(os.path.join(folder, path))):
+        if is_image(path):
+            yield os.path.join(folder, path)
         else:
-            passed_over(path)
+            passed_over(os.path.join(folder, path))
+
+
+def files_below(
+    top: str,
+    passed_over: Callable[[str, str], None] = lambda path, why: None,
+    followed: Callable[[str, str], None] = lambda path, target: None,
+) -> Iterator[str]:
+    """Paths, from ``top``, of all files below it, sorted folder by folder; a few folders' names are in memory.
+
+    Hidden files and folders are left out. A link to a folder is followed, once a target, unless it leads to what is
+    read anyway (into ``top``) or to a folder that ``top`` is in. Pipes, sockets and devices are no files; links that
+    lead nowhere are, for reading them says what is wrong.
+
+    Args:
+        top: where to look.
+        passed_over: called with the path from ``top`` of what is left out, and why.
+        followed: called with the path from ``top`` of a link to a folder elsewhere, and with that folder.
+    """
+    real, targets = os.path.realpath(top), list[str]()
+    waiting = [("", True)]
+    while waiting:
+        path, is_folder = waiting.pop()
+        if not is_folder:
+            yield path
+            continue
+        try:
+            with os.scandir(os.path.join(top, path)) as entries:
+                found = sorted((entry for entry in entries if entry.name[0] != "."), key=lambda entry: entry.name)
+        except OSError as error:
+            passed_over(path, f"it cannot be listed ({error.strerror})")
+            continue
+        inside: list[tuple[str, bool]] = []
+        for entry in found:
+            inner = os.path.join(path, entry.name)
+            if not entry.is_dir():
+                if entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path)):
+                    inside.append((inner, False))
+                else:
+                    passed_over(inner, "it is no file (a pipe, a socket or a device)")
+                continue
+            if entry.is_symlink():
+                target = os.path.realpath(entry.path)
+                if is_within(real, target) or any(is_within(target, known) for known in (real, *targets)):
+                    passed_over(inner, f"it is a link to {target}, which is read anyway or holds this folder")
+                    continue
+                targets.append(target)
+                followed(inner, target)
+            inside.append((inner, True))
+        waiting += reversed(inside)
+
+
+def is_within(path: str, folder: str) -> bool:
+    """Whether a real path is that of a folder or lies in it."""
+    return path == folder or path.startswith(os.path.join(folder, ""))

@@ -18,6 +18,7 @@ from jobs.data.sets import Arrays, Data, Split
 from jobs.data.source import Source
 from jobs.data.split import divide
 from jobs.data.store import Store, Streamed
+from jobs.names import printable
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
             f"the data has {found_one}, and there is nothing to tell apart; where classes are folders, name "
             "the folder that they all lie in"
         )
+    for store in stores.values():
+        store.exif_orientation = source.exif_orientation
     size, channels = _first(source, stores)
     found = _scan(size, channels, source, stores)
     if source.channels is None and channels == 1 and any((s.shapes[s.good, 2] == 3).any() for s in found.values()):
@@ -95,7 +98,8 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
         crop_ratio=source.crop_ratio,
         class_weights=weights,
         balanced_sampling=source.balanced_sampling,
-        notes=tuple(notes),
+        exif_orientation=source.exif_orientation,
+        notes=tuple(map(printable, notes)),
     )
 
 
@@ -111,8 +115,8 @@ def _first(source: Source, stores: Mapping[str, Store]) -> tuple[int, int]:
                 continue
             if source.size is None and image.height != image.width:
                 raise ValueError(
-                    f"{store.name(index)} is {image.height} high and {image.width} wide, but images in their own size "
-                    "must be square; set data.size, to which they are then resized"
+                    f"{printable(store.name(index))} is {image.height} high and {image.width} wide, but images in "
+                    "their own size must be square; set data.size, to which they are then resized"
                 )
             return source.size or image.height, source.channels or native_channels(image)
     return source.size or 1, source.channels or 1
@@ -126,7 +130,9 @@ def _scan(size: int, channels: int, source: Source, stores: Mapping[str, Store])
 
 def _skipped(source: Source, stores: Mapping[str, Store], found: Mapping[str, Scan]) -> list[str]:
     bad = [
-        f"{stores[split].name(i)}: {reason}" for split in stores for i, reason in sorted(found[split].errors.items())
+        printable(f"{stores[split].name(i)}: {reason}")
+        for split in stores
+        for i, reason in sorted(found[split].errors.items())
     ]
     if len(bad) > source.max_corrupt:
         shown = "".join(f"\n  {line}" for line in bad[:10]) + ("\n  ..." if len(bad) > 10 else "")
@@ -144,7 +150,7 @@ def _one_size(size: int, stores: Mapping[str, Store], found: Mapping[str, Scan])
         shapes = scanned.shapes[scanned.good, :2]
         odd = (shapes != size).any(1)
         if odd.any():
-            where = stores[split].name(int(scanned.good[odd.argmax()]))
+            where = printable(stores[split].name(int(scanned.good[odd.argmax()])))
             shape = "x".join(map(str, shapes[odd.argmax()]))
             common = Counter(map(tuple, shapes.tolist())).most_common(3)
             raise ValueError(
@@ -156,10 +162,14 @@ def _one_size(size: int, stores: Mapping[str, Store], found: Mapping[str, Scan])
 
 def _leaks(hashes: Mapping[str, NDArray[np.uint8]]) -> list[str]:
     """Say which splits share images, for then the score of the later one flatters."""
-    names = {split: set(rows.view("V16").ravel().tolist()) for split, rows in hashes.items()}
-    pairs = [("val", "train"), ("test", "train"), ("test", "val")]
-    shared = {(one, other): len(names[one] & names[other]) for one, other in pairs}
-    return [f"{n} images of {one} are also in {other}, byte for byte" for (one, other), n in shared.items() if n]
+    every = {split: rows.view("V16").ravel().tolist() for split, rows in hashes.items()}
+    known = {split: set(every[split]) for split in ("train", "val")}
+    notes = []
+    for one, other in (("val", "train"), ("test", "train"), ("test", "val")):
+        if count := sum(each in known[other] for each in every[one]):
+            are = "image of {} is" if count == 1 else "images of {} are"
+            notes.append(f"{count} {are.format(one)} also in {other}, byte for byte")
+    return notes
 
 
 def _class_weights(source: Source, classes: Sequence[str], labels: NDArray[np.int64]) -> tuple[float, ...] | None:
@@ -172,7 +182,7 @@ def _class_weights(source: Source, classes: Sequence[str], labels: NDArray[np.in
         weights = 1 / counts
     else:
         if unknown := [name for name in given if name not in classes]:
-            near = difflib.get_close_matches(unknown[0], classes, 3) or list(classes[:3])
+            near = map(printable, difflib.get_close_matches(unknown[0], classes, 3) or classes[:3])
             raise ValueError(
                 f"data.class_weights names {unknown[0]!r}, but no class; did you mean {' or '.join(near)}?"
             )

@@ -11,24 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.data.files import Files, RemoteFiles
+from jobs.data.listing import files_below, is_within
 from jobs.data.remote import Object, listing
+from jobs.names import printable
 from jobs.urls import is_url, local, refused
-
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2")
-)
-
-
-def is_image(name: str) -> bool:
-    """Whether a file's suffix is that of an image."""
-    return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 class Tree(Protocol):
-    """A folder and all below it. Folders in it are given by their paths from there; the empty one is the folder."""
+    """A folder and all below it. Folders in it are given by their paths from there; the empty one is the folder.
+
+    Attributes:
+        notes: what a person should know of what was listed so far: links that were followed, what was passed over.
+    """
+
+    notes: list[str]
 
     def name(self, folder: str) -> str:
-        """Where a folder lies, for people."""
+        """Where a folder is, for people."""
         ...
 
     def folders(self, folder: str) -> list[str]:
@@ -36,7 +35,7 @@ class Tree(Protocol):
         ...
 
     def files(self, folder: str) -> list[str]:
-        """Names of the files in a folder, unsorted."""
+        """Names of the files in a folder that are not hidden, unsorted."""
         ...
 
     def below(self, folder: str) -> Iterator[str]:
@@ -65,7 +64,7 @@ class LocalTree:
     """A folder on this machine, looked at whenever it is asked."""
 
     def __init__(self, root: str, what: str) -> None:
-        self.root = Path(root)
+        self.root, self.notes = Path(root), list[str]()
         if not self.root.is_dir():
             near = next(folder for folder in self.root.parents if folder.is_dir())
             inside = ", ".join(LocalTree(str(near), what).folders("")[:10]) or "no folders"
@@ -73,26 +72,35 @@ class LocalTree:
 
     def name(self, folder: str) -> str:
         """Its path."""
-        return str(self.root / folder)
+        return printable(str(self.root / folder))
 
     def folders(self, folder: str) -> list[str]:
-        """Links to folders too."""
-        with os.scandir(self.root / folder) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        """Links to folders too, but not to one that the folder itself is in."""
+        here = os.path.realpath(self.root / folder)
+        with os.scandir(here) as entries:
+            found = sorted((entry for entry in entries if entry.name[0] != "." and entry.is_dir()), key=_name)
+        circles = [entry for entry in found if entry.is_symlink() and is_within(here, os.path.realpath(entry.path))]
+        for entry in circles:
+            self._note(f"{entry.path} was passed over: it is a link to a folder that holds it")
+        return [entry.name for entry in found if entry not in circles]
 
     def files(self, folder: str) -> list[str]:
         """Links to files too."""
         with os.scandir(self.root / folder) as entries:
-            return [entry.name for entry in entries if entry.is_file()]
+            return [entry.name for entry in entries if entry.name[0] != "." and entry.is_file()]
 
     def below(self, folder: str) -> Iterator[str]:
-        """Links to folders are not followed."""
+        """See :func:`jobs.data.listing.files_below`."""
         top = self.root / folder
-        for where, inner, files in os.walk(top):
-            inner[:] = [name for name in inner if not name.startswith(".")]
-            for file in files:
-                if not file.startswith("."):
-                    yield os.path.relpath(os.path.join(where, file), top)
+        return files_below(
+            str(top),
+            lambda path, why: self._note(f"{top / path} was passed over: {why}"),
+            lambda path, target: self._note(f"{top / path} is a link, and the images in {target} were read too"),
+        )
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
 
     def labelled(self, folder: str, paths: Sequence[str], labels: NDArray[np.int64]) -> Files:
         """Read where they are."""
@@ -103,7 +111,7 @@ class RemoteTree:
     """A folder at a URL, looked at once, when it is opened."""
 
     def __init__(self, url: str, what: str) -> None:
-        self.url, self.what = url.rstrip("/"), what
+        self.url, self.what, self.notes = url.rstrip("/"), what, list[str]()
         self.known: dict[str, tuple[list[str], dict[str, Object]]] = {}
         level = [""]
         while level:
@@ -123,16 +131,14 @@ class RemoteTree:
 
     def files(self, folder: str) -> list[str]:
         """As they were."""
-        return list(self.known[folder][1])
+        return [name for name in self.known[folder][1] if not name.startswith(".")]
 
     def below(self, folder: str) -> Iterator[str]:
         """As they were."""
         for inner in self.folders(folder):
             for path in self.below(_join(folder, inner)):
                 yield _join(inner, path)
-        for name in self.files(folder):
-            if not name.startswith("."):
-                yield name
+        yield from self.files(folder)
 
     def labelled(self, folder: str, paths: Sequence[str], labels: NDArray[np.int64]) -> RemoteFiles:
         """Read from copies on this machine; nothing is fetched yet."""
@@ -141,6 +147,10 @@ class RemoteTree:
             where, _, name = _join(folder, path).rpartition("/")
             objects.append(self.known[where][1][name])
         return RemoteFiles(self.name(folder), list(map(os.fsencode, paths)), labels, objects, self.what)
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name
 
 
 def _join(*parts: str) -> str:

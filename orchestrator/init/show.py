@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from jobs.names import printable
 from orchestrator.init.choose import Recipe
 from orchestrator.init.facts import Survey
 from orchestrator.init.text import flow
@@ -101,9 +102,3 @@ def _grid() -> Table:
 
 def _section(title: str, inside: RenderableType) -> Group:
     return Group(Text(title, style="bold underline"), Padding(inside, (0, 0, 1, 2)))
-
-
-def printable(text: str) -> str:
-    """A name that any terminal can take."""
-    clean = text.encode("utf-8", "replace").decode()
-    return "".join(letter if letter.isprintable() else "?" for letter in clean)

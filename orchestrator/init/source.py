@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 from jobs.data import ImageFolder, Parquet, PathTable
+from jobs.data.formats import is_image
 from jobs.data.image_folder import SPLITS
+from jobs.data.listing import files_below
 from jobs.data.table import read
-from jobs.data.tree import SUFFIXES as IMAGES
 
 Source = ImageFolder | Parquet | PathTable
 
@@ -75,11 +75,7 @@ def _class_folders(root: Path) -> bool:
 
 
 def _has_image(folder: Path) -> bool:
-    for _, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        if any(os.path.splitext(name)[1].lower() in IMAGES and not name.startswith(".") for name in files):
-            return True
-    return False
+    return any(map(is_image, files_below(str(folder))))
 
 
 def _of_tables(root: Path, names: list[str]) -> Source:

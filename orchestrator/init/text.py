@@ -8,6 +8,8 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from jobs.names import printable
+
 _WIDTH = 118
 _PLAIN = re.compile(r"[A-Za-z_/][\w./+-]*")
 _WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
@@ -50,8 +52,7 @@ def block(data: Mapping[str, Any], why: Mapping[str, str], wide: tuple[str, ...]
 
 def comment(text: str, indent: str = "") -> list[str]:
     """A text as lines of a comment."""
-    clean = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return textwrap.wrap(clean, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
+    return textwrap.wrap(printable(text), _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
 
 
 def _line(line: str, why: str) -> list[str]:

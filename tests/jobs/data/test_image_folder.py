@@ -1,5 +1,7 @@
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -126,3 +128,100 @@ def test_absolute_paths(tmp_path, monkeypatch):
     assert ImageFolder(root="~/pets").absolute().root == str(tmp_path / "me" / "pets")
     absolute = ImageFolder(root=str(Path("/data/pets")), size=8)
     assert absolute.absolute() == absolute
+
+
+CLASSES = ("ant", "bee", "cat")
+
+
+def several(root, classes=CLASSES, count=8):
+    """Small images of their own, a few in each class folder."""
+    for label, name in enumerate(classes):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            seed = abs(hash((str(root), name, number)))
+            pixels = np.random.default_rng(seed).integers(0, 256, (4, 4, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{label}{number}.png")
+    return root
+
+
+@pytest.mark.parametrize("stray", ["preview.png", "._preview.png", ".DS_Store.png"])
+def test_loose_and_hidden_images_make_no_split_a_class(tmp_path, stray):
+    for split in ("train", "test"):
+        several(tmp_path / "s" / split)
+        Image.new("L", (4, 4)).save(tmp_path / "s" / split / stray)
+    data = opened(tmp_path / "s")
+    assert data.classes == CLASSES and sizes(data) == (18, 6, 24)
+    assert sum("1 images in no class folder of" in note for note in data.notes) == (2 if stray[0] != "." else 0)
+
+
+def test_what_may_be_splits_or_classes_is_refused_with_both_readings(tmp_path):
+    several(tmp_path / "vehicles", ("bus", "car"))
+    several(tmp_path / "vehicles" / "train", ("express", "regional"))
+    with pytest.raises(ValueError, match=r"has train, called as a split .* beside bus, car .*is a split, .*is a class"):
+        opened(tmp_path / "vehicles")
+    several(tmp_path / "two", ("train", "test"))
+    with pytest.raises(ValueError, match="only train and test, which hold no folders"):
+        opened(tmp_path / "two")
+    several(tmp_path / "clear" / "train")
+    several(tmp_path / "clear" / "test")
+    several(tmp_path / "clear", ("unlabelled",))
+    data = opened(tmp_path / "clear")
+    assert data.classes == CLASSES and any("unlabelled was passed over" in note for note in data.notes)
+
+
+def test_links_to_folders_are_followed_and_lead_into_no_circle(tmp_path):
+    root = several(tmp_path / "l")
+    several(tmp_path / "x", ("more", "whole"))
+    (tmp_path / "x" / "more" / "back").symlink_to(root / "ant")
+    (tmp_path / "x" / "more" / "self").symlink_to(tmp_path / "x" / "more")
+    links = {
+        "ant/more": "x/more",
+        "ant/again": "x/more",
+        "ant/up": "l",
+        "ant/here": "l/ant",
+        "dog": "x/whole",
+        "o": "l",
+    }
+    for link, target in links.items():
+        (root / link).symlink_to(tmp_path / target)
+    (root / "ant" / "one.png").symlink_to(tmp_path / "x" / "whole" / "10.png")
+    data = opened(root)
+    assert data.classes == (*CLASSES, "dog")
+    assert sum(sizes(data)) == 4 * 8 + 8 + 1
+    notes = " | ".join(data.notes)
+    assert f"ant/again is a link, and the images in {tmp_path}/x/more were read too" in notes
+    for path in ("ant/more", "ant/up", "ant/here", "ant/again/back", "ant/again/self", "l/o"):
+        assert f"{path} was passed over: it is a link" in notes
+    (tmp_path / "far" / "b").mkdir(parents=True)
+    several(tmp_path / "far", ("a",))
+    (tmp_path / "far" / "b" / "link").symlink_to(tmp_path / "x" / "whole")
+    assert opened(tmp_path / "far").classes == ("a", "b")
+
+
+def test_pipes_and_devices_are_passed_over(tmp_path):
+    root = several(tmp_path / "odd")
+    os.mkfifo(root / "ant" / "pipe.png")
+    (root / "bee" / "zero.png").symlink_to("/dev/zero")
+    data = opened(root)
+    assert sum(sizes(data)) == 24
+    assert sum("was passed over: it is no file (a pipe, a socket or a device)" in note for note in data.notes) == 2
+
+
+def test_accents_may_be_composed_or_not(tmp_path):
+    for split, name in (("train", "caf\u00e9"), ("test", "cafe\u0301")):
+        several(tmp_path / "s" / split, (name, "bar"))
+    data = opened(tmp_path / "s")
+    assert data.classes == ("bar", "caf\u00e9") and np.bincount(data.test.labels).tolist() == [8, 8]
+    several(tmp_path / "one", ("caf\u00e9", "cafe\u0301", "bar"))
+    with pytest.raises(ValueError, match=r"look alike .* 'cafe\\u0301' and 'caf\\xe9'"):
+        opened(tmp_path / "one")
+
+
+def test_folders_of_other_files_say_which(tmp_path):
+    root = several(tmp_path / "phone")
+    for path in (root / "ant").glob("*.png"):
+        path.rename(path.with_suffix(".heic"))
+    with pytest.raises(ValueError, match=r"ant has no images \(its 8 files are .heic 8, and read are"):
+        opened(root)
+    several(root, ("ant",))
+    assert any("8 files in" in note and "(.heic 8)" in note for note in opened(root).notes)

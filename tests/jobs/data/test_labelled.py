@@ -61,7 +61,7 @@ def test_class_folders_get_the_model_s_numbers_and_its_size(tmp_path: Path, mode
     assert [Path(name).parent.name for name in found.names] == ["cat", "owl", "owl"]
     notes = " | ".join(found.notes)
     assert "1 files passed over" in notes
-    assert "1 images lie in no class folder and were left out: stray.png" in notes
+    assert "1 images are in no class folder and were left out: stray.png" in notes
     assert "no images of 1 of the 3 classes: dog" in notes
 
 

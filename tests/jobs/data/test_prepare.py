@@ -274,3 +274,53 @@ def test_photographs_are_decoded_once_for_all(tmp_path):
     assert stream.train.read(0).shape == (200, 300, 3)
     assert np.array_equal(fit(stream.train.read(0), 64), data.train.images[0])
     assert stream.mean == data.mean
+
+
+def test_images_are_turned_as_exif_says_wherever_pixels_are_read(tmp_path):
+    """And only sets that have such images get another digest."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for label, name in enumerate(("left", "right")):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for number in range(10):
+            shown = np.full((16, 16, 3), number, np.uint8)
+            shown[:, 8 * label : 8 * label + 8] += 200  # bright on the left, or on the right
+            path = tmp_path / "set" / name / f"{number}.png"
+            Image.fromarray(shown).save(path)
+    spec = ImageFolder(root=str(tmp_path / "set"))
+    unturned = spec.model_copy(update={"exif_orientation": False})
+    plain = spec.open()
+    assert plain.digest == unturned.open().digest, "nothing is turned, so it is the same set"
+    for path in sorted((tmp_path / "set").glob("*/*")):
+        stored = Image.open(path).transpose(Image.Transpose.ROTATE_90)
+        stored.save(path, exif=exif)
+    data, stored = spec.open(), unturned.open()
+    assert len({plain.digest, data.digest, stored.digest}) == 3
+    assert np.array_equal(data.train.images, plain.train.images)
+    assert np.array_equal(stored.train.images, np.rot90(plain.train.images, 1, (1, 2)))
+    assert data.exif_orientation and not stored.exif_orientation
+    streamed = spec.model_copy(update={"in_memory": False}).open()
+    assert np.array_equal(streamed.train.read(3), data.train.images[3])
+    assert streamed.digest == data.digest
+
+
+def test_leaks_are_counted_by_images(tmp_path, digit_pngs):
+    for split, count in (("train", 3), ("val", 7), ("test", 1)):
+        for name in ("a", "b"):
+            fill(tmp_path / "set" / split, [(name, digit_pngs[ord(name)][1])] * count)
+    notes = [note for note in ImageFolder(root=str(tmp_path / "set")).open().notes if "byte for byte" in note]
+    assert notes == [
+        "14 images of val are also in train, byte for byte",
+        "2 images of test are also in train, byte for byte",
+        "2 images of test are also in val, byte for byte",
+    ]
+    one = {"train": np.ones((2, 16), np.uint8), "val": np.zeros((1, 16), np.uint8), "test": np.ones((1, 16), np.uint8)}
+    assert prepare._leaks(one) == ["1 image of test is also in train, byte for byte"]
+
+
+@pytest.mark.parametrize(("name", "values"), [("mean", (123.7, 116.3, 103.5)), ("std", (58.4, 57.1, 57.4))])
+def test_statistics_of_bytes_are_refused_with_the_ones_of_shares(name, values):
+    scaled = ", ".join(f"{each / 255:.4g}" for each in values)
+    with pytest.raises(ValueError, match=rf"{name} is of pixels in 0 .. 1.* write \[{scaled}\]"):
+        Digits(**{name: values})
+    Digits(mean=(0.0, 1.0), std=(1.0, 1 / 255))
