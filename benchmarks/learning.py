@@ -1,6 +1,6 @@
 """Does a trick help? Every recipe of ``jobs/recipes/cifar10`` against its baseline, on a small budget, by paired seeds.
 
-    python -m benchmarks.learning            # goes on where it was stopped; then prints the table
+    python -m benchmarks.learning            # resumes where it was stopped, then prints the table
     python -m benchmarks.learning --table    # the table alone
 
 What is shortened: ResNet-8 instead of ResNet-20, 10,000 stratified training images (1,000 of them for validation), 6
@@ -19,6 +19,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from benchmarks.measure import cifar10
 
 RECIPES = Path("jobs/recipes/cifar10")
 RAW = Path("docs/learning.jsonl")
@@ -40,8 +42,7 @@ def spec_of(arm: str, seed: int, train: Path, test: Path, teacher: Path) -> Any:
     spec = specfile.read(RECIPES / f"{arm}.yaml", JobSpec)
     scale = EPOCHS / spec.epochs
     changes: dict[str, Any] = {
-        "data.train": str(train),
-        "data.test": str(test),
+        "data": {"kind": "parquet", "train": str(train), "test": str(test)},
         "model.depth": DEPTH if arm != "teacher" else 20,
         "epochs": EPOCHS,
         "schedule.warmup_epochs": spec.schedule.warmup_epochs * scale,
@@ -94,18 +95,13 @@ def run(task: tuple[str, int, str]) -> dict[str, Any]:
     return {"arm": arm, "seed": seed, "top1": outcome.test.top1, "seconds": round(time.monotonic() - began, 1)}
 
 
-def cifar() -> Path:
-    """Where CIFAR-10 lies."""
-    return Path(os.environ.get("CIFAR10_PARQUET", "../shared/data/cifar10")).absolute()
-
-
 def test_file() -> Path:
     """The test split."""
-    return cifar() / "test.parquet"
+    return cifar10() / "test.parquet"
 
 
 def done() -> list[dict[str, Any]]:
-    """What was measured so far."""
+    """The runs measured so far."""
     return [json.loads(line) for line in RAW.read_text().splitlines()] if RAW.exists() else []
 
 
@@ -119,7 +115,7 @@ def measure() -> None:
         os.environ[name] = value
     os.environ |= {"MALLOC_TRIM_THRESHOLD_": "17179869184", "MALLOC_TOP_PAD_": "67108864"}
     with tempfile.TemporaryDirectory() as folder:
-        subset(cifar() / "train.parquet", Path(folder) / "train.parquet")
+        subset(cifar10() / "train.parquet", Path(folder) / "train.parquet")
         context = multiprocessing.get_context("spawn")
         with context.Pool(2) as pool:
             teacher = pool.apply(run, (("teacher", 0, folder),))

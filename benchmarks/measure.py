@@ -114,11 +114,11 @@ def _lines(path: str) -> list[str]:
 
 
 def cifar10() -> Path:
-    """The folder of real CIFAR-10: ``CIFAR10_PARQUET``, else ``../shared/data/cifar10``."""
-    folder = Path(os.environ.get("CIFAR10_PARQUET") or ROOT.parent / "shared" / "data" / "cifar10")
-    if not (folder / "train.parquet").exists():
-        sys.exit(f"{folder} has no train.parquet; name the folder of CIFAR-10 in CIFAR10_PARQUET")
-    return folder
+    """The folder of real CIFAR-10 that ``CIFAR10_PARQUET`` names: ``train.parquet`` and ``test.parquet``."""
+    folder = os.environ.get("CIFAR10_PARQUET")
+    if not folder or not Path(folder, "train.parquet").is_file():
+        sys.exit("set CIFAR10_PARQUET to a folder with CIFAR-10 as train.parquet and test.parquet")
+    return Path(folder).absolute()
 
 
 @contextmanager
@@ -149,7 +149,8 @@ def recipe(folder: Path, images: int, *overrides: str, test: int | None = None) 
     data.mkdir()
     for split, count in rows.items():
         pq.write_table(pq.read_table(cifar10() / f"{split}.parquet").slice(0, count), data / f"{split}.parquet")
-    fixed = [f"data.{split}={data}/{split}.parquet" for split in rows]
+    paths = ", ".join(f"{split}: {data}/{split}.parquet" for split in rows)
+    fixed = [f"data={{kind: parquet, {paths}, val_fraction: 0.05}}"]
     fixed += ["epochs=1000000", "evaluation.every_epochs=1000000", "checkpoint.every_epochs=1000000"]
     spec = specfile.read(ROOT / "jobs" / "recipes" / "cifar10.yaml", JobSpec, [*fixed, *overrides])
     path = folder / f"spec{number}.yaml"

@@ -249,18 +249,19 @@ def test_objectives() -> None:
 
 def test_absolute_paths_mean_the_same_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stored = {"teacher": {"kind": "model", "path": "some/model"}}
+    files = {"data": {"kind": "parquet", "train": "train.parquet", "test": "test.parquet"}}
     spec = search(
         job="jobs/recipes/cifar10.yaml",
-        set={"data.test": "other.parquet"},
+        set={**files, "data.test": "other.parquet"},
         space={"distillation": {"kind": "choice", "values": [None, stored, TEACHER]}, "batch.mixup.alpha": ALPHA},
         start_from={"points": [{"distillation": TEACHER}]},
     )
     paths = {"data.train": {"kind": "choice", "values": ["a.parquet", "b.parquet"]}}
-    drawn = search(job="jobs/recipes/cifar10.yaml", space=paths).absolute()
+    drawn = search(job="jobs/recipes/cifar10.yaml", set=files, space=paths).absolute()
     assert "data.train" not in drawn.set and "data.test" in drawn.set and check(drawn) == ()
     assert drawn.axes()["data.train"].ends() == (str(ROOT / "a.parquet"), str(ROOT / "b.parquet"))
     here, plain = spec.absolute(), search(job="jobs/recipes/cifar10.yaml").absolute()
-    assert spec.set == {"data.test": "other.parquet"}
+    assert spec.set == {**files, "data.test": "other.parquet"}
     expected = spec.base().absolute()
     trial = spec.trial({"distillation": TEACHER}).absolute()
     monkeypatch.chdir(tmp_path)
