@@ -1,8 +1,8 @@
-# make demo | test | test-fast | test-cluster | lint | bench | bench-search ; each sets everything up first, which is nothing to do when that is current
+# make demo | test | test-fast | test-cluster | lint | reference | bench | bench-search ; each sets everything up first, which is nothing to do when that is current
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test test-fast test-cluster lint bench bench-search
+.PHONY: setup demo test test-fast test-cluster lint reference bench bench-search
 
 setup: .venv/current
 
@@ -39,6 +39,11 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# docs/spec.md and docs/search.md, from the spec classes and the shipped files
+reference: setup
+	$(BIN)/orchestrator explain --markdown job >docs/spec.md
+	$(BIN)/orchestrator explain --markdown search >docs/search.md
 
 BENCHMARKS := tricks overhead throughput startup memory
 

@@ -31,7 +31,7 @@ def _each_kind_once(entries: tuple[Any, ...]) -> tuple[Any, ...]:
     kinds = [entry.kind for entry in entries]
     twice = sorted({kind for kind in kinds if kinds.count(kind) > 1})
     if twice:
-        raise ValueError(f"each kind may stand once, but {', '.join(twice)} stands more often")
+        raise ValueError(f"each kind may appear once, but {', '.join(twice)} appears more often")
     return entries
 
 
@@ -45,10 +45,11 @@ class Seeds(Spec):
 
 
 class EMA(Spec):
-    """Exponential moving average of weights and BatchNorm buffers; it is what is evaluated and kept."""
+    """Exponential moving average of weights and BatchNorm buffers (Polyak & Juditsky, 1992); it is what is evaluated
+    and kept."""
 
     decay: float = Field(0.999, gt=0, lt=1)
-    """Share of the average that stays at every update."""
+    """Share of the average that is kept at every update."""
     warmup: bool = True
     """Start with a short memory: decay is min(decay, (1 + n) / (10 + n)) at update n."""
 
@@ -63,7 +64,7 @@ class EarlyStopping(Spec):
 
 
 class Budget(Spec):
-    """What the run may cost."""
+    """Limits on what a run may cost."""
 
     hours: PositiveFloat | None = None
     """Hours of training, over all resumptions, after which the run ends cleanly with what it has; None sets no
@@ -71,14 +72,14 @@ class Budget(Spec):
 
 
 class Checkpoints(Spec):
-    """When the run saves itself."""
+    """When a run saves checkpoints, and where."""
 
     every_epochs: PositiveInt = 1
     """Epochs between checkpoints at epoch ends."""
     every_steps: PositiveInt | None = None
     """Updates between checkpoints inside epochs; None saves at epoch ends only."""
     keep: PositiveInt = 2
-    """How many of the newest are kept."""
+    """Number of newest checkpoints that are kept."""
     storage: str | None = None
     """Folder or URL (``s3://bucket/folder``) that all nodes reach, for the checkpoints and models of runs; None is
     ORCHESTRATOR_HOME, which nodes must share then."""
@@ -90,18 +91,19 @@ class Evaluation(Spec):
     every_epochs: PositiveInt = 1
     """Epochs between evaluations; the last epoch is always evaluated."""
     batch_size: PositiveInt = 500
-    """Images a forward pass of one worker."""
+    """Images in one forward pass of a worker."""
     flip: bool = False
-    """Average the logits of every image and its mirror image; twice the work, and to be said beside the result."""
+    """Average the logits of every image and its mirror image (test-time augmentation); twice the work. State it beside
+    the result."""
 
 
 class Elastic(Spec):
-    """A number of workers that follows the cluster."""
+    """A number of workers that follows the size of the cluster."""
 
     min: PositiveInt = 1
-    """Fewest workers to go on with."""
+    """Fewest workers to train with."""
     max: PositiveInt
-    """Most; the global batch is cut into this x accumulation parts, however many workers there are."""
+    """Most workers; the global batch is always cut into this x accumulation parts."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -111,36 +113,35 @@ class Elastic(Spec):
 
 
 class Resources(Spec):
-    """What one job takes of the machine or cluster."""
+    """Workers and hardware of one job."""
 
     workers: PositiveInt | Elastic = 1
-    """Training processes; the global batch is divided among them, so the result of a recipe does not hang on it. With
-    ``min`` and ``max`` as many as the cluster has room for, of the numbers that divide ``parts``: a node that is lost
-    takes its workers with it, accumulation makes up for them, and they return with it."""
+    """Training processes; the global batch is divided among them, so the result does not depend on their number. With
+    ``min`` and ``max``: as many as the cluster has room for, out of the numbers that divide the parts of the batch.
+    When a node is lost its workers are lost too, accumulation replaces them, and they return with it."""
     cpus_per_worker: PositiveFloat = 1
-    """CPUs reserved for a worker; also its number of threads."""
+    """CPUs reserved for a worker, which are its number of threads too."""
     use_gpu: Literal["auto"] | bool = "auto"
-    """One GPU a worker (true), none (false), or one where the cluster has enough (auto)."""
+    """One GPU for each worker (true), none (false), or one where the cluster has enough (auto)."""
     max_failures: NonNegativeInt = 3
-    """How often training is begun again after a worker or its controller died, without an epoch between, before the run
-    counts as failed. Nodes that were lost do not count."""
+    """Restarts in a row, with no epoch between them, after a worker or its controller died; one more and the run has
+    failed. Lost nodes do not count."""
     wait_minutes: NonNegativeFloat = 30
-    """How long to wait for room in the cluster, at the start and where a node was lost, before the run counts as
-    failed."""
+    """Minutes to wait for room in the cluster, at the start and after a node was lost, before the run has failed."""
 
     @property
     def most(self) -> int:
-        """Workers at the most."""
+        """Largest number of workers."""
         return self.workers.max if isinstance(self.workers, Elastic) else self.workers
 
     @property
     def fewest(self) -> int:
-        """Workers at the least."""
+        """Smallest number of workers."""
         return self.workers.min if isinstance(self.workers, Elastic) else self.workers
 
 
 class Tracking(Spec):
-    """Where MLflow keeps the run."""
+    """Where the run is recorded in MLflow."""
 
     uri: str | None = None
     """MLflow tracking URI; None is the SQLite store under ORCHESTRATOR_HOME, or MLFLOW_TRACKING_URI where that
@@ -160,57 +161,57 @@ class JobSpec(Spec):
     )
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,80}$")
-    """What the job is called; a run's name is this and the time it started."""
+    """Name of the job; the name of a run is this and the time it started."""
     data: DataSpec
-    """The images."""
+    """The images, and how they are split."""
     model: ModelSpec
     """The network."""
     augment: Annotated[tuple[AugmentSpec, ...], AfterValidator(_each_kind_once)] = ()
-    """Augmentations of single images, in order."""
+    """Augmentations of single images, applied in order."""
     batch: Annotated[tuple[BatchSpec, ...], AfterValidator(_each_kind_once), AfterValidator(fit_shares)] = ()
-    """Tricks on whole batches, in order."""
+    """Tricks on whole batches of images and soft targets, applied in order."""
     loss: LossSpec = CrossEntropy()
-    """Loss between logits and soft targets."""
+    """Loss between the logits and the soft targets."""
     distillation: Distillation | None = None
-    """Learning from a teacher beside the labels; null trains without one."""
+    """Learning from a teacher as well as from the labels; null trains without one."""
     optimizer: OptimizerSpec
-    """How the weights move."""
+    """How weights are updated, at which base learning rate and with which weight decay."""
     schedule: ScheduleSpec = ScheduleSpec()
-    """How the learning rate changes."""
+    """How the learning rate changes over the run."""
     epochs: PositiveInt
     """Passes over the training split."""
     batch_size: PositiveInt
-    """The global batch: images an update, over all workers and accumulation steps."""
+    """The global batch: images in one update, over all workers and accumulation steps."""
     accumulation: PositiveInt = 1
-    """Forward and backward passes a worker makes for one update."""
+    """Forward and backward passes of a worker in one update."""
     precision: Precision = "auto"
-    """Arithmetic of forward and backward; weights stay fp32 under bf16 and fp16. auto: bf16 where the
-    processor has it."""
+    """Arithmetic of the forward and backward passes; weights stay fp32 under bf16 and fp16 (arXiv 1710.03740). auto:
+    bf16 where the processor has it."""
     channels_last: Literal["auto"] | bool = "auto"
-    """Memory layout NHWC (true) or NCHW (false); auto: NHWC where the layout is known to be the faster one."""
+    """Memory layout NHWC (true) or NCHW (false). auto: NHWC where it is known to be faster."""
     compile: Literal["auto"] | bool = False
-    """Compile the network with ``torch.compile``. auto: the launcher times a few updates with and without, once a job
-    or search, and compiles where that pays; without a launcher, no."""
+    """Compile the network with ``torch.compile``. auto: the launcher times a few updates with and without, once for a
+    job or search, and compiles where that is faster; without a launcher, false."""
     deterministic: bool = False
-    """Refuse nondeterministic CUDA kernels, so that equal runs are equal bit for bit on a GPU too (slower)."""
+    """Refuse nondeterministic CUDA kernels, so that equal runs are bit-identical on a GPU too (slower)."""
     ema: EMA | None = None
-    """Averaged weights; null trains without."""
+    """Exponential moving average of the weights; null trains without."""
     seed: Seeds = Seeds()
     """Seeds of the run."""
     evaluation: Evaluation = Evaluation()
-    """Scoring."""
+    """How the validation and test splits are scored."""
     select: Literal["last", "best"] = "last"
-    """Whether the weights of the last epoch are the result, or those of the best validation top-1."""
+    """Which weights are the result: those of the last epoch, or of the epoch with the best validation top-1."""
     early_stopping: EarlyStopping | None = None
-    """When to give up; null never does."""
+    """When to stop for lack of improvement; null never does."""
     budget: Budget = Budget()
-    """Limits."""
+    """Limits on what the run may cost."""
     checkpoint: Checkpoints = Checkpoints()
-    """Saving."""
+    """When the run saves checkpoints, and where."""
     resources: Resources = Resources()
     """Workers and hardware."""
     tracking: Tracking = Tracking()
-    """MLflow."""
+    """Where the run is recorded in MLflow."""
 
     @property
     def parts(self) -> int:
@@ -237,7 +238,7 @@ class JobSpec(Spec):
         return Steps.of(samples, self.batch_size, self.parts, self.epochs)
 
     def trained_by(self, workers: int) -> Self:
-        """The job as so many workers train it, one of ``sizes``: accumulation makes up for those that are missing."""
+        """The job with that many workers, one of ``sizes``: accumulation replaces those that are missing."""
         resources = self.resources.model_copy(update={"workers": workers})
         return self.model_copy(update={"resources": resources, "accumulation": self.parts // workers})
 

@@ -28,6 +28,7 @@ class Flip(Augmentation):
 
     kind: Literal["flip"] = "flip"
     probability: float = Field(0.5, ge=0, le=1)
+    """Probability that an image is mirrored."""
 
     def __call__(self, images: torch.Tensor, draws: SampleDraws, size: int) -> torch.Tensor:
         """Flip each image by its own draw."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class TrivialAugment(Augmentation):
-    """Apply one operation drawn for each image; there is nothing to tune."""
+    """Apply one operation drawn for each image; it has nothing to tune."""
 
     kind: Literal["trivial_augment"] = "trivial_augment"
 

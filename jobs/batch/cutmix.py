@@ -53,7 +53,7 @@ class CutMix(Mixing):
 
     kind: Literal["cutmix"] = "cutmix"
     alpha: float = Field(1.0, ge=1e-4, le=1e4)
-    """Shape of the symmetric Beta distribution that lambda is drawn from; far outside these bounds it overflows."""
+    """Shape of the symmetric Beta distribution that lambda is drawn from; small ones hardly mix."""
 
     def __call__(
         self, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator, at: At

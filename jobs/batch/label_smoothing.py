@@ -23,13 +23,13 @@ def label_smoothing(y: torch.Tensor, epsilon: float) -> torch.Tensor:
 
 
 class LabelSmoothing(BatchTrick):
-    """Soften the targets."""
+    """Move a little probability from the true class to the others."""
 
     kind: Literal["label_smoothing"] = "label_smoothing"
     epsilon: float = Field(0.1, ge=0, lt=1)
     """Probability taken from the true class."""
     form: Literal["uniform", "others"] = "uniform"
-    """Whom it goes to: all K classes (torch's form) or the K - 1 others (the paper's)."""
+    """Which classes receive it: all K (torch's form) or the K - 1 others (the paper's)."""
 
     def __call__(
         self, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator, at: At

@@ -35,7 +35,7 @@ class Mixup(Mixing):
 
     kind: Literal["mixup"] = "mixup"
     alpha: float = Field(0.2, ge=1e-4, le=1e4)
-    """Shape of the symmetric Beta distribution that lambda is drawn from; far outside these bounds it overflows."""
+    """Shape of the symmetric Beta distribution that lambda is drawn from; small ones hardly mix."""
     per: Literal["batch", "sample"] = "batch"
     """Whether a batch shares one lambda or each of its images has its own."""
 

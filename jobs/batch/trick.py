@@ -49,9 +49,9 @@ class Mixing(BatchTrick):
     """A trick that mixes images of a batch with each other; ``jobs.batch.turns`` lets at most one act on a batch."""
 
     share: float = Field(1.0, ge=0, le=1)
-    """Share of batches that this trick gets; at most one mixing trick touches a batch."""
+    """Share of the batches that this trick mixes; at most one mixing trick acts on a batch."""
     off_epochs: NonNegativeInt = 0
-    """Number of last epochs that train without this mixing."""
+    """Number of last epochs without this trick."""
 
     def off(self, at: At) -> bool:
         """Whether the run is in the last epochs, which train without this trick."""

@@ -17,20 +17,21 @@ Channels = Annotated[tuple[float, ...], Len(1, 3)]
 
 
 class Source(Spec):
-    """What every kind of data source can be told."""
+    """The fields that every data source has."""
 
     size: PositiveInt | None = None
-    """Height and width in pixels that the model is fed; None keeps the images' own size, which must then be one."""
+    """Height and width in pixels of the model's input; None keeps the size of the images, which must then all be
+    equal."""
     channels: Literal[1, 3] | None = None
-    """1 for grey, 3 for colour; images of another mode are converted. None takes what the images have."""
+    """1 for grey, 3 for colour; images of another mode are converted. None keeps the channels of the images."""
     test_size: PositiveInt | None = None
     """Height and width of the validation and test images in pixels; None is ``size``. A network that looks at random
-    resized crops in training sees things larger there, so a larger test size helps it (FixRes, arXiv 1906.06423)."""
+    resized crops in training sees objects larger there, so a larger test size helps it (FixRes, arXiv 1906.06423)."""
     crop_ratio: float = Field(1.0, gt=0, le=1)
     """Share of the shorter side that the central square of validation and test images takes; ImageNet's is 0.875."""
     class_weights: Literal["balanced"] | dict[str, PositiveFloat] | None = None
-    """How much each class counts in the loss: by name (1 where none is given), or the inverse of its frequency
-    (balanced); scaled so that the average over the training images is 1."""
+    """Weight of each class in the loss: by name (1 for classes that are not named), or the inverse of its frequency
+    (balanced); scaled so that the mean over the training images is 1."""
     balanced_sampling: bool = False
     """Draw every class equally often in an epoch, with replacement, however many images it has."""
     val_fraction: float = Field(0.1, gt=0, lt=1)
@@ -52,7 +53,7 @@ class Source(Spec):
     loader_workers: NonNegativeInt | None = None
     """Processes a training worker that decode streamed images; None takes one a CPU of the worker."""
     max_corrupt: NonNegativeInt = 0
-    """How many unreadable images may be skipped (each is named) before the job is refused."""
+    """Unreadable images that may be skipped (each is named) before the job is refused."""
 
     @field_validator("mean", "std")
     @classmethod

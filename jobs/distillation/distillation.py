@@ -1,4 +1,4 @@
-"""Knowledge distillation (Hinton et al., arXiv 1503.02531): the student also imitates a trained teacher.
+"""Knowledge distillation (Hinton et al., arXiv 1503.02531): the student also learns from a trained teacher.
 
 ``loss = hard_weight * CE(y, z) + weight * T^2 KL(softmax(r / T) || softmax(z / T))`` for student logits z, teacher
 logits r and temperature T. With both weights 1 this is the loss of arXiv 1812.01187, whose cross-entropy form has the
@@ -62,9 +62,9 @@ class Distillation(Spec):
     """Learn from a teacher as well as from the labels."""
 
     teacher: TeacherSpec
-    """The trained network that is imitated."""
+    """The trained network that the student imitates."""
     temperature: float = Field(4.0, ge=0.1, le=100)
-    """T: how much the distributions are softened; from about 6 on the loss hardly changes any more."""
+    """T: how much both distributions are softened; above about 6 the loss hardly changes."""
     weight: NonNegativeFloat = 1.0
     """Weight of the distillation term."""
     hard_weight: NonNegativeFloat = 1.0

@@ -1,4 +1,4 @@
-"""Teachers of distillation. Each kind ends as a folder that ``jobs.models.load`` reads."""
+"""The teacher that a student learns from. Each kind of teacher ends as a folder that ``jobs.models.load`` reads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Three = Annotated[tuple[float, ...], Len(3, 3)]
 
 
 class Teacher(Weights):
-    """What all kinds of teacher have in common."""
+    """The fields that every teacher has."""
 
     check_classes: bool = True
     """Refuse a teacher whose class names are not those of the data, in order; false trusts the order."""
@@ -58,9 +58,9 @@ class JobTeacher(Teacher):
 
     kind: Literal["job"] = "job"
     job: str
-    """YAML file of the job; a relative path is relative to the current folder."""
+    """YAML file of the job; a relative path starts at the current folder."""
     set: Annotated[dict[str, JsonValue], DOTTED] = {}  # noqa: RUF012 (pydantic copies defaults)
-    """Changes to it by dotted name, such as ``epochs: 30``."""
+    """Changes to that job by dotted name, such as ``epochs: 30``."""
 
     def absolute(self) -> Self:
         """With an absolute path."""

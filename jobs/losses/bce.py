@@ -22,9 +22,9 @@ class BCE(Loss):
 
     kind: Literal["bce"] = "bce"
     target_threshold: float | None = Field(None, ge=0, lt=1)
-    """Targets above it become 1, the others 0; None takes them as they are."""
+    """Targets above it become 1, the others 0; None leaves them as they are."""
     soft_targets: bool = False
-    """Says that targets between 0 and 1, from mixing or smoothing, are meant as they are."""
+    """Accept targets between 0 and 1, from mixing or smoothing, as they are."""
     sum_classes: bool = False
     """Sum over the classes instead of averaging: K times the loss and its gradient."""
 

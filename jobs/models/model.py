@@ -18,13 +18,14 @@ class Model(Spec):
     """A classifier: images ``(N, channels, size, size)`` to logits ``(N, classes)``."""
 
     zero_gamma: bool = False
-    """Start the last normalisation of every residual branch with gamma 0, so that each block begins as its shortcut;
-    for networks of residual blocks only."""
+    """Start the last normalisation of every residual branch with gamma 0 (Goyal et al., arXiv 1706.02677), so that each
+    block starts as its shortcut; for networks of residual blocks only."""
     pretrained: WeightsSpec | None = None
-    """Weights to start from, all but the head, which is fresh for the classes of the data; null starts afresh. Images
-    get the size, channels, mean and std that the weights were trained with, wherever ``data`` leaves them out."""
+    """Weights to start from, except the head, which is new for the classes of the data; null starts from random
+    weights. Images get the size, channels, mean and std that the weights were trained with, wherever ``data`` leaves
+    them out."""
     freeze_epochs: NonNegativeInt = 0
-    """Epochs in which only the head learns: the weights of the body stand still, and so do its running statistics."""
+    """First epochs in which only the head learns: the weights and running statistics of the body do not change."""
 
     @model_validator(mode="after")
     def _starts_once(self) -> Self:

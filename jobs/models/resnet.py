@@ -30,8 +30,8 @@ class ResNet(Model):
     convolutions; D: C and shortcuts that average before they project. Depths for small images have a 3x3 stem and no
     bottlenecks: there A is B, D changes the shortcuts alone, and C is refused."""
     drop_path: float = Field(0.0, ge=0, lt=1)
-    """Stochastic depth: probability of dropping the last block's branch for an image of the batch; it rises linearly
-    from 0 at the first block."""
+    """Stochastic depth (Huang et al., arXiv 1603.09382): probability that an image skips the branch of the last block;
+    it rises linearly from 0 at the first block."""
 
     @model_validator(mode="after")
     def _has_the_stem(self) -> Self:

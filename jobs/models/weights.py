@@ -12,7 +12,7 @@ from jobs.urls import absolute
 
 
 class Weights(Spec):
-    """What all kinds of weights have in common."""
+    """The methods that every kind of weights has."""
 
     def absolute(self) -> Self:
         """The spec with absolute paths, so that it means the same in another directory."""

@@ -40,7 +40,7 @@ class _AdaBound(Optimizer):
     final_lr: float = Field(0.1, gt=0, le=1e4)
     """The rate of every weight at the end, while the schedule's factor is 1."""
     gamma: float = Field(1e-3, ge=1e-8, le=1)
-    """How fast the bounds close in: at update 1 / gamma they stand at a half and at twice the end."""
+    """How fast the bounds close in: at update 1 / gamma they are half and twice the final rate."""
     amsbound: bool = False
     """Use the largest second moment so far (AMSBound)."""
 

@@ -1,5 +1,5 @@
 """Adam (Kingma & Ba, arXiv 1412.6980); weight decay is coupled (L2): it is added to the gradient and so is divided by
-the second moment too, which :mod:`jobs.optimizers.adamw` mends."""
+the second moment too, which :mod:`jobs.optimizers.adamw` corrects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Adam(Optimizer):
-    """``torch.optim.Adam``."""
+    """Adam with coupled (L2) weight decay (``torch.optim.Adam``)."""
 
     kind: Literal["adam"] = "adam"
     betas: tuple[Beta, Beta] = (0.9, 0.999)

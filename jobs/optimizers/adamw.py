@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class AdamW(Optimizer):
-    """``torch.optim.AdamW``."""
+    """Adam with decoupled weight decay (``torch.optim.AdamW``)."""
 
     kind: Literal["adamw"] = "adamw"
     betas: tuple[Beta, Beta] = (0.9, 0.999)

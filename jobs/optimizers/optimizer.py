@@ -25,20 +25,21 @@ Part = Literal["bias", "norm"]
 
 
 class Optimizer(Spec):
-    """What every optimizer can be told."""
+    """The fields that every optimizer has."""
 
     lr: PositiveFloat | None = None
     """Learning rate at the global batch of the spec; the schedule multiplies it. Either this or lr_per_256."""
     lr_per_256: PositiveFloat | None = None
-    """Learning rate of a global batch of 256, scaled linearly to the spec's batch_size. Either this or lr."""
+    """Learning rate of a global batch of 256, scaled linearly to the spec's batch_size (Goyal et al., arXiv
+    1706.02677). Either this or lr."""
     weight_decay: NonNegativeFloat = 0.0
-    """Weight decay of all parameters but those of no_decay."""
+    """Weight decay of all parameters except those of no_decay."""
     no_decay: tuple[Part, ...] = ()
-    """What is left out of weight decay: ``bias`` (of every layer but the normalisations), ``norm`` (all that
-    normalisation layers have). The papers' "no bias decay" (arXiv 1807.11205, 1812.01187) is [bias, norm]."""
+    """Parameters without weight decay: ``bias`` (of every layer except normalisations), ``norm`` (all parameters of
+    normalisation layers). The papers' "no bias decay" (arXiv 1807.11205, 1812.01187) is [bias, norm]."""
     layer_decay: float | None = Field(None, gt=0, le=1)
-    """Every depth of the network learns at this share of the rate of the next one, so that the head alone has all of
-    it (BEiT, arXiv 2106.08254; timm's ``layer_decay``); None gives all the same."""
+    """Each layer learns at this share of the learning rate of the next one, so that only the head has the full rate
+    (BEiT, arXiv 2106.08254; timm's ``layer_decay``); None gives all layers the same."""
     clip_norm: PositiveFloat | None = None
     """Largest global L2 norm of the gradient; None does not clip."""
 

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 
 class SGD(Optimizer):
-    """``torch.optim.SGD``."""
+    """Stochastic gradient descent with momentum (``torch.optim.SGD``)."""
 
     kind: Literal["sgd"] = "sgd"
     momentum: float = Field(0.9, ge=0, lt=1)
+    """Share of the running sum of gradients that is kept at every update; 0 is plain SGD."""
     nesterov: bool = True
     """Nesterov's form of momentum."""
 

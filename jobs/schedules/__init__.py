@@ -19,11 +19,11 @@ class ScheduleSpec(Spec):
     warmup_epochs: NonNegativeFloat = 0.0
     """Length of the warmup in epochs; fractions are rounded to whole updates."""
     warmup: Literal["constant", "linear"] = "linear"
-    """``linear`` climbs as i/m over the m warmup updates; ``constant`` stays at ``warmup_factor``, then jumps."""
+    """``linear`` rises as i/m over the m warmup updates; ``constant`` stays at ``warmup_factor``, then jumps to 1."""
     warmup_factor: float = Field(0.1, gt=0, le=1)
-    """Factor on the learning rate during a ``constant`` warmup."""
+    """Factor on the learning rate during a ``constant`` warmup; ``linear`` ignores it."""
     decay: DecaySpec = Cosine()
-    """What follows the warmup."""
+    """How the learning rate falls after the warmup."""
 
     def __call__(self, update: int, updates: int, updates_per_epoch: int) -> float:
         """Factor on the base learning rate at one update.

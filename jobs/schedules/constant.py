@@ -6,7 +6,7 @@ from jobs.base import Spec
 
 
 class Constant(Spec):
-    """A factor of 1 throughout."""
+    """The learning rate stays as it is."""
 
     kind: Literal["constant"] = "constant"
 

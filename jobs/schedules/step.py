@@ -15,7 +15,7 @@ class Step(Spec):
     at_epochs: Annotated[tuple[PositiveFloat, ...], Len(1)]
     """Epochs after which the learning rate drops, ascending."""
     factor: float = Field(0.1, gt=0, lt=1)
-    """What each drop multiplies it by."""
+    """Factor on the learning rate at each drop."""
 
     @field_validator("at_epochs")
     @classmethod

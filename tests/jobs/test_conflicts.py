@@ -18,7 +18,7 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
         {"batch": [{"kind": "mixup", "share": 0.6}, {"kind": "ricap", "share": 0.6}]},
         r"0\.6 \+ batch\.ricap\.share 0\.6 = 1\.2 is more than 1",
     ),
-    ({"batch": [{"kind": "label_smoothing"}, {"kind": "label_smoothing"}]}, "label_smoothing stands more often"),
+    ({"batch": [{"kind": "label_smoothing"}, {"kind": "label_smoothing"}]}, "label_smoothing appears more often"),
     ({"loss": {"kind": "bce"}, "batch": [{"kind": "mixup"}]}, "loss.soft_targets: true"),
     ({"loss": {"kind": "bce"}, "batch": [{"kind": "label_smoothing"}]}, "loss.target_threshold"),
     ({"loss": {"kind": "bce", "soft_targets": True, "target_threshold": 0.2}}, "give one of the two"),

@@ -123,7 +123,7 @@ def test_optuna_knows_every_choice_and_it_comes_back(values: tuple[Any, ...], kn
         ({"kind": "loguniform", "low": 0, "high": 1}, "greater than 0"),
         ({"kind": "integers", "low": 0, "high": 4, "log": True}, "low of at least 1, got 0"),
         ({"kind": "choice", "values": []}, "at least 1"),
-        ({"kind": "choice", "values": [1, {"a": 1}, {"a": 1.0}]}, "stands more often"),
+        ({"kind": "choice", "values": [1, {"a": 1}, {"a": 1.0}]}, "appears more often"),
         ({"kind": "uniform", "low": "0", "high": 1}, "valid number"),
         ({"kind": "fixed", "value": 1, "when": {"ema": [1]}}, "when"),
     ],

@@ -54,7 +54,7 @@ class Asha(Policy):
     grace_epochs: PositiveInt = 1
     """Epochs that every trial gets: the first rung."""
     reduction_factor: int = Field(3, ge=2)
-    """eta: one trial in so many goes on from a rung, and the next rung is so many times further."""
+    """eta: one trial in eta continues from a rung, and the next rung is eta times as far."""
 
     def build(self, mode: Mode, epochs: int | None = None) -> Scheduler:
         """The scheduler."""

@@ -51,7 +51,7 @@ class Median(Policy):
     grace_epochs: PositiveInt = 1
     """Epochs before which no trial is stopped."""
     min_trials: int = Field(3, ge=1)
-    """Other trials that must have got as far before one is stopped."""
+    """Other trials that must have reached the same epoch before one is stopped."""
 
     def build(self, mode: Mode, epochs: int | None = None) -> Scheduler:
         """The scheduler."""

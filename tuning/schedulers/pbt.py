@@ -81,11 +81,11 @@ class PBT(Policy):
 
     kind: Literal["pbt"] = "pbt"
     every_epochs: PositiveInt = 5
-    """Epochs between two takeovers."""
+    """Epochs between takeovers."""
     quantile: float = Field(0.25, gt=0, le=0.5)
-    """Share of the trials that take over, and of those that are taken over."""
+    """Share of the trials that copy, and of those that are copied."""
     perturb: float = Field(0.2, gt=0, lt=1)
-    """By which share of itself a number changes, up or down."""
+    """Share by which a number changes, up or down."""
 
     def build(self, mode: Mode, epochs: int | None = None) -> Scheduler:
         """The scheduler, which stops nothing; see :meth:`exploit`."""

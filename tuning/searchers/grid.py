@@ -57,7 +57,7 @@ class Grid(Method):
 
     kind: Literal["grid"] = "grid"
     points: int = Field(3, ge=2)
-    """Values taken from every range, both ends among them; a choice has all of its own."""
+    """Values taken from every range, both ends included; a choice contributes all its values."""
 
     def build(
         self,

@@ -61,11 +61,11 @@ class NSGA2Searcher(StudySearcher):
 
 
 class NSGA2(Method):
-    """Look for the front of several objectives."""
+    """Look for the Pareto front of several objectives."""
 
     kind: Literal["nsga2"] = "nsga2"
     population: int = Field(16, ge=2)
-    """Trials of a generation."""
+    """Trials in a generation."""
 
     def build(
         self,

@@ -57,7 +57,7 @@ class TPE(Method):
     """Trials that must have ended, finished or stopped, before it goes by them; until then the space is filled
     evenly."""
     candidates: PositiveInt = 24
-    """Draws among which the most promising one is taken."""
+    """Draws per trial, of which the most promising is taken."""
 
     def build(
         self,

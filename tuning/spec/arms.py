@@ -1,4 +1,4 @@
-"""Arms: a few jobs, each on the same seeds, in place of a space that is searched; what is asked of them is the verdict.
+"""Arms: a few jobs, each on the same seeds, instead of a space to search; the result is a verdict on each.
 
 Trials go seed by seed, so that whatever ends a search early leaves whole pairs.
 """
@@ -24,26 +24,27 @@ class Question(Spec):
     """Whether an arm is better than another."""
 
     arm: str
-    """Its name."""
+    """Name of the arm."""
     against: str
-    """The other's."""
+    """Name of the arm that it is compared with."""
     label: str = ""
-    """How it is called; empty is the arm's name."""
+    """Title of the row in tables; empty is the arm's name."""
 
 
 class Arms(Spec):
     """Jobs to compare on the test split, paired by seed."""
 
     kind: Literal["arms", "confirm", "ablation"] = "arms"
-    """What for: one's own comparison, the best of a search against its base, or a recipe without its tricks."""
+    """What the comparison is: your own, the best trials of a search against its base, or a recipe without its
+    tricks."""
     jobs: dict[Name, dict[str, JsonValue]] = Field(min_length=2)
-    """Name -> changes to the job by dotted name."""
+    """Name of each arm -> its changes to the job by dotted name."""
     seeds: Annotated[tuple[NonNegativeInt, ...], Len(FEWEST)]
-    """Every arm runs with each of them, as ``seed.init`` and as ``seed.data``."""
+    """Every arm is trained once with each of them, as ``seed.init`` and as ``seed.data``."""
     questions: tuple[Question, ...] = ()
-    """What is asked; empty asks whether any of the others differs from the first arm."""
+    """The comparisons to judge; empty compares each of the other arms with the first."""
     left_out: dict[str, str] = {}  # noqa: RUF012 (pydantic copies defaults)
-    """What could not be asked, and why."""
+    """Arms that could not be formed, each with the reason."""
 
     @property
     def asked(self) -> tuple[Question, ...]:

@@ -1,4 +1,4 @@
-"""Distributions: what the value of a name is drawn from."""
+"""Distributions that the value of a name is drawn from."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Distribution(Spec):
     kind: str
     """Its name in a spec."""
     when: dict[str, Scalar] = {}  # noqa: RUF012 (pydantic copies defaults)
-    """Conditions, all of which must hold for the name to be drawn: a dotted name of the job, and ``present``,
-    ``absent`` or the value that it must have. The job is the base with what was drawn before."""
+    """Conditions that must all hold for the name to be drawn: dotted name of the job -> ``present``, ``absent`` or the
+    value that it must have, in the base job with the values drawn so far."""
 
     @abstractmethod
     def at(self, u: float) -> Any:
@@ -118,7 +118,7 @@ class Uniform(_Range):
 
 
 class LogUniform(_Range):
-    """Any number of a range, its logarithms equally likely."""
+    """Any number of a range, with equally likely logarithms."""
 
     kind: Literal["loguniform"] = "loguniform"
     low: float = Field(gt=0)
@@ -144,9 +144,9 @@ class Integers(_Range):
     low: int
     """Smallest value."""
     high: int
-    """Largest value; it is drawn too."""
+    """Largest value, included."""
     log: bool = False
-    """Draw logarithms equally likely instead of values; low must be positive."""
+    """Draw with equally likely logarithms; low must be positive."""
 
     @model_validator(mode="after")
     def _log_of_positive(self) -> Self:
@@ -183,14 +183,14 @@ class Choice(Distribution):
 
     kind: Literal["choice"] = "choice"
     values: Annotated[tuple[JsonValue, ...], Len(1)]
-    """The values."""
+    """The values to choose from."""
 
     @field_validator("values")
     @classmethod
     def _each_once(cls, values: tuple[JsonValue, ...]) -> tuple[JsonValue, ...]:
         for place, value in enumerate(values):
             if any(same(value, other) for other in values[:place]):
-                raise ValueError(f"each value may stand once, but {shown(value)} stands more often")
+                raise ValueError(f"each value may appear once, but {shown(value)} appears more often")
         return values
 
     def at(self, u: float) -> Any:
@@ -235,7 +235,7 @@ class Choice(Distribution):
 
 
 class Fixed(Distribution):
-    """One value; with ``when``, for a branch alone."""
+    """One value; with ``when``, one for a branch of the space."""
 
     kind: Literal["fixed"] = "fixed"
     value: JsonValue

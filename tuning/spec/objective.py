@@ -67,9 +67,9 @@ class Objective(Spec):
     """A metric to optimise."""
 
     metric: str
-    """Its name."""
+    """Name of the metric, such as val/top1."""
     mode: Mode
-    """Whether more is better, or less."""
+    """Whether a higher or a lower value is better."""
 
     def worth(self, value: float) -> float:
         """The value so that more is better; -inf for NaN, which is the worst there is."""

@@ -44,35 +44,36 @@ def default_space(base: JobSpec) -> dict[str, Distribution]:
 
 
 class SearchBudget(Spec):
-    """What the search may cost; whichever ends first ends it."""
+    """Limits on what the search may cost; the first one that is reached ends it."""
 
     trials: PositiveInt | None = None
-    """Trials, failed ones among them."""
+    """Number of trials, failed ones included."""
     epochs_per_trial: PositiveInt | None = None
-    """Epochs of a trial; None takes those of the job."""
+    """Epochs of each trial; None takes the epochs of the job."""
     hours: PositiveFloat | None = None
-    """Hours on the clock, over all resumptions."""
+    """Hours of wall-clock time, over all resumptions."""
     total_epochs: PositiveInt | None = None
-    """Epochs of all trials together."""
+    """Epochs of all trials in total."""
 
 
 class StartFrom(Spec):
-    """What is known before the search."""
+    """Results and points that are known before the search starts."""
 
     points: tuple[Params, ...] = ()
-    """Parameters to try first, by dotted name; what a point leaves out is drawn."""
+    """Parameters to try first, by dotted name; names that a point leaves out are drawn."""
     search: str | None = None
-    """An earlier search: its best trial is tried first, and the searcher knows its results."""
+    """Name of an earlier search: its best trial is tried first, and the searcher starts from its results."""
 
 
 class Stop(Spec):
-    """When the search gives up."""
+    """When the search stops before its budget is spent."""
 
     failures: PositiveInt = 5
-    """Failed trials of one kind (out of memory, a bug, ...) after which it ends; trials under way then go on when it is
-    resumed. Over arms no number of failures ends it: an arm that fails does so on every seed."""
+    """Failed trials with the same kind of cause (out of memory, a bug, ...) after which the search ends; trials that
+    were running then continue when it is resumed. A search over arms never ends for failures, since an arm that fails
+    does so on every seed."""
     stale_trials: PositiveInt | None = None
-    """Trials in a row without a new best after which it ends; None goes on."""
+    """Trials in a row without a new best after which the search ends; None sets no limit."""
 
 
 class SearchSpec(Spec):
@@ -81,42 +82,42 @@ class SearchSpec(Spec):
     elsewhere: ClassVar[str] = "is it a job? those are for: orchestrator plan FILE, orchestrator train FILE"
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,80}$")
-    """What the search is called."""
+    """Name of the search."""
     job: str
-    """YAML file of the job; a relative path begins at the current folder."""
+    """YAML file of the base job; a relative path starts at the current folder."""
     set: Annotated[Params, DOTTED] = {}  # noqa: RUF012 (pydantic copies defaults)
-    """Changes to it by dotted name, such as ``resources.workers: 1``."""
+    """Changes to the base job by dotted name, such as ``resources.workers: 1``."""
     space: Annotated[dict[str, DistributionSpec] | None, DOTTED] = Field(None, min_length=1)
-    """What is varied: dotted name of the job -> distribution. None takes warmup, label smoothing, mixup and
+    """What is varied: dotted name of a field of the job -> distribution. None takes warmup, label smoothing, mixup and
     distillation."""
     arms: Arms | None = None
-    """A few jobs to compare on equal seeds, in place of a space that is searched."""
+    """A few jobs to compare on equal seeds, instead of a space to search."""
     metric: str = "val/top1"
-    """What is optimised; never a metric of the test split."""
+    """The metric that is optimised; never one of the test split."""
     mode: Mode = "max"
-    """Whether more of it is better, or less."""
+    """Whether a higher or a lower value is better."""
     objectives: tuple[Objective, ...] = ()
-    """Several metrics instead, such as val/top1 max and seconds min: the front between them is looked for."""
+    """Several metrics instead of one, such as val/top1 max and seconds min: the search looks for their Pareto front."""
     searcher: SearcherSpec = TPE()
     """How configurations are chosen."""
     scheduler: SchedulerSpec = NoScheduler()
-    """How trials are ended early."""
+    """How trials are stopped early."""
     budget: SearchBudget = SearchBudget()
-    """Limits."""
+    """Limits on what the search may cost."""
     start_from: StartFrom = StartFrom()
-    """What is known before."""
+    """Results and points that are known before the search starts."""
     stop: Stop = Stop()
-    """When to give up."""
+    """When to stop before the budget is spent."""
     max_concurrent: PositiveInt | None = None
-    """Trials at a time, if fewer than there is room for."""
+    """Largest number of concurrent trials; None runs as many as the cluster has room for."""
     gpus_per_trial: float | None = Field(None, gt=0, le=1)
-    """Share of a GPU that a trial takes, of its memory too; None is a whole one."""
+    """Share of a GPU, and of its memory, that a trial takes; None is a whole one."""
     logit_cache_mb: NonNegativeInt = 2048
-    """Megabytes of teachers' answers that are kept for all trials, under ORCHESTRATOR_HOME; 0 keeps none."""
+    """Megabytes of teachers' logits that are kept for all trials under ORCHESTRATOR_HOME; 0 keeps none."""
     models_mb: NonNegativeInt = 4096
-    """Megabytes of models of ended trials that are kept; the worst are deleted first, and the best never."""
+    """Megabytes of models of ended trials that are kept; the worst are deleted first, the best never."""
     seed: NonNegativeInt = 0
-    """Seed of the searcher. The trials' own seeds are the job's, the same for all."""
+    """Seed of the searcher. All trials share the seeds of the job."""
     _begun_with: JobSpec | None = PrivateAttr(None)
 
     @property
