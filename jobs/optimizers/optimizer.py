@@ -20,7 +20,7 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 """Decay rate of a running mean."""
 Eps = Annotated[float, Field(ge=1e-30, le=1)]
 """What keeps a denominator from being zero, in float32 too."""
-Part = Literal["bias", "norm"]
+Part = Literal["bias", "norm", "scale", "embedding", "timm"]
 """A sort of parameters; see :func:`jobs.optimizers.parameters.groups`."""
 
 
@@ -35,8 +35,11 @@ class Optimizer(Spec):
     weight_decay: NonNegativeFloat = 0.0
     """Weight decay of all parameters except those of no_decay."""
     no_decay: tuple[Part, ...] = ()
-    """Parameters without weight decay: ``bias`` (of every layer except normalisations), ``norm`` (all parameters of
-    normalisation layers). The papers' "no bias decay" (arXiv 1807.11205, 1812.01187) is [bias, norm]."""
+    """What is left out of weight decay: ``bias`` (of every layer but the normalisations), ``norm`` (all that
+    normalisation layers have), ``scale`` (LayerScale, ConvNeXt's gamma, PReLU: one gain a channel or layer),
+    ``embedding`` (class tokens, position embeddings, tables of relative positions), ``timm`` (timm's rule: at most one
+    dimension, called bias, or named by the network's ``no_weight_decay()``). "No bias decay" (arXiv 1807.11205,
+    1812.01187) is [bias, norm]; ViT, Swin and ConvNeXt are published with all four, or timm."""
     layer_decay: float | None = Field(None, gt=0, le=1)
     """Each layer learns at this share of the learning rate of the next one, so that only the head has the full rate
     (BEiT, arXiv 2106.08254; timm's ``layer_decay``); None gives all layers the same."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from fnmatch import fnmatch
 from typing import Any
 
 import torch
@@ -24,10 +25,15 @@ def groups(
 ) -> list[dict[str, Any]]:
     """Parameter groups for a torch optimizer: what decays, then what does not; both in the network's order.
 
-    ``bias`` in ``no_decay`` exempts what is called ``bias`` or ``*_bias`` (attention's ``in_proj_bias``) in any layer
-    but a normalisation, the classifier's included; ``norm`` exempts all that normalisation layers have, gamma and beta.
-    Everything else decays: class tokens, position embeddings, LayerScale, PReLU. (timm exempts by shape instead: all
-    that has at most one dimension.)
+    In ``no_decay``
+
+    - ``bias`` exempts what is called so in any layer but a normalisation, the classifier's included: ``bias``,
+      attention's ``in_proj_bias`` and ``bias_k``, a recurrent layer's ``bias_ih_l0``;
+    - ``norm`` all that normalisation layers have, gamma and beta;
+    - ``scale`` the gains that stand alone: LayerScale's and ConvNeXt's gamma, ``layer_scale``, ``logit_scale``, PReLU;
+    - ``embedding`` class and other tokens, position embeddings, tables of relative positions;
+    - ``timm`` what timm's ``param_groups_weight_decay`` exempts: all of at most one dimension, all called ``*.bias``,
+      and what the network's ``no_weight_decay()`` names.
 
     With ``layer_decay`` there are such groups for every depth (:func:`jobs.optimizers.depth.depths`), the deepest last;
     a group's ``lr_scale`` is ``layer_decay ** (deepest - depth)``, so the head's is 1 (arXiv 2106.08254, as in timm).
@@ -44,6 +50,14 @@ def groups(
         for name, parameter in module.named_parameters(recurse=False)
         if _part(module, name) in no_decay
     }
+    if "timm" in no_decay:
+        listed: Any = getattr(network, "no_weight_decay", tuple)
+        named = listed()
+        exempt |= {
+            id(parameter)
+            for name, parameter in network.named_parameters()
+            if parameter.ndim <= 1 or name.endswith(".bias") or any(fnmatch(name, pattern) for pattern in named)
+        }
     trainable = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
     where = {name: 0 for name, _ in trainable} if layer_decay is None else depths(network)
     deepest = max(where.values(), default=0)
@@ -58,10 +72,19 @@ def groups(
     return [group for group in made if group["params"]]
 
 
+_NAMES = {
+    "bias": r"(.*_)?bias(_(ih|hh)_l\d+(_reverse)?|_[kv])?",
+    "scale": r"gamma(_\d+)?|(layer|logit)_scale(_\d+)?",
+    "embedding": r"(\w*_)?tokens?|(\w*_)?pos(ition)?(al)?_?emb(ed(ding)?)?(_\w+)?|rel(ative)?_pos\w*|attention_biases",
+}
+
+
 def _part(module: nn.Module, name: str) -> str | None:
     if _is_norm(module):
         return "norm"
-    return "bias" if name == "bias" or name.endswith("_bias") else None
+    if isinstance(module, nn.PReLU):
+        return "scale"
+    return next((part for part, pattern in _NAMES.items() if re.fullmatch(pattern, name)), None)
 
 
 def _is_norm(module: nn.Module) -> bool:

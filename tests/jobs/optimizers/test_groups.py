@@ -150,3 +150,56 @@ def test_a_loaded_scalar_goes_where_the_count_of_updates_is() -> None:
     optimizer.state[parameter] = {"step": torch.zeros((), device="meta"), "mu_product": torch.ones(())}
     arrange(optimizer)
     assert optimizer.state[parameter]["mu_product"].device.type == "meta"
+
+
+ALL = ("bias", "norm", "scale", "embedding")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("vit_tiny_patch16_224", "deit3_small_patch16_224", "swin_tiny_patch4_window7_224", "convnext_tiny"),
+        *("swinv2_tiny_window8_256", "cait_xxs24_224", "beit_base_patch16_224", "resnet50", "levit_128s", "coat_tiny"),
+    ],
+)
+def test_timms_rule_is_timms(name: str) -> None:
+    with torch.device("meta"):
+        network = timm.create_model(name)
+    named = network.no_weight_decay() if hasattr(network, "no_weight_decay") else ()
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    for group in timm.optim.param_groups_weight_decay(network, 0.5, no_weight_decay_list=named):
+        theirs = {names[id(parameter)] for parameter in group["params"]}
+        assert split(network, ("timm",))[group["weight_decay"] == 0] == theirs
+
+
+@pytest.mark.parametrize("name", ["vit_b_16", "swin_t", "swin_v2_t", "convnext_tiny", "maxvit_t", "resnet50"])
+def test_torchvisions_decay_the_kernels_of_layers_alone(name: str) -> None:
+    with torch.device("meta"):
+        network = models.get_model(name)
+    kernels = {
+        f"{path}.{name}"
+        for path, module in network.named_modules()
+        for name in ("weight", "in_proj_weight")
+        if isinstance(module, nn.Conv2d | nn.Linear | nn.MultiheadAttention) and hasattr(module, name)
+    }
+    assert split(network, ALL)[0] == kernels
+
+
+def test_parameters_that_are_called_otherwise() -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            names = ("cls_token", "pos_embed", "reg_token", "relative_position_bias_table", "gamma", "gamma_1")
+            for name in (*names, "layer_scale", "relative_weights"):
+                setattr(self, name, nn.Parameter(torch.zeros(1, 2, 3)))
+            self.act, self.lstm = nn.PReLU(), nn.LSTM(2, 2, bidirectional=True)
+            self.attention = nn.MultiheadAttention(4, 2, add_bias_kv=True)
+
+    embedding = {"cls_token", "pos_embed", "reg_token", "relative_position_bias_table"}
+    scale = {"gamma", "gamma_1", "layer_scale", "act.weight"}
+    assert split(Odd(), ("embedding",))[1] == embedding
+    assert split(Odd(), ("scale",))[1] == scale
+    recurrent = {f"lstm.bias_{part}_l0{end}" for part in ("ih", "hh") for end in ("", "_reverse")}
+    assert split(Odd(), ("bias",))[1] == recurrent | {
+        f"attention.{name}" for name in ("in_proj_bias", "out_proj.bias", "bias_k", "bias_v")
+    }
