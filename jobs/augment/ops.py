@@ -1,8 +1,10 @@
 """The operations that AutoAugment, RandAugment and TrivialAugment choose from, each over a group of images at once.
 
-They are those of ``torchvision.transforms`` (nearest neighbour, black where nothing is), pixel for pixel, on uint8
-images ``(n, H, W, C)``; a magnitude is float64 ``(n,)``, one an image. Sums are of whole numbers and everything else
-goes pixel by pixel, so an image comes out the same alone, in a batch, on the CPU and on a GPU.
+They are, pixel for pixel, those of ``torchvision.transforms`` (its v1) on uint8 tensors, nearest neighbour and black
+where nothing is; ``torchvision.transforms.v2`` differs by one level in four of them and in Solarize's threshold, and
+Pillow's, which both use for PIL images, round otherwise. Images are ``(n, H, W, C)``, a magnitude is float64 ``(n,)``,
+one an image. Sums are of whole numbers and everything else goes pixel by pixel, so an image comes out the same alone,
+in a batch, on the CPU and on a GPU.
 """
 
 from __future__ import annotations
@@ -148,6 +150,12 @@ def invert(images: Tensor, magnitude: Tensor) -> Tensor:
     return 255 - images
 
 
+def solarize_add(images: Tensor, magnitude: Tensor) -> Tensor:
+    """Brighten the values below 128 by ``magnitude`` (timm's)."""
+    brighter = images.to(torch.int16) + magnitude.to(torch.int16).view(-1, 1, 1, 1)
+    return torch.where(images < 128, brighter.clamp_(max=255).to(torch.uint8), images)
+
+
 def identity(images: Tensor, magnitude: Tensor) -> Tensor:
     """The images themselves."""
     return images
@@ -169,11 +177,12 @@ OPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "AutoContrast": autocontrast,
     "Equalize": equalize,
     "Invert": invert,
+    "SolarizeAdd": solarize_add,
 }
 """Every operation under the name that the papers give it."""
 
 DRAWN = 14
-"""How many of ``OPS``, from the first, RandAugment and TrivialAugment draw from: all but Invert."""
+"""How many of ``OPS``, from the first, RandAugment and TrivialAugment draw from: all but Invert and SolarizeAdd."""
 
 SIGNED = slice(1, 10)
 """Places in ``OPS`` of the operations whose magnitude is as often negative: ShearX to Sharpness."""
@@ -208,6 +217,26 @@ def wide_levels(bins: int) -> Tensor:
     """Magnitudes ``(operations, bins)`` of TrivialAugment's wide space, whatever the size: shear to 0.99, shifts to 32
     pixels, 135 degrees, factors from 0.01 to 1.99, 6 bits."""
     return _levels(bins, (0.99, 0.99, 32, 32, 135, 0.99, 0.99, 0.99, 0.99), 6)
+
+
+def timm_magnitudes(chosen: Tensor, level: Tensor, height: int, width: int) -> Tensor:
+    """Magnitudes ``(n,)`` of timm's increasing operations at levels from 0 to 10, before their sign: shear to 0.3,
+    shifts to 0.45 of the image, 30 degrees, factors from 0.1 to 1.9, and whole numbers rounded down where timm does.
+
+    Args:
+        chosen: int64 ``(n,)``, places in ``OPS``.
+        level: float64 ``(n,)``.
+        height: rows of the images.
+        width: their columns.
+    """
+    share, names = level / 10, list(OPS)
+    table = torch.zeros(len(OPS), len(level), dtype=torch.float64)
+    for row, top in zip(table[SIGNED], (0.3, 0.3, 0.45 * width, 0.45 * height, 30, 0.9, 0.9, 0.9, 0.9), strict=True):
+        row.copy_(share * top)
+    table[names.index("Posterize")] = 4 - (share * 4).floor()
+    table[names.index("Solarize")] = 256 - (share * 256).floor()
+    table[names.index("SolarizeAdd")] = (share * 110).floor()
+    return table[chosen, torch.arange(len(level))]
 
 
 def signed(magnitude: Tensor, chosen: Tensor, uniform: Tensor) -> Tensor:

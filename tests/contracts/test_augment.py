@@ -39,6 +39,8 @@ EXAMPLES: list[Augmentation] = [
     RandAugment(),
     RandAugment(num_ops=1, magnitude=0),
     RandAugment(num_ops=14, magnitude=30),
+    RandAugment(num_ops=14, magnitude=10, ops="timm", magnitude_std=10.0),
+    RandAugment(ops="timm", magnitude=0, probability=0.0),
     RandomResizedCrop(),
     RandomResizedCrop(scale=(1e-9, 1e-9), ratio=(0.01, 0.01)),
     RandomResizedCrop(scale=(1, 1), ratio=(100, 100)),

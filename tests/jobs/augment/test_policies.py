@@ -1,15 +1,21 @@
 """AutoAugment, RandAugment and TrivialAugment: torchvision's tables, and draws as often as they say."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from pydantic import ValidationError
+from scipy.special import ndtri
+from timm.data import auto_augment
 from torchvision.transforms import AutoAugment as TheirAutoAugment
 from torchvision.transforms import AutoAugmentPolicy, TrivialAugmentWide
 from torchvision.transforms import RandAugment as TheirRandAugment
 
 from jobs.augment import AutoAugment, RandAugment, TrivialAugment, ops
 from jobs.augment.policies import POLICIES
+from jobs.augment.rand_augment import TIMM_OPS
 from jobs.randomness import SampleDraws
 from tests.jobs.augment.pictures import assert_drawn_by, pictures, torchvisions
 
@@ -52,7 +58,7 @@ def test_magnitudes_are_torchvisions(size: tuple[int, int]) -> None:
     assert_levels(ops.paper_levels(31, *size), rand)
     assert_levels(ops.wide_levels(31), wide)
     assert list(rand) == list(wide) == list(ops.OPS)[: ops.DRAWN]
-    assert set(auto) == set(ops.OPS) - {"Identity"}
+    assert set(auto) == set(ops.OPS) - {"Identity", "SolarizeAdd"}
 
 
 def either_sign(name: str, space: Space, bin_: int) -> Iterator[tuple[float, float]]:
@@ -114,3 +120,77 @@ def test_the_tricks_draw_apart(picture: torch.Tensor) -> None:
     later = RandAugment()(batch, SampleDraws(0, 1, torch.arange(400)), SIDE)
     assert (first == later).flatten(1).all(1).float().mean() < 0.1
     assert (first[1:] == first[:-1]).flatten(1).all(1).float().mean() < 0.1
+
+
+class Told:
+    """Python's ``random``, answering what it is told to."""
+
+    def __init__(self, uniforms: list[float], normal: float) -> None:
+        self.uniforms, self.normal = uniforms, normal
+
+    def random(self) -> float:
+        return self.uniforms.pop(0)
+
+    def gauss(self, mean: float, std: float) -> float:
+        return mean + std * self.normal
+
+    def choice(self, values: Sequence[object]) -> object:
+        return values[0]
+
+
+def test_timms_rand_augment_applies_what_timms_own_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Operation, whether it is applied, its argument, of the same draws; pixels where Pillow does not interpolate."""
+    count, size = 3000, (24, 30)
+    theirs = auto_augment.rand_augment_transform("rand-m9-n1-mstd0.5-inc1", {"translate_pct": 0.45, "img_mean": 0})
+    assert [op.name.removesuffix("Increasing").removesuffix("Rel") for op in theirs.ops] == list(TIMM_OPS)
+    trick = RandAugment(num_ops=1, magnitude=9, ops="timm", probability=0.5, magnitude_std=0.5)
+    draws, seen = SampleDraws(3, 1, torch.arange(count)), []
+    image = pictures(4, *size)[0]
+
+    def note(images: torch.Tensor, op: torch.Tensor, magnitude: torch.Tensor, _: SampleDraws) -> torch.Tensor:
+        seen.append((op, magnitude))
+        return ops_apply(images, op, magnitude, draws)
+
+    ops_apply = ops.apply
+    monkeypatch.setattr(ops, "apply", note)
+    ours = trick(image.expand(count, *image.shape), draws, 24)
+    monkeypatch.undo()
+    (op, magnitude), alike = seen[0], 0
+    for number, (choice, sign, applied, deviation) in enumerate(draws.uniform("rand_augment", 4).tolist()):
+        their_op, told = theirs.ops[int(choice * 15)], Told([applied, 1 - sign], float(ndtri(deviation)))
+        called: list[tuple[float, ...]] = []
+        monkeypatch.setattr(auto_augment, "random", told)
+        monkeypatch.setattr(their_op, "aug_fn", lambda img, *args, called=called, **_: called.append(args))
+        their_op(None)
+        name = list(ops.OPS)[int(op[number])]
+        if not called:
+            assert name == "Identity" and torch.equal(ours[number], image)
+            continue
+        assert name == TIMM_OPS[int(choice * 15)]
+        if called[0]:
+            factor = (
+                1 if "Increasing" in their_op.name and name in ("Color", "Contrast", "Brightness", "Sharpness") else 0
+            )
+            side = {"TranslateX": 30, "TranslateY": 24}.get(name, 1)
+            assert float(magnitude[number]) == pytest.approx((called[0][0] - factor) * side, abs=1e-9), name
+        if name in ("Invert", "SolarizeAdd", "Solarize", "Posterize", "Equalize"):
+            pixels = auto_augment.NAME_TO_OP[their_op.name](Image.fromarray(image.numpy()), *called[0])
+            assert torch.equal(ours[number], torch.from_numpy(np.array(pixels))), name
+            alike += 1
+    assert alike > 300
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [({"ops": "timm", "magnitude": 18}, "more than 10"), ({"magnitude_std": 0.5}, "needs ops: timm")],
+)
+def test_magnitudes_off_the_scale_are_refused(fields: dict[str, object], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        RandAugment.model_validate(fields)
+
+
+def test_the_share_of_untouched_images_is_the_probabilitys(picture: torch.Tensor) -> None:
+    images, draws = copies(picture)
+    trick = RandAugment(ops="timm", magnitude=6, probability=0.5, magnitude_std=0.5)
+    untouched = (trick(images, draws, SIDE) == picture).flatten(1).all(1).double().mean().item()
+    assert untouched > 0.25 and untouched == pytest.approx(0.27, abs=0.03)
