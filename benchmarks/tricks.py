@@ -22,7 +22,7 @@ from jobs.batch import At, BatchSpec
 from jobs.data.loader import Loader
 from jobs.data.sets import Arrays, Data
 from jobs.place import Place
-from jobs.randomness import SampleDraws, generator
+from jobs.randomness import SampleDraws
 from jobs.spec import JobSpec
 from jobs.train import one_hot
 
@@ -85,7 +85,8 @@ def tricks(spec: JobSpec, data: Data, device: torch.device) -> Iterator[tuple[st
     for trick in every(BatchSpec, "tests.contracts.test_batch"):
 
         def act(turn: int, trick: Any = trick) -> object:
-            return trick(x, y, generator(0, trick.kind, turn, 0), At(0, turn, 0, 1000, 100_000))
+            at = At(0, turn, 0, 1000, 100_000)
+            return trick(x, y, trick.source(0, at), at)
 
         yield f"batch.{trick.kind}", act, step
     for trick in every(AugmentSpec, "tests.contracts.test_augment"):

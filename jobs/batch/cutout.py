@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from jobs.batch.holes import inside
-from jobs.batch.trick import At, BatchTrick
+from jobs.batch.trick import At, PerSample
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,7 @@ def cutout(x: torch.Tensor, row: torch.Tensor, column: torch.Tensor, size: int) 
     return x.clone().masked_fill_(inside(row - before, row + after, column - before, column + after, *x.shape[2:]), 0.0)
 
 
-class Cutout(BatchTrick):
+class Cutout(PerSample):
     """Cut a square hole out of every image."""
 
     kind: Literal["cutout"] = "cutout"
@@ -38,6 +38,7 @@ class Cutout(BatchTrick):
         """Cut ``x``; ``y`` passes through."""
         import torch
 
-        centres = torch.stack([torch.randint(side, (len(x),), generator=generator) for side in x.shape[2:]])
+        uniform = self.draws(len(x), generator, at).uniform("cutout", 2)
+        centres = (uniform * torch.tensor(x.shape[2:])).to(torch.int64).T
         row, column = centres.to(x.device, non_blocking=True)
         return cutout(x, row, column, self.size), y

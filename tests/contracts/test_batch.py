@@ -1,5 +1,6 @@
 """Every batch trick keeps the contract of ``jobs.batch.trick``, at ordinary values and at the ends of its ranges."""
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from pydantic import TypeAdapter
 
 from jobs.batch import RICAP, At, BatchSpec, BatchTrick, CutMix, Cutout, LabelSmoothing, Mixup, RandomErasing
+from jobs.batch.trick import Mixing, PerSample
 from jobs.randomness import generator
 
 EXAMPLES: list[BatchTrick] = [
@@ -95,6 +97,29 @@ def test_input_is_left_alone_and_same_generator_gives_same_output(trick: BatchTr
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
     assert torch.equal(state, torch.get_rng_state())
+
+
+@each
+def test_what_pairs_no_images_is_the_same_whatever_the_parts(trick: BatchTrick) -> None:
+    x, y = batch(8, 10, torch.float64, (9, 8))
+    whole = [replace(AT, step=step, part=0) for step in range(5)]
+    results = [torch.cat([part[0] for part in in_parts(trick, x, y, parts, whole)]) for parts in (1, 2, 4)]
+    if isinstance(trick, Mixing):
+        return
+    assert isinstance(trick, PerSample | LabelSmoothing), "a trick that draws says for what it does"
+    assert all(torch.equal(results[0], result) for result in results[1:])
+
+
+def in_parts(
+    trick: BatchTrick, x: torch.Tensor, y: torch.Tensor, parts: int, places: list[At]
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The batch as that many parts see it at each place, one after the other."""
+    return [
+        trick(images, targets, trick.source(0, at), at)
+        for place in places
+        for part, (images, targets) in enumerate(zip(x.chunk(parts), y.chunk(parts), strict=True))
+        for at in [replace(place, part=part)]
+    ]
 
 
 @each
