@@ -19,6 +19,7 @@ from jobs import precision, specfile
 from jobs.augment.crop import crop
 from jobs.augment.flip import flip
 from jobs.data.sets import Arrays, Data
+from jobs.place import SYNC_BUFFERS
 from jobs.spec import JobSpec
 
 
@@ -37,7 +38,7 @@ def bare(spec: JobSpec, data: Data, rank: int, world: int, gate: Gate) -> None:
     network = spec.model.build(len(data.classes), data.channels)
     if spec.channels_last:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model = nn.parallel.DistributedDataParallel(network, broadcast_buffers=False, gradient_as_bucket_view=True)
+    model = nn.parallel.DistributedDataParallel(network, gradient_as_bucket_view=True, **{SYNC_BUFFERS: False})
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
     part, steps = spec.batch_size // world, len(images) // spec.batch_size
     mean = torch.tensor(data.mean).view(1, -1, 1, 1) * 255

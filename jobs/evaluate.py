@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from jobs import buffers
+from jobs.models.logits import logits, wide
 from jobs.place import Place
 
 CONFUSION_CLASSES = 1000
@@ -73,7 +75,7 @@ class Tally:
 
     def add(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Count a batch: logits ``(n, K)`` and int64 labels ``(n,)``; returns the predicted classes, int64 ``(n,)``."""
-        logits = logits.to(torch.float32 if logits.dtype.itemsize < 4 else logits.dtype)
+        logits = wide(logits)
         losses = nn.functional.cross_entropy(logits, labels, reduction="none")
         ranked = logits.topk(min(5, self.classes), dim=1).indices
         hits = ranked == labels[:, None]
@@ -109,7 +111,7 @@ def evaluate(
     autocast: Callable[[], torch.autocast],
     flip: bool = False,
 ) -> Scores:
-    """Score this rank's batches and add up over all ranks.
+    """Score this rank's batches and add up over all ranks; the network's buffers are averaged over ranks before.
 
     Args:
         network: the module itself, not its DDP wrapping: ranks may have different numbers of batches.
@@ -120,14 +122,14 @@ def evaluate(
         autocast: makes the forward pass's autocast context.
         flip: average the logits of every image and its mirror image.
     """
-    place.share_buffers(network)
+    buffers.average(network, place)
     training = network.training
     network.eval()
     tally = Tally(classes, place.device)
     for x, labels in batches:
         with autocast():
-            logits = (network(x) + network(x.flip(3))) / 2 if flip else network(x)
-        tally.add(logits, labels)
+            answer = logits(network, x, classes, flip)
+        tally.add(answer, labels)
     network.train(training)
     place.sum(*tally.counts)
     return tally.scores(count)

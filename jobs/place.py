@@ -1,8 +1,9 @@
-"""Where a process stands: its rank, the world, its device, and the few collectives the loop needs."""
+"""Where a process runs: its rank, the world, its device, and the few collectives the loop needs."""
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import time
 from collections.abc import Iterator
@@ -12,6 +13,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
+
+SYNC_BUFFERS = (
+    "forward_sync_buffers"
+    if "forward_sync_buffers" in inspect.signature(nn.parallel.DistributedDataParallel).parameters
+    else "broadcast_buffers"
+)
+"""DDP's argument that sends buffers before every forward pass; the old name warns since torch 2.13."""
 
 
 @dataclass(frozen=True)
@@ -46,21 +54,32 @@ class Place:
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model under DDP; itself in a world of one.
 
-        Buffers are not broadcast a step: training never reads BatchNorm's running statistics, so rank 0's are sent once
-        an evaluation (:meth:`share_buffers`), with the same result.
+        Buffers are each rank's own, here and in training, which never reads BatchNorm's running statistics: they are
+        averaged once an evaluation (:mod:`jobs.buffers`).
         """
         if not self.distributed:
             return model
         ids = [self.device.index] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(
-            model, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
-        )
+        own = [buffer.clone() for buffer in model.buffers()]
+        options: dict[str, Any] = {SYNC_BUFFERS: False}
+        wrapped = nn.parallel.DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True, **options)
+        for buffer, value in zip(model.buffers(), own, strict=True):  # newer torch sends rank 0's all the same, once
+            buffer.copy_(value)
+        return wrapped
 
-    def share_buffers(self, model: nn.Module) -> None:
-        """Give every rank rank 0's buffers."""
+    def first(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Rank 0's tensor on every rank, in place."""
         if self.distributed:
-            for buffer in model.buffers():
-                dist.broadcast(buffer, 0)
+            dist.broadcast(tensor, 0)
+        return tensor
+
+    def gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensors of all ranks, of equal shape, stacked by rank."""
+        if not self.distributed:
+            return tensor[None]
+        rows = [torch.empty_like(tensor) for _ in range(self.world)]
+        dist.all_gather(rows, tensor)
+        return torch.stack(rows)
 
     def sum(self, *tensors: torch.Tensor) -> None:
         """Add up over all ranks, in place."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 
-from jobs import precision, system
+from jobs import buffers, divergence, precision, system
 from jobs.checkpoint import State, snapshot
 from jobs.data.identity import identity
 from jobs.data.sets import Data
@@ -22,10 +22,6 @@ from jobs.randomness import seed_global
 from jobs.report import Record
 from jobs.spec import JobSpec
 from jobs.steps import Steps
-
-
-class NonFiniteLossError(RuntimeError):
-    """The loss became NaN or infinite; the message says when, at which learning rate, and what was last seen."""
 
 
 class Run:
@@ -67,7 +63,7 @@ class Run:
             if start is None:  # a checkpoint has all of the network
                 self.started_from = finetune.fill(network, self.head, spec.model, assets["pretrained"])
         self.network = self._prepare(network)
-        self.average = Average(spec.ema, self.network) if spec.ema else None
+        self.average = Average(spec.ema, self.network, steps.per_epoch) if spec.ema else None
         self.base_lr = spec.optimizer.rate(spec.batch_size)
         self.optimizer = spec.optimizer.build(self.network, self.base_lr)
         self.scaler = precision.scaler(spec, place.device)
@@ -81,6 +77,7 @@ class Run:
         self.risen_to, self.stale_epochs = -1.0, 0
         self._spent_s, self._began = 0.0, time.monotonic()
         self._shape = (0, 0, 0, 0)
+        self._parts = buffers.Parts(self.network, spec.accumulation)
         self._wrap((start.step if start else 0) // steps.per_epoch)
         if start is not None:
             self.load(start)
@@ -118,6 +115,10 @@ class Run:
         return self.average.network if self.average else self.network
 
     @property
+    def _networks(self) -> list[torch.nn.Module]:
+        return [self.network, self.average.network] if self.average else [self.network]
+
+    @property
     def spent_s(self) -> float:
         """Seconds of training so far, over all resumptions."""
         return self._spent_s + time.monotonic() - self._began
@@ -132,12 +133,13 @@ class Run:
         """The autocast context of a forward pass."""
         return precision.autocast(self.spec, self.place.device)
 
-    def accumulate(self, part: int) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def accumulate(self, part: int) -> Iterator[None]:
         """Context of one part's forward and backward pass: gradients are exchanged after the last part of an update."""
-        last = (part + 1) % self.spec.accumulation == 0
-        if last or not self.place.distributed:
-            return contextlib.nullcontext()
-        return self.trained.no_sync()  # type: ignore[no-any-return]
+        number = part % self.spec.accumulation
+        last = number == self.spec.accumulation - 1 or not self.place.distributed
+        with self._parts.part(number), contextlib.nullcontext() if last else self.trained.no_sync():
+            yield
 
     def update(self, lr: float) -> None:
         """One optimizer step with the gradients at hand."""
@@ -218,7 +220,7 @@ class Run:
         the CPU.
 
         Raises:
-            NonFiniteLossError: one of them is not finite; all ranks raise alike.
+            jobs.divergence.NonFiniteLossError: one of them is not finite; all ranks raise alike.
         """
         done = self.step - (self.step - 1) // self.steps.per_epoch * self.steps.per_epoch if self.step else 0
         losses = self.losses.clone()
@@ -226,36 +228,29 @@ class Run:
         means = (losses[:done] / self.place.world).cpu()
         bad = (~means[:, 0].isfinite()).nonzero()
         if len(bad):
-            first = self.step - done + int(bad[0]) + 1
-            rate = self.base_lr * self.spec.schedule(first, self.steps.total, self.steps.per_epoch)
-            field = "lr" if self.spec.optimizer.lr is not None else "lr_per_256"
-            finite = means[: int(bad[0]), 0]
-            loss = f"loss {finite[-1]:.4g} one update before" if len(finite) else "no finite loss in this epoch"
-            latest = {record.name: record.value for record in self.records}
-            seen = ", ".join(f"{name} {latest[name]:.4g}" for name in ("train/loss", "val/top1") if name in latest)
-            raise NonFiniteLossError(
-                f"loss is {means[int(bad[0]), 0]} at update {first} of {self.steps.total} (lr {rate:.4g}); {loss}"
-                f"{'; last epoch: ' + seen if seen else ''}. Lower optimizer.{field}, lengthen schedule.warmup_epochs, "
-                f"set optimizer.clip_norm, or use a wider precision than {self.spec.precision}"
-            )
+            raise divergence.of_training(self, means[:, 0], int(bad[0]))
         return means
 
     def state(self) -> State | None:
         """The run as it stands; on rank 0 alone, but all ranks must call.
 
         Raises:
-            NonFiniteLossError: there is nothing worth saving.
+            jobs.divergence.NonFiniteLossError: there is nothing worth saving.
         """
         self.epoch_losses()
+        if not divergence.finite(self.evaluated):
+            raise divergence.of_weights(self)
         losses = self.losses.clone()
         self.place.sum(losses)
+        statistics = buffers.gather(self._networks, self.place)
         if self.place.rank:
             return None
         tree: dict[str, Any] = {
             "spec": self.spec.model_dump(mode="json"),
             "data": self.data,
             "network": self.network.state_dict(),
-            "average": self.average.network.state_dict() if self.average else None,
+            "average": self.average.state() if self.average else None,
+            "statistics": statistics,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "skipped": self.skipped,
@@ -276,7 +271,8 @@ class Run:
         self.step = state.step
         restore(self.network, tree["network"])
         if self.average is not None:
-            restore(self.average.network, tree["average"])
+            self.average.load(tree["average"])
+        buffers.restore(self._networks, self.place, tree.get("statistics"))
         groups: list[dict[str, Any]] = []
         if tree["spec"]["optimizer"] != self.spec.optimizer.model_dump(mode="json"):  # weights of another configuration
             groups = [{n: group[n] for n in group if n != "params"} for group in self.optimizer.param_groups]

@@ -49,9 +49,14 @@ class EMA(Spec):
     and kept."""
 
     decay: float = Field(0.999, gt=0, lt=1)
-    """Share of the average that is kept at every update."""
+    """Share of the average that stays each time the weights are taken in."""
+    every: PositiveInt = 1
+    """Updates between the times that the weights are taken in."""
     warmup: bool = True
-    """Start with a short memory: decay is min(decay, (1 + n) / (10 + n)) at update n."""
+    """Start with a short memory: decay is min(decay, (1 + n) / (10 + n)) at the n-th time."""
+    copy_epochs: NonNegativeInt = 0
+    """First epochs in which the average is a copy of the weights instead, and so is the first one taken in after them:
+    torchvision's, which resets it during the learning rate's warmup."""
 
 
 class EarlyStopping(Spec):
@@ -116,9 +121,10 @@ class Resources(Spec):
     """Workers and hardware of one job."""
 
     workers: PositiveInt | Elastic = 1
-    """Training processes; the global batch is divided among them, so the result does not depend on their number. With
-    ``min`` and ``max``: as many as the cluster has room for, out of the numbers that divide the parts of the batch.
-    When a node is lost its workers are lost too, accumulation replaces them, and they return with it."""
+    """Training processes; the global batch is divided among them. At equal workers x accumulation results are equal but
+    for rounding; another product changes which images are mixed with each other and normalised together, nothing else.
+    With ``min`` and ``max`` as many as the cluster has room for, of the numbers that divide ``parts``: a node that is
+    lost takes its workers with it, accumulation makes up for them, and they return with it."""
     cpus_per_worker: PositiveFloat = 1
     """CPUs reserved for a worker, which are its number of threads too."""
     use_gpu: Literal["auto"] | bool = "auto"
@@ -183,7 +189,8 @@ class JobSpec(Spec):
     batch_size: PositiveInt
     """The global batch: images in one update, over all workers and accumulation steps."""
     accumulation: PositiveInt = 1
-    """Forward and backward passes of a worker in one update."""
+    """Forward and backward passes a worker makes for one update, each on a part of the batch that is mixed and
+    normalised by itself; BatchNorm's momentum counts updates, not parts."""
     precision: Precision = "auto"
     """Arithmetic of the forward and backward passes; weights stay fp32 under bf16 and fp16 (arXiv 1710.03740). auto:
     bf16 where the processor has it."""

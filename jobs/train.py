@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 import runpy
 import time
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from typing import Any
 
 import torch
 
-from jobs import precision, system
+from jobs import divergence, precision, system
 from jobs.batch import At, acting
 from jobs.checkpoint import State
 from jobs.data.identity import check_same
@@ -23,7 +24,7 @@ from jobs.data.sets import Data, Split
 from jobs.evaluate import Scores, evaluate
 from jobs.outcome import Outcome
 from jobs.place import Agreement, Place
-from jobs.randomness import generator, seed_global
+from jobs.randomness import seed_global
 from jobs.report import STOP, Progress, Record, Report
 from jobs.run import Run
 from jobs.spec import JobSpec
@@ -51,7 +52,7 @@ def train(
     Raises:
         ValueError: spec, world and data do not fit together.
         jobs.data.identity.OtherDataError: ``start`` is of other images or classes.
-        jobs.run.NonFiniteLossError: the loss became NaN or infinite.
+        jobs.divergence.NonFiniteLossError: a loss or a weight became NaN or infinite; it would do so again.
     """
     if place.world != spec.resources.workers:
         raise ValueError(f"resources.workers is {spec.resources.workers}, but the world has {place.world} processes")
@@ -73,9 +74,12 @@ def _train(run: Run, data: Data, report: Report, facts: Mapping[str, str]) -> Ou
     loader, agreement = Loader(spec, data, place, steps), Agreement(place, run.step)
     classes, word = len(data.classes), GO_ON
 
-    def score(split: Split) -> Scores:
+    def score(name: str, split: Split) -> Scores:
         batches, flip = loader.scoring(split), spec.evaluation.flip
-        return evaluate(run.evaluated, batches, len(split), classes, place, run.autocast, flip)
+        scores = evaluate(run.evaluated, batches, len(split), classes, place, run.autocast, flip)
+        if not math.isfinite(scores.loss):
+            raise divergence.of_scores(run, name, scores.loss)
+        return scores
 
     if place.rank == 0:
         report(facts={**run.facts(), **facts})
@@ -92,7 +96,7 @@ def _train(run: Run, data: Data, report: Report, facts: Mapping[str, str]) -> Ou
                 seed_global(spec.seed.data, "model", run.step, part, device=place.device)
                 y = one_hot(labels, classes, x.dtype)
                 for trick in acting(spec.batch, spec.seed.data, at):
-                    x, y = trick(x, y, generator(spec.seed.data, trick.kind, run.step, part), at)
+                    x, y = trick(x, y, trick.source(spec.seed.data, at), at)
                 with run.accumulate(part):
                     with run.autocast():
                         terms = run.objective(run.trained(x), x, y, at) / spec.accumulation
@@ -117,7 +121,7 @@ def _train(run: Run, data: Data, report: Report, facts: Mapping[str, str]) -> Ou
         values["images_per_s"] = (len(losses) - first) * spec.batch_size / (time.monotonic() - began)
         last = word == END or run.step == steps.total
         if last or (epoch + 1) % spec.evaluation.every_epochs == 0:
-            scores = score(data.val)
+            scores = score("val", data.val)
             run.judge(scores.top1, epoch + 1)
             values |= scores.metrics("val") | scores.recalls("val", data.classes)
         if spec.precision == "fp16":
@@ -138,7 +142,7 @@ def _train(run: Run, data: Data, report: Report, facts: Mapping[str, str]) -> Ou
     agreement.close()
     if not ended:
         return Outcome("stopped", run.step, None, None, spec)
-    network, test = run.select(), score(data.test)
+    network, test = run.select(), score("test", data.test)
     epoch = -(-run.step // steps.per_epoch)
     values = test.metrics("test") | test.recalls("test", data.classes)
     if place.rank == 0:

@@ -22,6 +22,10 @@ _members: list[tuple[Any, Connection]] = []
 """Processes and the pipes to them; rank r of any world is the process at r."""
 
 
+_COMPILERS = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "TORCHINDUCTOR_CACHE_DIR")
+"""What torch's compiler sets when it is imported, which the first optimizer of a process does."""
+
+
 def run(world: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
     """What ``function(*arguments)`` returns in each of ``world`` processes (tensors and plain containers).
 
@@ -106,5 +110,5 @@ def _globals() -> dict[str, Any]:
         "grad": torch.is_grad_enabled(),
         "autocast": torch.is_autocast_enabled("cpu"),
         "folder": os.getcwd(),
-        "environment": dict(os.environ),
+        "environment": {name: value for name, value in os.environ.items() if name not in _COMPILERS},
     }

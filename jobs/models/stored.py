@@ -81,10 +81,11 @@ class LoadedModel:
             images: uint8 ``(N, size, size, channels)``, on the network's device.
             channels_last: whether the network is fed in layout NHWC.
         """
+        from jobs.models.logits import logits
+
         x = self._normalised(images, next(self.network.parameters()).dtype)
         x = x if channels_last else x.contiguous()
-        logits: torch.Tensor = (self.network(x) + self.network(x.flip(3))) / 2 if self.flip else self.network(x)
-        return logits
+        return logits(self.network, x, len(self.classes), self.flip)
 
     def _fitted(self, images: Sequence[Image] | NDArray[np.uint8]) -> NDArray[np.uint8]:
         import numpy as np

@@ -21,8 +21,6 @@ from orchestrator.home import default_uri
 from orchestrator.tracking.uri import full_uri
 
 if TYPE_CHECKING:
-    import _csv
-
     from jobs.predict import Prediction
     from orchestrator.models.evaluation import Evaluation
 

@@ -179,9 +179,9 @@ def work(
     """
     import torch
 
+    from jobs.divergence import NonFiniteLossError
     from jobs.models.pretrained import materialize
     from jobs.outcome import keep_model
-    from jobs.run import NonFiniteLossError
     from jobs.train import train
 
     data.here(spec.resizes)

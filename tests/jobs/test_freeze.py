@@ -67,7 +67,7 @@ def test_the_body_stands_still_and_then_moves(folder: str, optimizer: dict[str, 
     first, second, third = (state.tree for state in report.checkpoints)
     for tree in (first, second):
         assert not moved(held, tree["network"])
-        assert not moved(held, tree["average"])
+        assert not moved(held, tree["average"]["network"])
     assert moved(first["network"], second["network"]) == HEAD
     still = {name for name in body if name not in moved(held, third["network"])}
     assert not still, "it never thawed"

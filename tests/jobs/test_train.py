@@ -13,10 +13,11 @@ import torch
 
 from jobs import models
 from jobs.checkpoint import State, Store
+from jobs.divergence import NonFiniteLossError
 from jobs.outcome import keep_model
 from jobs.place import Place
 from jobs.report import CONTINUE, STOP, Keep, Progress, Record, Verdict
-from jobs.run import NonFiniteLossError, Run
+from jobs.run import Run
 from jobs.spec import JobSpec
 from jobs.train import train
 from tests import world
@@ -148,6 +149,34 @@ def test_a_non_finite_loss_says_when_and_at_which_rate() -> None:
     spec = job(optimizer__lr=1e30, schedule__warmup_epochs=0, batch=[])
     with pytest.raises(NonFiniteLossError, match=r"loss is \w+ at update \d of 60 \(lr [\d.]+e\+29\)"):
         train(spec, Place(), Keep(), {"data": spec.data.open()})
+
+
+def test_divergence_that_no_training_loss_shows_is_an_error_too() -> None:
+    """The last update of an epoch overflows: the losses before it are finite, what is scored and kept is not."""
+    last = job(epochs=1, schedule__warmup_epochs=0, batch_size=1024, batch=[], optimizer__weight_decay=1e30)
+    data, report = last.data.open(), Keep()
+    with pytest.raises(NonFiniteLossError, match=r"val/loss is \w+ at update 1 of 1 \(lr 0.05\); no training loss"):
+        train(last, Place(), report, {"data": data})
+    assert not report.checkpoints and not report.series("val/top1")
+    unseen = last.override({"epochs": 2, "evaluation.every_epochs": 2, "optimizer.weight_decay": 1e40})
+    with pytest.raises(NonFiniteLossError, match="weights are not finite at update 1 of 2"):
+        train(unseen, Place(), report, {"data": data})
+    assert not report.checkpoints
+
+
+def test_a_test_loss_that_is_not_finite_is_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = job(epochs=1, schedule__warmup_epochs=0)
+    data, every = spec.data.open(), Run.select
+
+    def broken(run: Run) -> torch.nn.Module:
+        network = every(run)
+        for parameter in network.parameters():
+            parameter.data.fill_(torch.inf)
+        return network
+
+    monkeypatch.setattr(Run, "select", broken)
+    with pytest.raises(NonFiniteLossError, match="test/loss is nan at update 20 of 20"):
+        train(spec, Place(), Keep(), {"data": data})
 
 
 def test_early_stopping_and_budget_end_cleanly() -> None:
