@@ -12,7 +12,7 @@ from rich.text import Text
 from jobs.specfile.pages import Book, in_few_words, markdown, users
 from jobs.specfile.reference import NAME, Entry, Section
 from jobs.specfile.schema import any_of
-from orchestrator.cli.jobs import fail, out
+from orchestrator.cli.console import fail, out
 
 Lines = Iterator[tuple[str, str]]
 

@@ -21,7 +21,7 @@ def init(
             "--output",
             "-o",
             metavar="FILE",
-            help="The job's file, IMAGES_job.yaml unless given. The search's file is written beside it, by the same name "
+            help="The job's file, IMAGES_job.yaml unless given. The search's file is beside it, by the same name "
             "with _search in place of _job, or at its end.",
         ),
     ] = None,

@@ -35,7 +35,7 @@ def _by_type(error: BaseException) -> Kind | None:
     from ray.train.v2._internal import exceptions as of_train
 
     from jobs.data.decode import DataError
-    from jobs.run import NonFiniteLossError
+    from jobs.divergence import NonFiniteLossError
     from jobs.specfile import SpecError
 
     kinds: dict[Kind, tuple[type[BaseException], ...]] = {

@@ -12,7 +12,7 @@ from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, Worker
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from jobs.data.decode import DataError, UnreadableError
-from jobs.run import NonFiniteLossError
+from jobs.divergence import NonFiniteLossError
 from orchestrator.execution.answer import Answer
 from orchestrator.execution.failures import Kind, kind_of, kind_of_text
 
