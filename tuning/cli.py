@@ -138,9 +138,11 @@ def _compare(spec: SearchSpec, dry_run: bool, verbose: bool) -> None:
 
 
 def _plan(spec: SearchSpec) -> None:
+    from orchestrator.execution.capacity import Cluster
     from tuning.run.plan import plan
+    from tuning.run.prepare import prepare
 
-    lines, fits = plan(spec)
+    lines, fits = plan(prepare(spec, Cluster.at_hand()))
     for name, text in lines.items():
         say(name, text, 12)
     if not fits:

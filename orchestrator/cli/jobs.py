@@ -146,10 +146,12 @@ def train(
 
 def plan(spec: SpecPath, set_: Overrides = []) -> None:  # noqa: B006
     """Dry run: the resolved spec, updates, learning-rate curve, workers and memory; exits 1 if it cannot fit."""
+    from orchestrator.execution.capacity import Cluster
     from orchestrator.execution.plan import plan
+    from orchestrator.prepare import prepare
 
     job = specfile.read(spec, JobSpec, set_)
-    lines, fits = plan(job)
+    lines, fits = plan(prepare(job, Cluster.at_hand()))
     print(specfile.dump(job))
     for name, text in lines.items():
         say(name, text, 12)

@@ -18,6 +18,7 @@ from jobs.specfile.yaml import parse
 from jobs.urls import redact
 from orchestrator.cluster.client import Room
 from orchestrator.cluster.shipping import IGNORE, Shipment
+from orchestrator.execution import capacity
 from orchestrator.tracking.uri import check_uri
 
 if TYPE_CHECKING:
@@ -120,39 +121,16 @@ def _kind(path: Path, kinds: Sequence[Kind]) -> Kind:
 
 
 def check_room(job: JobSpec, room: Room) -> list[str]:
-    """See that the cluster can hold a job; remarks.
+    """Check that the cluster can hold a job; returns remarks.
 
     Raises:
         ValueError: it never can; the arithmetic is in the message.
     """
-    need, workers = job.resources, job.sizes[-1]
-    has = f"the cluster has {room.cpus:g} CPUs and {room.gpus:g} GPUs on {len(room.nodes)} nodes"
-    gpus = 1 if need.use_gpu is True else 0
-    problem = None
-    if (wanted := workers * need.cpus_per_worker) > room.cpus:
-        problem = f"{workers} workers x {need.cpus_per_worker:g} CPUs = {wanted:g} CPUs, but {has}"
-    elif gpus and workers > room.gpus:
-        problem = f"{workers} workers x 1 GPU = {workers} GPUs, but {has}"
-    else:
-        places = [_places(node.cpus, node.gpus, need.cpus_per_worker, gpus) for node in room.nodes]
-        if sum(places) < workers:
-            each = f"{need.cpus_per_worker:g} CPUs" + (" and 1 GPU" if gpus else "")
-            told = " + ".join(
-                f"{count} ({node.name}: {node.cpus:g} CPUs, {node.gpus:g} GPUs)"
-                for count, node in zip(places, room.nodes, strict=True)
-            )
-            problem = f"{workers} workers of {each}, each on one node, but there is room for {sum(places)}: {told}"
-    if problem is None:
-        return []
-    if room.grows:
-        return [f"{problem}; its autoscaler may start more, and the job waits for that"]
-    raise ValueError(f"{problem}; lower resources.workers or resources.cpus_per_worker, or add nodes")
-
-
-def _places(cpus: float, gpus: float, cpus_each: float, gpus_each: int) -> int:
-    """Workers that one node holds."""
-    by_cpu = int(cpus / cpus_each + 1e-9)
-    return min(by_cpu, int(gpus / gpus_each + 1e-9)) if gpus_each else by_cpu
+    nodes = tuple(capacity.Node(node.name, node.cpus, node.gpus) for node in room.nodes)
+    found = capacity.fit(job, capacity.Cluster(nodes, f"in the cluster of {len(nodes)} nodes", grows=room.grows))
+    if found.problem is not None:
+        raise ValueError(found.problem)
+    return [found.remark] if found.remark else []
 
 
 def check_paths(asked: Asked, shipment: Shipment) -> list[str]:

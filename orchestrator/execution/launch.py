@@ -13,19 +13,21 @@ from typing import TYPE_CHECKING
 
 from jobs import specfile
 from jobs.spec import JobSpec
-from jobs.urls import redact
-from orchestrator.execution import compiling, nodes, pretrained, teacher
+from orchestrator.execution import compiling, nodes, teacher
 from orchestrator.execution.answer import INTERRUPTED_TWICE, NO_ANSWER, Answer
+from orchestrator.execution.capacity import Cluster
 from orchestrator.execution.session import start_ray
 from orchestrator.execution.trainer import fit_with_train
-from orchestrator.home import default_uri, home, run_folder
+from orchestrator.home import home, run_folder
+from orchestrator.prepare import prepare
 from orchestrator.runs import resume as resuming
 from orchestrator.runs import storage
+from orchestrator.runs.images import settle
 from orchestrator.runs.origin import environment, of_data, revision, submission
 from orchestrator.tracking.client import RecorderClient
+from orchestrator.tracking.journal import FILE
 from orchestrator.tracking.recorder import State, Status
 from orchestrator.tracking.recorders import Recorders
-from orchestrator.tracking.uri import check_uri
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -70,29 +72,6 @@ def start_recorders() -> RecorderClient:
     return RecorderClient(actor.remote(known))
 
 
-def fit(spec: JobSpec) -> JobSpec:
-    """The spec with ``use_gpu`` decided, if the cluster can ever hold it.
-
-    Raises:
-        ValueError: it never can; the arithmetic is in the message.
-    """
-    total, need = nodes.promised(), spec.resources
-    cpus, gpus, workers = total["CPU"], total["GPU"], spec.sizes[-1]
-    wanted = workers * need.cpus_per_worker
-    if wanted > cpus:
-        raise ValueError(
-            f"{workers} workers x {need.cpus_per_worker:g} CPUs = {wanted:g} CPUs, but "
-            f"the cluster has {cpus:g}; lower resources.workers or resources.cpus_per_worker"
-        )
-    if need.use_gpu is True and workers > gpus:
-        raise ValueError(
-            f"{workers} workers x 1 GPU = {workers} GPUs, but the cluster has {gpus:g}; "
-            "lower resources.workers or set resources.use_gpu: auto"
-        )
-    use_gpu = gpus >= workers if need.use_gpu == "auto" else need.use_gpu
-    return spec.model_copy(update={"resources": need.model_copy(update={"use_gpu": use_gpu})})
-
-
 def train(
     spec: JobSpec,
     resume: str | None = None,
@@ -118,28 +97,25 @@ def train(
     Raises:
         ValueError: the data or the cluster do not fit the spec, or the spec not the run; nothing was started.
     """
-    check_uri(spec.tracking.uri or redact(default_uri()))
-    spec = spec.absolute()
-    ready = pretrained.resolve(spec, resume)
-    spec = spec.model_copy(update={"data": ready.data})  # kept with the run, for whatever becomes of the weights
-    changed = resuming.changes(resume, spec) if resume else {}
     tell("opening the data", False)
-    data = spec.data.open()
-    for note in data.notes:
-        tell(note, True)
+    prepared = prepare(spec, Cluster.at_hand(), resume)
+    prepared.check_fit()
+    changed = resuming.changes(resume, prepared.spec) if resume else {}
+    name = resume or name or f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    folder = run_folder(name)
+    for note in [*prepared.data.notes, settle(folder, FILE, prepared.data), prepared.fit.remark]:
+        if note:
+            tell(note, True)
     tell("starting Ray", False)
     start_ray(verbose, dashboard=verbose)
     import ray
 
-    reference = ray.put(data)
-    data = ray.get(reference)  # the store's copy, so that this process holds none of its own
-    nodes.check_shared(spec.checkpoint.storage)
-    ready = compiling.decide(fit(ready), reference, 1, 1, tell)
-    spec = spec.model_copy(update={"compile": ready.compile})  # kept too: a run that goes on does not decide anew
+    reference = ray.put(prepared.data)
+    prepared = prepared.with_data(ray.get(reference))  # the store's copy, so that this process holds none of its own
+    data = prepared.data
+    ready = compiling.decide(prepared.ready, reference, 1, 1, tell)
+    spec = prepared.spec.model_copy(update={"compile": ready.compile})  # kept: a resumed run does not decide anew
     resolved = teacher.resolve(ready, data, lambda job: teach(job, show, tell))
-    name = resume or name or f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    folder = run_folder(name)
-    folder.mkdir(parents=True, exist_ok=True)
     recorders = start_recorders()
     tags = {**of_data(data), **revision(), **environment(), **(tags or {})}
     tracking = spec.tracking

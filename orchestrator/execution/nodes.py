@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import uuid
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from jobs.spec import Resources
 from jobs.urls import is_url, local
-from orchestrator.execution.session import start_ray
+from orchestrator.execution.capacity import Cluster
 from orchestrator.home import home
 from orchestrator.runs.storage import check
 
@@ -29,31 +28,6 @@ _PROBE = ".probe"
 def bundle(need: Resources) -> dict[str, float]:
     """What one worker takes; ``use_gpu`` is decided."""
     return {"CPU": need.cpus_per_worker} | ({"GPU": 1} if need.use_gpu else {})
-
-
-def promised() -> dict[str, float]:
-    """CPUs and GPUs of the cluster, counting nodes that its autoscaler may yet start."""
-    import ray
-    from ray._private.state import state  # the one place that knows; nothing public does
-
-    now, later = ray.cluster_resources(), state.get_max_resources_from_cluster_config() or {}
-    return {kind: max(now.get(kind, 0.0), float(later.get(kind, 0))) for kind in ("CPU", "GPU")}
-
-
-def cpus(storage: str | None) -> tuple[float, str]:
-    """CPUs that a dry run may count on, and where: this machine's, or those of the cluster of ``RAY_ADDRESS``.
-
-    Args:
-        storage: see :func:`check_shared`.
-
-    Raises:
-        ValueError: the cluster's nodes do not share what a run writes.
-    """
-    if not os.environ.get("RAY_ADDRESS"):
-        return os.cpu_count() or 1, "here"
-    start_ray()
-    check_shared(storage)
-    return promised()["CPU"], f"in the cluster of {len(alive())} nodes"
 
 
 def alive() -> set[str]:
@@ -103,8 +77,9 @@ def room(
 
 def _conceivable(need: Resources, workers: int) -> bool:
     """Whether there would be room for so many workers if the cluster did nothing else; not where a node was lost."""
-    there = promised()
-    return all(there.get(kind, 0.0) >= count * workers for kind, count in bundle(need).items())
+    cluster = Cluster.joined()
+    there = {"CPU": max(cluster.cpus, cluster.later[0]), "GPU": max(cluster.gpus, cluster.later[1])}
+    return all(there[kind] >= count * workers for kind, count in bundle(need).items())
 
 
 def _wait(need: Resources, workers: int, seconds: float, stopped: Callable[[], bool]) -> bool:

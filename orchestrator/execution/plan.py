@@ -1,120 +1,37 @@
-"""The dry run: what a job will do and take, and whether this machine or cluster can hold it."""
+"""The dry run of a job in words: what it does and takes, and whether the cluster can hold it."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import psutil
 
-from jobs.data.sets import Arrays, Data
+from jobs.data.sets import Data
 from jobs.spec import JobSpec
-from jobs.steps import Steps
-from jobs.urls import redact
-from orchestrator.execution import nodes, pretrained, teacher
-from orchestrator.home import default_uri
-from orchestrator.tracking.uri import check_uri
-
-if TYPE_CHECKING:
-    from jobs.models.size import Size
-
-_BYTES = {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}
-_PROCESS_BYTES = 700 * 2**20
-"""Resident memory of a worker before it holds anything: Python, torch, Ray."""
+from orchestrator.prepare import Prepared
 
 
-@dataclass(frozen=True)
-class Needs:
-    """What a job takes.
-
-    Attributes:
-        steps: its updates.
-        size: its network.
-        held: bytes of images in memory, once a node.
-        worker: bytes of a worker: weights, optimizer, activations, and on a CPU the process itself.
-        checkpoint: bytes of one checkpoint.
-        cuda: whether it would run on a GPU here.
-    """
-
-    steps: Steps
-    size: Size
-    held: int
-    worker: int
-    checkpoint: int
-    cuda: bool
-
-    @classmethod
-    def of(cls, spec: JobSpec, data: Data) -> Needs:
-        """Work it out.
-
-        Raises:
-            ValueError: the data or the network do not fit the spec.
-        """
-        import torch
-
-        from jobs.models.meta import on_meta
-        from jobs.models.size import measure
-        from jobs.optimizers.depth import depths
-        from jobs.precision import resolve
-
-        cuda = torch.cuda.is_available() and spec.resources.use_gpu is not False
-        spec = resolve(spec, torch.device("cuda" if cuda else "cpu"))
-        steps = spec.steps(len(data.train))
-        width = _BYTES[spec.precision]
-        size = measure(spec.model, len(data.classes), data.channels, data.size, steps.part, width)
-        if data.test_size != data.size:
-            measure(spec.model, len(data.classes), data.channels, data.test_size, 1, width)
-        if spec.optimizer.layer_decay is not None:
-            depths(on_meta(spec.model, len(data.classes), data.channels))
-        alike = spec.optimizer.model_copy(update={"layer_decay": None})
-        built = alike.build(torch.nn.Conv2d(1, 1, 1), spec.optimizer.rate(spec.batch_size))
-        moments = 2 if isinstance(built.defaults.get("betas"), tuple) else 1
-        one = size.parameters * (8 if spec.precision == "fp64" else 4)
-        averaged = spec.ema is not None
-        states = one * (2 + moments + averaged)
-        return cls(
-            steps,
-            size,
-            sum(split.images.nbytes for split in (data.train, data.val, data.test) if isinstance(split, Arrays)),
-            states + size.activation_bytes + (0 if cuda else _PROCESS_BYTES),
-            one * (1 + moments + averaged + (spec.select == "best")),
-            cuda,
-        )
-
-
-def plan(spec: JobSpec) -> tuple[dict[str, str], bool]:
-    """Lines to print by name, and whether the job fits.
-
-    Raises:
-        ValueError: the data, the network, the teacher or the tracking server do not fit the spec.
-    """
+def plan(found: Prepared) -> tuple[dict[str, str], bool]:
+    """Lines to print by name, and whether the job fits."""
     import torch
 
     from jobs.precision import resolve
 
-    check_uri(spec.tracking.uri or redact(default_uri()))
-    ready = pretrained.resolve(spec)
-    spec = spec.model_copy(update={"data": ready.data})
-    need, data = spec.resources, spec.data.open()
-    needs = Needs.of(spec, data)
-    steps, size = needs.steps, needs.size
-    compiled = {True: ", compiled", False: "", "auto": ", compiled if a probe finds that it pays"}[spec.compile]
-    spec = resolve(spec, torch.device("cuda" if needs.cuda else "cpu"))
-    (cpus, place), memory = nodes.cpus(spec.checkpoint.storage), psutil.virtual_memory().total
+    needs, data, cluster = found.needs, found.data, found.cluster
+    steps, size, need = needs.steps, needs.size, found.ready.resources
+    compiled = {True: ", compiled", False: "", "auto": ", compiled if a probe finds that it pays"}[found.spec.compile]
+    spec = resolve(found.ready, torch.device("cuda" if needs.cuda else "cpu"))
     workers, fewest = need.most, spec.sizes[-1]
-    wanted, span = fewest * need.cpus_per_worker, f"{fewest}"
+    span = f"{fewest}"
     if fewest < workers:
         span = f"{fewest} to {workers} ({', '.join(map(str, reversed(spec.sizes)))}): at least {fewest}"
-    room = torch.cuda.mem_get_info()[1] if needs.cuda else memory
+    room = torch.cuda.mem_get_info()[1] if needs.cuda else psutil.virtual_memory().total
     asked = needs.worker if needs.cuda else workers * needs.worker + needs.held
     curve = [1, *(round(steps.total * share / 4) for share in (1, 2, 3)), steps.total]
     base = spec.optimizer.rate(spec.batch_size)
     rates = (f"{base * spec.schedule(max(1, u), steps.total, steps.per_epoch):.4g}" for u in curve)
-    remote = bool(os.environ.get("RAY_ADDRESS"))
-    gpus = nodes.promised()["GPU"] if remote else torch.cuda.device_count()
-    short = need.use_gpu is True and fewest > gpus
-    fits = wanted <= cpus and not short and (asked <= room or remote)
+    each = f"{need.cpus_per_worker:g} CPUs{' and 1 GPU' if found.fit.use_gpu else ''}"
+    problem = found.fit.problem
+    if problem is None and asked > room and not cluster.live:
+        problem = "memory: lower resources.workers or batch_size"
     lines = {
         "data": f"{len(data.train)} train, {len(data.val)} val, {len(data.test)} test images; "
         f"{len(data.classes)} classes; {data.size}x{data.size}x{data.channels}; "
@@ -124,21 +41,20 @@ def plan(spec: JobSpec) -> tuple[dict[str, str], bool]:
         f"{spec.accumulation} accumulation x {steps.part}",
         "lr": "  ".join(f"update {max(1, u)}: {rate}" for u, rate in zip(curve, rates, strict=True)),
         "arithmetic": f"{spec.precision}, {'NHWC' if spec.channels_last else 'NCHW'}{compiled}",
-        "workers": f"{span} x {need.cpus_per_worker:g} CPUs = {wanted:g} of {cpus:g} {place}",
+        "workers": f"{span} of {each} each, of {cluster.cpus:g} CPUs and {cluster.gpus:g} GPUs {cluster.where}",
         "memory": f"{needs.worker / 2**20:,.0f} MB a worker, {asked / 2**20:,.0f} of {room / 2**20:,.0f} MB in all",
         "disk": f"{needs.checkpoint / 2**20:,.1f} MB a checkpoint, {spec.checkpoint.keep} of them kept",
-        "verdict": "fits" if fits else "does not fit: lower resources.workers, cpus_per_worker or batch_size",
+        "verdict": f"does not fit: {problem}" if problem else "fits",
     }
-    if short:
-        lines["gpus"] = f"{fewest} workers x 1 GPU = {fewest} of {gpus:g} {place}"
-        lines["verdict"] = "does not fit: lower resources.workers or set resources.use_gpu: auto"
-    if ready.model.pretrained is not None:
-        lines["pretrained"] = _started(ready, data, base)
-    if spec.distillation is not None:
-        lines["teacher"] = teacher.told(spec.distillation, data)
+    if found.fit.remark:
+        lines["waits"] = found.fit.remark
+    if spec.model.pretrained is not None:
+        lines["pretrained"] = _started(spec, data, base)
+    if found.taught:
+        lines["teacher"] = found.taught
     for number, note in enumerate(data.notes):
         lines[f"note {number + 1}"] = note
-    return lines, fits
+    return lines, problem is None
 
 
 def _started(spec: JobSpec, data: Data, lr: float) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from orchestrator.execution.capacity import Cluster
 from orchestrator.execution.plan import plan
+from orchestrator.prepare import prepare
 from tests.orchestrator.real import DIGITS, ROOT, job, orchestrator
 
 pytestmark = pytest.mark.slow
@@ -48,12 +49,12 @@ def test_plan_says_what_will_happen_and_exits_1_when_it_cannot_fit() -> None:
 )
 def test_plan_refuses_what_train_refuses(change: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        plan(job(change))
+        prepare(job(change), Cluster.at_hand())
 
 
 def test_plan_counts_gpus() -> None:
-    lines, fits = plan(job("resources.use_gpu=true", "resources.workers=64"))
-    assert not fits and re.match(r"64 workers x 1 GPU = 64 of \d+ here", lines["gpus"])
+    lines, fits = plan(prepare(job("resources.use_gpu=true", "resources.workers=64"), Cluster.at_hand()))
+    assert not fits and lines["verdict"].startswith("does not fit: 64 workers x 1 CPUs = 64 CPUs, but there are")
 
 
 def test_schema_is_json_that_editors_take() -> None:

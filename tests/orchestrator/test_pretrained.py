@@ -13,10 +13,12 @@ from jobs import specfile
 from jobs.models.weights import StoredWeights
 from jobs.spec import JobSpec
 from orchestrator.execution import launch
+from orchestrator.execution.capacity import Cluster
 from orchestrator.execution.plan import plan
 from orchestrator.execution.pretrained import Resolver, resolve
 from orchestrator.home import run_folder
 from orchestrator.models.evaluation import evaluate
+from orchestrator.prepare import prepare
 from tests.jobs.pretrained import kept
 from tests.orchestrator.real import job, mlflow_run, weights
 from tuning.run.launch import search
@@ -86,19 +88,23 @@ def test_a_run_that_is_not_there_is_named_with_its_cure() -> None:
         launch.train(tuning("nobody"))
 
 
+def planned(*changes: str) -> tuple[dict[str, str], bool]:
+    return plan(prepare(job(*changes), Cluster.at_hand()))
+
+
 def test_plan_says_what_is_taken_over_and_at_which_rates(tmp_path: Path) -> None:
     path = kept(tmp_path, job("model.width=8"))
     start = f"model.pretrained={{kind: model, path: {path}}}"
-    lines, fits = plan(job(*SMALL, start, "model.freeze_epochs=1", "optimizer.layer_decay=0.5"))
+    lines, fits = planned(*SMALL, start, "model.freeze_epochs=1", "optimizer.layer_decay=0.5")
     assert fits
     assert lines["pretrained"] == (
         "18 tensors; fresh: 11.bias, 11.weight; they alone learn for 1 of 2 epochs; lr 0.0125 at depth 0 to 0.1 at 3"
     )
-    plain, _ = plan(job(*SMALL))
+    plain, _ = planned(*SMALL)
     for name in ("model", "memory", "disk", "updates"):
         assert lines[name] == plain[name], name
     with pytest.raises(ValueError, match=r"do not fit the body"):
-        plan(job(*SMALL, start, "model.width=4"))
+        planned(*SMALL, start, "model.width=4")
 
 
 def test_weights_that_are_gone_hinder_no_run_that_has_a_checkpoint(tmp_path: Path) -> None:

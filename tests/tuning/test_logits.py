@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from jobs.logits.key import inputs
+from orchestrator.execution.capacity import Cluster
 from tests.tuning.test_driver import children
 from tuning.run.launch import Outcome
 from tuning.run.launch import search as launch
 from tuning.run.plan import expected_trials, plan, stages
+from tuning.run.prepare import prepare
 from tuning.run.sharing import Sharing, sequences, sharing
 from tuning.spec.search import SearchSpec
 from tuning.spec.space import draw
@@ -132,7 +134,7 @@ def test_branches_count_as_often_as_they_are_drawn() -> None:
 
 
 def test_the_plan_says_so() -> None:
-    lines, fits = plan(spec(space=ALPHAS))
+    lines, fits = plan(prepare(spec(space=ALPHAS), Cluster.at_hand()))
     assert fits and lines["logits"] == expected(spec(space=ALPHAS), 20 * (64 * 10 * 2 + 4)).text
     assert "MB of logits" in lines["disk"]
-    assert "logits" not in plan(spec(set_={"resources.workers": 1}))[0]
+    assert "logits" not in plan(prepare(spec(set_={"resources.workers": 1}), Cluster.at_hand()))[0]

@@ -8,8 +8,10 @@ import pytest
 
 from jobs import specfile
 from jobs.spec import JobSpec
+from orchestrator.execution.capacity import Cluster
 from tuning.run.launch import new_name
 from tuning.run.plan import plan
+from tuning.run.prepare import prepare
 from tuning.spec.objective import check_class
 from tuning.spec.search import SearchSpec
 
@@ -131,5 +133,5 @@ def test_plans_of_grids_and_of_hours(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, changes: list[str], trials: str, epochs: str, time: str
 ) -> None:
     monkeypatch.setenv("ORCHESTRATOR_HOME", str(tmp_path))
-    lines, _ = plan(search(*changes))
+    lines, _ = plan(prepare(search(*changes), Cluster.at_hand()))
     assert lines["trials"].startswith(trials) and lines["epochs"] == epochs and lines["time"].startswith(time)

@@ -15,24 +15,23 @@ from typing import TYPE_CHECKING
 
 from jobs import specfile
 from jobs.spec import JobSpec
-from jobs.urls import redact
-from orchestrator.execution import compiling, nodes, teacher
+from orchestrator.execution import compiling, teacher
 from orchestrator.execution import launch as jobs_launch
+from orchestrator.execution.capacity import Cluster
 from orchestrator.execution.pretrained import Resolver
 from orchestrator.execution.session import start_ray
-from orchestrator.home import default_uri, home, run_folder
+from orchestrator.home import home, run_folder
+from orchestrator.runs.images import settle
 from orchestrator.runs.origin import environment, of_data, revision, submission
 from orchestrator.tracking.client import RecorderClient
 from orchestrator.tracking.lock import Locked
 from orchestrator.tracking.recorder import Status
-from orchestrator.tracking.uri import check_uri
 from tuning.run.driver import Driver
 from tuning.run.history import FILE, History, Trial, ranked
 from tuning.run.plan import expected_trials
-from tuning.run.room import room
+from tuning.run.prepare import prepare
 from tuning.schedulers import PBT
 from tuning.spec.check import check
-from tuning.spec.objective import check_class
 from tuning.spec.search import Params, SearchSpec
 
 if TYPE_CHECKING:
@@ -155,28 +154,25 @@ def _search(
     tell: Callable[[str, bool], None],
     verbose: bool,
 ) -> Outcome:
-    base = spec.base()
-    check_uri(base.tracking.uri or redact(default_uri()))
     tell("opening the data", False)
-    weights = Resolver()
-    base = base.model_copy(update={"data": weights(base).data})  # kept with each trial, as a run by itself keeps it
-    data = base.data.open()
-    for note in data.notes:
-        tell(note, True)
-    for goal in spec.goals:
-        check_class(goal.metric, data.classes)
+    prepared = prepare(spec, Cluster.at_hand())
+    if prepared.problem is not None:
+        raise ValueError(prepared.problem)
+    for note in [*prepared.job.data.notes, settle(folder, FILE, prepared.job.data), prepared.job.fit.remark]:
+        if note:
+            tell(note, True)
+    base, weights = prepared.base, Resolver()
+    places, why = max(1, prepared.trials.count), prepared.trials.why  # one at least, once the autoscaler has made room
     tell("starting Ray", False)
     start_ray(verbose, dashboard=verbose or base.resources.most > 1)
     import ray
 
     from tuning.run.trial import Shared
 
-    reference = ray.put(data)
+    reference = ray.put(prepared.job.data)
+    del prepared
     data = ray.get(reference)  # the store's copy, so that this process holds none of its own
-    nodes.check_shared(base.checkpoint.storage)
-    base = jobs_launch.fit(base)
-    place = room(spec, base)
-    base = _compiled(base, reference, spec, history, place.trials, tell)
+    base = _compiled(base, reference, spec, history, places, tell)
     recorders = jobs_launch.start_recorders()
     asked = {"arms": spec.arms.kind} if spec.arms else {}
     tags = {**of_data(data), **revision(), **environment()}
@@ -206,7 +202,7 @@ def _search(
     taught(base)  # trained before the first trial, not in between
     points, known = _before(spec)
     driver = Driver(spec, base, history, recorders, taught, tags, points, known)
-    tell(f"search {spec.name}: {place.trials} trials at a time ({place.why})", True)
+    tell(f"search {spec.name}: {places} trials at a time ({why})", True)
     logits: LogitSettings = {"folder": str(home() / "cache" / "logits"), "max_bytes": spec.logit_cache_mb * 2**20}
     shared = Shared(
         recorders=recorders,
@@ -218,7 +214,7 @@ def _search(
         home=str(home()),
         settled=isinstance(spec.scheduler, PBT),
     )
-    interrupted = _run(driver, shared, place.trials, show)
+    interrupted = _run(driver, shared, places, show)
     driver.sweep(last=True)
     why = "interrupted" if interrupted else driver.closing or "trials"
     status: Status = "KILLED" if interrupted else "FINISHED"

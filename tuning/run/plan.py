@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 
 import psutil
 
 from jobs.spec import JobSpec
-from orchestrator.execution import nodes, pretrained
-from orchestrator.execution.plan import Needs
 from orchestrator.execution.speed import images_per_s
 from orchestrator.home import home
+from tuning.run.prepare import PreparedSearch
 from tuning.run.sharing import sharing
 from tuning.schedulers import Asha
 from tuning.searchers import Grid
@@ -20,21 +18,13 @@ from tuning.searchers.grid import combinations
 from tuning.spec.search import SearchSpec
 
 
-def plan(spec: SearchSpec) -> tuple[dict[str, str], bool]:
-    """Lines to print by name, and whether the search fits this machine.
-
-    Raises:
-        ValueError: the data or the network do not fit the job.
-    """
+def plan(found: PreparedSearch) -> tuple[dict[str, str], bool]:
+    """Lines to print by name, and whether the search fits."""
     from jobs.logits.store import epoch_bytes  # torch
 
-    base = spec.base()
-    base = base.model_copy(update={"data": pretrained.resolve(base).data})
-    data = base.data.open()
-    needs, resources = Needs.of(base, data), base.resources
-    (cpus, place), memory = nodes.cpus(base.checkpoint.storage), psutil.virtual_memory().total
-    each = resources.most * resources.cpus_per_worker
-    concurrent = min(int(cpus / each), spec.max_concurrent or 10**9)
+    spec, base, data, needs = found.spec, found.base, found.job.data, found.job.needs
+    resources, concurrent, cluster = base.resources, found.trials.count, found.job.cluster
+    memory = psutil.virtual_memory().total
     asked = concurrent * resources.most * needs.worker + needs.held
     checkpoints = max(1, concurrent) * base.checkpoint.keep * needs.checkpoint
     free = shutil.disk_usage(home()).free
@@ -44,29 +34,44 @@ def plan(spec: SearchSpec) -> tuple[dict[str, str], bool]:
     shared = sharing(spec, base, stages(spec, base, expected_trials(spec, base)), size)
     models = min(spec.models_mb * 2**20, (expected_trials(spec, base) or math.inf) * needs.checkpoint)
     disk = checkpoints + shared.bytes + models
-    rate = images_per_s(base, data)
-    seconds = epochs * len(data.train) / rate / max(1, concurrent)
-    if spec.budget.hours is not None:
-        seconds = min(seconds, spec.budget.hours * 3600)
-    fits = concurrent >= 1 and ((asked <= memory and disk <= free) or bool(os.environ.get("RAY_ADDRESS")))
+    problem = found.problem
+    if problem is None and not cluster.live:
+        if asked > memory and not needs.cuda:
+            problem = "memory: lower max_concurrent, set.resources.workers or batch_size"
+        elif disk > free:
+            problem = f"disk: free some below {home()}, or lower models_mb or logit_cache_mb"
     logits = f", {shared.bytes / 2**20:,.1f} MB of logits" if shared.bytes else ""
     lines = {
         "space": "; ".join(f"{name}: {axis.kind}" for name, axis in spec.axes(base).items())
         or (f"{len(spec.arms.jobs)} arms x {len(spec.arms.seeds)} seeds" if spec.arms else ""),
         "trials": f"{trials if trials is not None else 'until the budget is spent'}, {base.epochs} epochs each at most",
         "epochs": told,
-        "concurrency": f"{concurrent} at a time: {cpus:g} CPUs {place} / ({resources.most} workers x "
-        f"{resources.cpus_per_worker:g}){' and max_concurrent' if spec.max_concurrent else ''}",
-        "time": f"about {_duration(seconds)}: {rate:,.0f} images/s a trial (a short probe, alone on this machine, "
-        "without a teacher), start-up and evaluation not counted",
+        "concurrency": f"{concurrent} at a time: {found.trials.why}",
+        "time": _time(found, epochs),
         "memory": f"{needs.worker / 2**20:,.0f} MB a worker, {asked / 2**20:,.0f} of {memory / 2**20:,.0f} MB in all",
         "disk": f"{checkpoints / 2**20:,.1f} MB of checkpoints at a time, at most {models / 2**20:,.1f} MB of models"
         f"{logits}, {free / 2**30:,.1f} GB free",
-        "verdict": "fits" if fits else "does not fit: lower set.resources.workers, max_concurrent or batch_size",
+        "verdict": f"does not fit: {problem}" if problem else "fits",
     }
     if shared.text:
         lines["logits"] = shared.text
-    return lines, fits
+    return lines, problem is None
+
+
+def _time(found: PreparedSearch, epochs: float) -> str:
+    """How long the search takes, by a short probe here."""
+    if found.problem is not None:
+        return "not estimated: the search does not fit"
+    if found.job.fit.use_gpu and not found.job.needs.cuda:
+        return "not estimated: trials run on GPUs, and this machine has none to time one on"
+    rate = images_per_s(found.base, found.job.data)
+    seconds = epochs * len(found.job.data.train) / rate / max(1, found.trials.count)
+    if found.spec.budget.hours is not None:
+        seconds = min(seconds, found.spec.budget.hours * 3600)
+    return (
+        f"about {_duration(seconds)}: {rate:,.0f} images/s a trial (a short probe, alone on this machine, without a "
+        "teacher), start-up and evaluation not counted"
+    )
 
 
 def expected_epochs(spec: SearchSpec, base: JobSpec, trials: int | None) -> tuple[float, str]:

@@ -1,0 +1,130 @@
+"""Dry runs and runs of jobs and searches agree on what a cluster can hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs import specfile
+from orchestrator.execution import capacity, launch
+from orchestrator.execution.capacity import Cluster, Node
+from orchestrator.execution.plan import plan
+from orchestrator.prepare import prepare
+from tests.orchestrator.real import ROOT, job
+from tuning.run import launch as searches
+from tuning.run import plan as search_plan
+from tuning.run import prepare as search_prepare
+from tuning.spec.search import SearchSpec
+
+ONE, TWO = [(2, 0)], [(8, 1), (8, 1)]
+TABLE: list[tuple[list[tuple[float, float]], str, Any, bool, int]] = [
+    # nodes (CPUs, GPUs), resources, gpus_per_trial, whether on GPUs, trials at a time (0: does not fit)
+    (ONE, "{workers: 1}", None, False, 2),
+    (ONE, "{workers: 2}", None, False, 1),
+    (ONE, "{workers: 4}", None, False, 0),
+    (ONE, "{workers: 1, cpus_per_worker: 2}", None, False, 1),
+    (ONE, "{workers: 1, cpus_per_worker: 0.5}", None, False, 4),
+    (ONE, "{workers: 1, cpus_per_worker: 3}", None, False, 0),
+    (ONE, "{workers: 1, use_gpu: true}", None, True, 0),
+    (ONE, "{workers: 1, cpus_per_worker: 1.5}", None, False, 1),
+    ([(16, 1)], "{workers: 1}", None, True, 1),
+    ([(16, 1)], "{workers: 1}", 0.5, True, 2),
+    ([(16, 1)], "{workers: 1}", 0.15, True, 6),
+    ([(4, 1)], "{workers: 1}", 0.15, True, 4),
+    ([(16, 1)], "{workers: 1, use_gpu: false}", 0.5, False, 16),
+    ([(16, 1)], "{workers: 2}", None, False, 8),
+    ([(16, 1)], "{workers: 2, use_gpu: true}", None, True, 0),
+    ([(64, 8)], "{workers: 1}", None, True, 8),
+    ([(64, 8)], "{workers: 1}", 0.15, True, 48),
+    ([(64, 8)], "{workers: 1, cpus_per_worker: 8}", 0.5, True, 8),
+    ([(64, 8)], "{workers: 4}", None, True, 2),
+    ([(64, 8)], "{workers: 8}", None, True, 1),
+    ([(64, 8)], "{workers: 16}", None, False, 4),
+    ([(64, 8)], "{workers: 4, cpus_per_worker: 16}", None, True, 1),
+    (TWO, "{workers: 2}", None, True, 1),
+    (TWO, "{workers: 1}", 0.4, True, 4),
+    (TWO, "{workers: 1, cpus_per_worker: 9}", None, False, 0),
+    (TWO, "{workers: 2, cpus_per_worker: 8}", None, True, 1),
+    (TWO, "{workers: 4, cpus_per_worker: 5}", None, False, 0),
+    ([(8, 0), (1, 2)], "{workers: 2, use_gpu: true}", None, True, 0),
+    ([(8, 0), (1, 2)], "{workers: 2}", None, False, 4),
+    ([(8, 0), (1, 2)], "{workers: 1}", None, True, 1),
+    ([(3, 0), (3, 0), (3, 0)], "{workers: 4, cpus_per_worker: 2}", None, False, 0),
+]
+
+
+class StartedError(Exception):
+    """Ray would have been started."""
+
+
+@pytest.fixture(autouse=True)
+def no_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would start Ray raises instead: the table's clusters do not exist."""
+
+    def start(*_: Any, **__: Any) -> None:
+        raise StartedError
+
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(tmp_path))
+    monkeypatch.setattr(launch, "start_ray", start)
+    monkeypatch.setattr(searches, "start_ray", start)
+    monkeypatch.setattr(search_plan, "images_per_s", lambda *_: 1000.0)
+    monkeypatch.setattr("orchestrator.execution.nodes.check_shared", lambda storage: None)
+
+
+def search(resources: str, share: float | None) -> SearchSpec:
+    changes = [
+        "max_concurrent=null",
+        f"set={{resources: {resources}}}",
+        *([f"gpus_per_trial={share}"] if share else []),
+    ]
+    return specfile.read(ROOT / "tuning/searches/digits.yaml", SearchSpec, changes)
+
+
+def test_plans_and_runs_agree_on_made_up_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(TABLE) >= 30
+    for nodes, resources, share, on_gpus, trials in TABLE:
+        what = f"{nodes} {resources} {share}"
+        cluster = Cluster(tuple(Node(f"n{at}", *node) for at, node in enumerate(nodes)), live=True)
+        monkeypatch.setattr(Cluster, "at_hand", lambda cluster=cluster: cluster)
+        spec = job(f"resources={resources}")
+        found = prepare(spec, cluster)
+        assert (found.fit.use_gpu, found.fit.problem is None) == (on_gpus, trials > 0), what
+        lines, fits = plan(found)
+        assert fits == (trials > 0), what
+        many = search(resources, share)
+        prepared = search_prepare.prepare(many, cluster)
+        assert prepared.trials.count == trials, what
+        said, room = search_plan.plan(prepared)
+        assert room == (trials > 0) and said["concurrency"].startswith(f"{trials} at a time"), what
+        expected = StartedError if trials else ValueError
+        with pytest.raises(expected) as one:
+            launch.train(spec)
+        with pytest.raises(expected) as other:
+            searches.search(many)
+        if not trials:
+            assert lines["verdict"] == f"does not fit: {one.value}" and str(one.value) == str(other.value), what
+
+
+def test_several_workers_of_a_trial_do_not_share_a_gpu() -> None:
+    with pytest.raises(ValueError, match=r"gpus_per_trial 0.5 is for trials of one worker: each of 2 workers takes"):
+        search_prepare.prepare(search("{workers: 2}", 0.5), Cluster((Node("big", 16, 4),)))
+
+
+def test_an_autoscaler_is_waited_for_up_to_what_it_may_start() -> None:
+    small = (Node("head", 2),)
+    fit = capacity.fit(job("resources.workers=8"), Cluster(small, later=(16, 0), grows=True))
+    assert fit.problem is None and fit.remark.endswith("may start more nodes, and the job waits for them")
+    fit = capacity.fit(job("resources.workers=32"), Cluster(small, later=(16, 0), grows=True))
+    assert str(fit.problem).startswith("32 workers x 1 CPUs = 32 CPUs, but there are 16 CPUs")
+    assert capacity.fit(job("resources.workers=32"), Cluster(small, grows=True)).problem is None
+
+
+def test_a_plan_for_gpus_that_are_missing_says_so_and_times_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_plan, "images_per_s", None)  # calling it would raise
+    wanted = search("{workers: 1, use_gpu: true}", None)
+    said, fits = search_plan.plan(search_prepare.prepare(wanted, Cluster((Node("n", 2),))))
+    assert not fits and said["time"] == "not estimated: the search does not fit"
+    said, fits = search_plan.plan(search_prepare.prepare(search("{workers: 1}", None), Cluster((Node("n", 2, 1),))))
+    assert fits and said["time"].startswith("not estimated: trials run on GPUs, and this machine has none")
