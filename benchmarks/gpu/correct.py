@@ -285,8 +285,10 @@ def cells(setting: Setting) -> list[Cell]:
             told = ", ".join(f"{key} {value}" for key, value in spec.model_dump(exclude_defaults=True).items())
             acts.append((f"model {told or spec.kind}", partial(model, number)))
     if setting.quick:  # one of each sort
-        kept = {name.split(".")[0].split(" ")[0]: name for name, _ in acts}
-        acts = [(name, act) for name, act in acts if name in kept.values()]
+        kept: dict[str, tuple[str, Callable[[Setting], Row]]] = {}
+        for name, act in acts:
+            kept.setdefault(name.split(".")[0].split(" ")[0], (name, act))
+        return [Cell(name, act) for name, act in kept.values()]
     return [*(Cell(name, act) for name, act in acts), Cell("run: compiled", partial(run, "compiled"), 120.0)]
 
 

@@ -74,7 +74,7 @@ def run(module: str, rows: Rows, seconds: float, only: str = "") -> bool:
     setting, until = rows.setting, time.monotonic() + seconds
     cells = {cell.name: cell for cell in stage.cells(setting) if only in cell.name}
     names = [name for name in cells if name not in rows.done(stage.name)]
-    width = max(1, stage.width(setting))
+    width, patience = max(1, stage.width(setting)), 10 if setting.quick else 1  # a rehearsal may be on a busy machine
     waiting = deque([names] if width == 1 else [[name] for name in names])
     lines: queue.Queue[Any] = queue.Queue()
     live: set[Worker] = set()
@@ -92,7 +92,7 @@ def run(module: str, rows: Rows, seconds: float, only: str = "") -> bool:
                     if worker in live:
                         _hear(stage, rows, worker, line, live, waiting)
                 for worker in list(live):
-                    limit = START_S if worker.at is None else cells[worker.at].limit_s
+                    limit = patience * (START_S if worker.at is None else cells[worker.at].limit_s)
                     if time.monotonic() - worker.since > limit:
                         worker.kill()
                         _fail(stage, rows, worker, f"did not end within {limit:g} s", live, waiting)

@@ -39,7 +39,7 @@ def rehearsed(folder: Path, *words: str) -> list[dict]:
 
 
 def test_a_cell_that_raises_dies_or_hangs_is_a_row_and_the_others_go_on(tmp_path: Path) -> None:
-    setting = Setting("cpu", True, tmp_path)
+    setting = Setting("cpu", False, tmp_path)
     assert runner.run("tests.benchmarks.broken", Rows(setting), 300)
     rows = {row["cell"]: row for row in read(tmp_path)}
     assert list(rows) == ["first", "raises", "poisons", "dies", "hangs", "last"]
@@ -74,8 +74,7 @@ def test_stages_of_the_loop_alone_are_rehearsed_and_then_passed_over(tmp_path: P
     only = [word for name in ALONE for word in ("--only", name)]
     rows = rehearsed(tmp_path, *only)
     assert {row["stage"] for row in rows} == set(ALONE)
-    wrong = [row for row in rows if row.get("ok") is False or ("error" in row and row["cell"] != "run: compiled")]
-    assert not wrong
+    assert not [row for row in rows if row.get("ok") is False or "error" in row]
     assert rehearsed(tmp_path, *only) == rows
 
 
