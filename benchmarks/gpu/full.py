@@ -7,6 +7,7 @@ newest checkpoint, where the folder is kept, and else begins again; runs that en
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -87,6 +88,7 @@ def run(arm: str, seed: int, setting: Setting) -> Row:
     outcome = train(spec, place(setting.device), report, {"data": data, "teacher": str(teacher)}, start)
     report.close()
     assert outcome.test is not None
+    shutil.rmtree(folder)  # the row is all that is kept of it
     if arm == "teacher":
         keep_model(str(teacher), outcome, data)
     return {
