@@ -173,11 +173,11 @@ def model(number: int, setting: Setting) -> Row:
 
     def passed(where: torch.device, dtype: torch.dtype, cast: str, layout: torch.memory_format) -> list[torch.Tensor]:
         seed_global("model")
-        network = spec.build(CLASSES, 3).to(where, dtype).to(memory_format=layout)  # type: ignore[call-overload]
+        network = spec.build(CLASSES, 3).to(where, dtype).to(memory_format=layout)
         for module in network.modules():  # dropout and stochastic depth draw from the device's own generator
             if "rop" in type(module).__name__:
                 module.eval()
-        given = x.to(where, dtype).to(memory_format=layout)  # type: ignore[call-overload]
+        given = x.to(where, dtype).to(memory_format=layout)
         kind = precision._AUTOCAST.get(cast)
         with torch.autocast(where.type, kind, enabled=kind is not None):
             logits = network(given)
@@ -245,7 +245,7 @@ def run(name: str, setting: Setting) -> Row:
     losses = [torch.tensor(each.values("train/loss"), dtype=torch.float64) for each in (ours, theirs)]
     bound = 2e-3 if spec.precision == "fp32" else 5e-2
     error = far(losses[0], losses[1])
-    row = {"ok": error <= bound, "loss": error, "weights": apart(ours.weights, theirs.weights), "bound": bound}
+    row: Row = {"ok": error <= bound, "loss": error, "weights": apart(ours.weights, theirs.weights), "bound": bound}
     if spec.precision == "fp16":
         row["skipped updates"] = [each.values("skipped_updates")[-1] for each in (ours, theirs)]
     return row
@@ -283,7 +283,7 @@ def cells(setting: Setting) -> list[Cell]:
     for number, spec in enumerate(EXAMPLES):
         if spec.pretrained is None:
             told = ", ".join(f"{key} {value}" for key, value in spec.model_dump(exclude_defaults=True).items())
-            acts.append((f"model {told or spec.kind}", partial(model, number)))
+            acts.append((f"model {told or type(spec).__name__}", partial(model, number)))
     if setting.quick:  # one of each sort
         kept: dict[str, tuple[str, Callable[[Setting], Row]]] = {}
         for name, act in acts:

@@ -161,7 +161,10 @@ def streamed(setting: Setting) -> Row:
         spec = job(**changes, augment=[{"kind": "random_resized_crop"}, {"kind": "flip"}])
         data = spec.data.open()
         ours = Ours(spec, data, setting.device)
-        worlds = {"ours": ours, "usual": usual(spec, data, setting.device, f"{scratch}/train", workers)}
+        worlds: dict[str, Segment] = {
+            "ours": ours,
+            "usual": usual(spec, data, setting.device, f"{scratch}/train", workers),
+        }
         try:
             row = compared(worlds, spec, data, setting, 3)
         finally:
@@ -176,7 +179,7 @@ def tricks(setting: Setting) -> Row:
     x = torch.randn(count, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
     y = torch.eye(10, device=device).repeat(count // 10 + 1, 1)[:count]
     pixels, index = torch.randint(256, (count, 32, 32, 3), dtype=torch.uint8).to(device), torch.arange(count)
-    network = spec.model.build(10, 3).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = spec.model.build(10, 3).to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, fused=True)
     half = torch.bfloat16 if spec.precision == "bf16" else None
 

@@ -74,7 +74,7 @@ class Ours:
 def _network(spec: JobSpec, data: Data, device: torch.device) -> Any:
     network = spec.model.build(len(data.classes), data.channels).to(device)
     if spec.channels_last:
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to(memory_format=torch.channels_last)
     return torch.compile(network) if spec.compile else network
 
 

@@ -90,7 +90,7 @@ def train(setting: Setting) -> Row:
         client, metrics = MlflowClient(default_uri()), run.data.metrics
         rates = [point.value for point in client.get_metric_history(run.info.run_id, "images_per_s")]
     alone = [row for row in read(setting.folder) if row["cell"] == RATED and "images/s" in row]
-    alone = [row for row in alone if (row["device"], row["quick"]) == (setting.device, setting.quick)]
+    alone = [row for row in alone if row["device"] == setting.device and not row["quick"] and not setting.quick]
     rate = statistics.median(rates[1:])
     told = {name: run.data.tags.get(name) for name in ("device", "precision", "channels_last")}
     figures = {name: round(metrics[name], 1) for name in ("peak_memory_mb", "system/cpu_percent") if name in metrics}

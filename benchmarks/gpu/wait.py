@@ -65,7 +65,7 @@ class Waits:
             return
         with warnings.catch_warnings():
             warnings.simplefilter("always")
-            warnings.showwarning = self._seen
+            warnings.showwarning = self._seen  # type: ignore[assignment]
             torch.cuda.set_sync_debug_mode("warn")
             try:
                 yield
@@ -100,6 +100,11 @@ def counted(spec: JobSpec, setting: Setting, assets: dict[str, Any] | None = Non
     with mock.patch.object(jobs.train, "Loader", waits.loader()):
         Run(spec, data, setting.device, assets)
     return {"ok": not waits.lines, "waits": dict(waits.lines), "updates": Steps.of(spec, len(data.train)).total}
+
+
+def small(changes: dict[str, Any], setting: Setting) -> Row:
+    """An epoch of the small job with changes."""
+    return counted(job(epochs=1, **changes), setting)
 
 
 def recipe(path: Path, setting: Setting) -> Row:
@@ -219,10 +224,7 @@ def cells(setting: Setting) -> list[Cell]:
         Cell("an epoch that may not wait", strict),
         Cell("tricks while the device sleeps", tricks),
         Cell("an update while the device sleeps", update),
-        *(
-            Cell(name, lambda setting, changes=changes: counted(job(epochs=1, **changes), setting))
-            for name, changes in more.items()
-        ),
+        *(Cell(name, partial(small, changes)) for name, changes in more.items()),
         *(Cell(str(path.relative_to(RECIPES)), partial(recipe, path)) for path in paths),
     ]
 
