@@ -151,7 +151,7 @@ def memory(setting: Setting) -> Row:
     """A job that no card holds: it fails at once, with exit code 1, and says what to do."""
     if setting.device != "cuda":
         return {"ok": None, "note": "a CPU's memory does not end like this"}
-    from orchestrator.worker import MEMORY_CURE
+    from orchestrator.execution.worker import MEMORY_CURE
 
     with home() as folder:
         large = {"model": {"kind": "resnet", "depth": 50}, "batch_size": 8192, "data__samples": 10_000}
