@@ -15,6 +15,7 @@ from tuning.run.launch import search as launch
 from tuning.run.plan import expected_trials, plan, stages
 from tuning.run.prepare import prepare
 from tuning.run.sharing import Sharing, sequences, sharing
+from tuning.searchers import Random
 from tuning.spec.search import SearchSpec
 from tuning.spec.space import draw
 
@@ -123,7 +124,7 @@ def test_branches_count_as_often_as_they_are_drawn() -> None:
     search = spec(set_={"resources.workers": 1}, space=space)
     base, source, trials, rounds = search.base(), random.Random(0), 8, 400
     data, axes = base.model_dump(mode="json"), search.axes()
-    seen = sequences(axes, base)
+    seen = sequences(axes, base, Random())
     assert seen.taught == pytest.approx(2 / 3) and seen.alone == pytest.approx(1 / 3)
     assert set(seen.endless) == {"batch.random_erasing.probability"}
     different = 0

@@ -122,6 +122,6 @@ def test_explore_by_hand() -> None:
 
 
 def test_pbt_is_due_now_and_then() -> None:
-    assert [epoch for epoch in range(1, 11) if PBT(every_epochs=3).due(epoch)] == [3, 6, 9]
+    assert [epoch for epoch in range(1, 11) if PBT(every_epochs=3).pauses(epoch)] == [3, 6, 9]
     assert "must be less than the 5 epochs" in PBT(every_epochs=5).flaw(5)
     assert "must be less than the 5 epochs" in Asha(grace_epochs=5).flaw(5) and not Median().flaw(2)

@@ -26,7 +26,6 @@ from orchestrator.tracking.recorder import Status
 from tuning.run.history import Ended, History, Trial, front, jsonable, number, ranked
 from tuning.run.leftovers import Leftovers
 from tuning.run.population import Population, settings
-from tuning.schedulers import PBT
 from tuning.spec.search import SearchSpec
 
 if TYPE_CHECKING:
@@ -103,8 +102,11 @@ class Driver:
                 if self._waiting:
                     trial = self._waiting.pop(0)
                 elif self.spec.budget.trials is not None and len(self.history.trials) >= self.spec.budget.trials:
-                    populated = isinstance(self.spec.scheduler, PBT)
-                    return LATER if populated and any(trial.status == "RUNNING" for trial in self.trials) else None
+                    return (
+                        LATER
+                        if self.spec.scheduler.hands_over and any(trial.status == "RUNNING" for trial in self.trials)
+                        else None
+                    )
                 else:
                     ordinal = len(self.history.trials)
                     params = self.searcher.ask(ordinal)
@@ -180,8 +182,8 @@ class Driver:
 
     def sweep(self, last: bool = False) -> None:
         """Delete what trials that have ended left behind and nobody wants."""
-        if isinstance(self.spec.scheduler, PBT) and any(trial.status == "RUNNING" for trial in self.trials):
-            return  # some may yet go on from another's
+        if self.spec.scheduler.hands_over and any(trial.status == "RUNNING" for trial in self.trials):
+            return  # some may yet resume from another's
         ended = [trial for trial in self.trials if trial.status != "RUNNING"]
         best = ranked(ended, self.goal)
         first = front(best, self.spec.goals) if len(self.spec.goals) > 1 else []
@@ -248,7 +250,7 @@ class Driver:
             if first is not None:  # so that each trial can be trained again by itself
                 (run_folder(trial.run) / SPEC).write_text(specfile.dump(job), encoding="utf-8")
                 self.recorders.artifact(trial.run, run_folder(trial.run) / SPEC, wait=False)
-        if isinstance(self.spec.scheduler, PBT):
+        if self.spec.scheduler.hands_over:
             self.recorders.record(trial.run, settings(trial))
         return job.model_copy(update={"name": trial.run})
 

@@ -30,7 +30,6 @@ from tuning.run.driver import Driver
 from tuning.run.history import FILE, History, Trial, ranked
 from tuning.run.plan import expected_trials
 from tuning.run.prepare import prepare
-from tuning.schedulers import PBT
 from tuning.spec.check import check
 from tuning.spec.search import Params, SearchSpec
 
@@ -212,7 +211,7 @@ def _search(
         parameters=any(goal.metric == "parameters" for goal in spec.goals),
         logits=logits if spec.logit_cache_mb else None,
         home=str(home()),
-        settled=isinstance(spec.scheduler, PBT),
+        settled=spec.scheduler.hands_over,
     )
     interrupted = _run(driver, shared, places, show)
     driver.sweep(last=True)

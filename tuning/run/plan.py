@@ -12,9 +12,6 @@ from orchestrator.execution.speed import images_per_s
 from orchestrator.home import home
 from tuning.run.prepare import PreparedSearch
 from tuning.run.sharing import sharing
-from tuning.schedulers import Asha
-from tuning.searchers import Grid
-from tuning.searchers.grid import combinations
 from tuning.spec.search import SearchSpec
 
 
@@ -81,7 +78,7 @@ def expected_epochs(spec: SearchSpec, base: JobSpec, trials: int | None) -> tupl
         return math.inf, f"as many as {spec.budget.hours:g} hours allow"
     if trials is None:
         return limit, f"at most {limit:g}"
-    if not isinstance(spec.scheduler, Asha):
+    if len(stages(spec, base, trials)) < 2:
         total = min(limit, trials * base.epochs)
         return total, f"{total:g} in all at most"
     passed, parts = 0, []
@@ -99,8 +96,8 @@ def expected_trials(spec: SearchSpec, base: JobSpec) -> int | None:
         return spec.arms.trials
     if spec.budget.trials is not None:
         return spec.budget.trials
-    if isinstance(spec.searcher, Grid):
-        return sum(1 for _ in combinations(spec.axes(base), base.model_dump(mode="json"), spec.searcher.points))
+    if spec.searcher.finite:
+        return spec.searcher.trials(spec.axes(base), base.model_dump(mode="json"))
     total = spec.budget.total_epochs
     return None if total is None else max(1, total // base.epochs)
 
@@ -108,7 +105,7 @@ def expected_trials(spec: SearchSpec, base: JobSpec) -> int | None:
 def _certain(spec: SearchSpec, base: JobSpec) -> int | None:
     """How many trials there are in arms, or in a grid without another end; None where it is open."""
     open_end = spec.budget.total_epochs is not None or spec.budget.hours is not None
-    listed = spec.arms is not None or (isinstance(spec.searcher, Grid) and not open_end)
+    listed = spec.arms is not None or (spec.searcher.finite and not open_end)
     return expected_trials(spec, base) if listed else None
 
 
@@ -116,13 +113,7 @@ def stages(spec: SearchSpec, base: JobSpec, trials: int | None) -> list[tuple[fl
     """How many trials are expected to train for how many epochs more, stage after stage; empty where trials is None."""
     if trials is None:
         return []
-    if not isinstance(spec.scheduler, Asha):
-        return [(float(trials), base.epochs)]
-    left, before, found = float(trials), 0, []
-    for rung in (*spec.scheduler.rungs(base.epochs), base.epochs):
-        found.append((left, rung - before))
-        left, before = max(1.0, left / spec.scheduler.reduction_factor), rung
-    return found
+    return spec.scheduler.stages(float(trials), base.epochs)
 
 
 def _duration(seconds: float) -> str:

@@ -1,11 +1,10 @@
-"""The trials of a search by population based training: who waits for whom, and who goes on from whose weights."""
+"""The trials of a search by population based training: who waits for whom, and who resumes from whose weights."""
 
 from __future__ import annotations
 
 from jobs.report import Record
 from jobs.spec import JobSpec
 from tuning.run.history import History, Trial, number
-from tuning.schedulers import PBT
 from tuning.spec.search import SearchSpec
 
 
@@ -22,14 +21,12 @@ class Population:
 
     def pauses(self, epoch: int) -> bool:
         """Whether a trial waits after that epoch until all have got there."""
-        policy = self.spec.scheduler
-        due = isinstance(policy, PBT) and 0 < epoch < self.base.epochs and policy.due(epoch)
+        due = 0 < epoch < self.base.epochs and self.spec.scheduler.pauses(epoch)
         return due and epoch not in self.history.takeovers
 
     def take_over(self) -> list[Trial]:
-        """Once all wait: decide who goes on from whom, and write it down; the trials that go on now, else none."""
-        policy = self.spec.scheduler
-        if not isinstance(policy, PBT) or not self.paused:
+        """Once all wait: decide who resumes from whom, and write it down; the trials that resume now, else none."""
+        if not self.paused:
             return []
         running = [trial for _, trial in sorted(self.history.trials.items()) if trial.status == "RUNNING"]
         all_there = len(self.history.trials) == self.spec.budget.trials
@@ -37,7 +34,9 @@ class Population:
             return []
         epoch, base, goal = max(running[0].results), self.base.model_dump(mode="json"), self.spec.goals[0]
         trials = {t.ordinal: (t.params, number(t.results[epoch], goal.metric)) for t in running}
-        changes = policy.take_over(self.spec.axes(self.base), base, trials, goal.mode, self.spec.seed, epoch)
+        changes = self.spec.scheduler.take_over(
+            self.spec.axes(self.base), base, trials, goal.mode, self.spec.seed, epoch
+        )
         told = {str(ordinal): {"donor": donor, "params": params} for ordinal, (donor, params) in changes.items()}
         self.history.add("takeover", epoch=epoch, changes=told)
         self.paused.clear()

@@ -17,7 +17,7 @@ from typing import Any
 
 from jobs.logits.key import inputs
 from jobs.spec import JobSpec
-from tuning.searchers import Grid
+from tuning.searchers import Method
 from tuning.spec.arms import Arms
 from tuning.spec.search import SearchSpec
 from tuning.spec.space import Choice, Distribution, Fixed, Integers, Space, changed, holds
@@ -81,7 +81,7 @@ def sharing(spec: SearchSpec, base: JobSpec, stages: Sequence[tuple[float, int]]
     """
     if spec.arms is not None:
         return _of_arms(spec.arms, spec.logit_cache_mb, base, epoch_bytes)
-    seen = sequences(spec.axes(base), base, spec.searcher.points if isinstance(spec.searcher, Grid) else None)
+    seen = sequences(spec.axes(base), base, spec.searcher)
     limit = spec.logit_cache_mb * 2**20
     if not seen.taught:
         return Sharing(0.0, 0, "")
@@ -121,13 +121,13 @@ def _of_arms(arms: Arms, limit_mb: int, base: JobSpec, epoch_bytes: int) -> Shar
     return Sharing(share, min(size, limit), f"{told}: {different} different inputs in {len(taught)} trials")
 
 
-def sequences(space: Space, base: JobSpec, points: int | None = None) -> Sequences:
+def sequences(space: Space, base: JobSpec, searcher: Method) -> Sequences:
     """Every sequence that the space can make.
 
     Args:
         space: of the search.
         base: its job.
-        points: values that a grid takes from a range; None draws any of it.
+        searcher: of the search.
     """
     data, names, found = base.model_dump(mode="json"), list(space), Sequences()
     conditions = {condition for axis in space.values() for condition in axis.when}
@@ -152,7 +152,7 @@ def sequences(space: Space, base: JobSpec, points: int | None = None) -> Sequenc
         decides = len({_shown(data, {**drawn, name: end}) for end in ends} - {None}) > 1
         values: list[Any] | None = [ends[0]]  # one stands for all that make no difference
         if decides or any(_related(name, other) for other in conditions):
-            values = _values(axis, points)
+            values = _values(axis, searcher)
         if decides:
             deciding = {**deciding, name: values is not None}
         several = values if values is not None and len(found.likely) < _LARGEST else [ends[0]]
@@ -163,10 +163,10 @@ def sequences(space: Space, base: JobSpec, points: int | None = None) -> Sequenc
     return found
 
 
-def _values(axis: Distribution, points: int | None) -> list[Any] | None:
-    """All values that can be drawn; None where there is no end of them."""
-    if points is not None:
-        return axis.grid(points)
+def _values(axis: Distribution, searcher: Method) -> list[Any] | None:
+    """All values that can be drawn; None if there is no end of them."""
+    if (values := searcher.values(axis)) is not None:
+        return list(values)
     if isinstance(axis, Choice | Fixed):
         return list(axis.ends())
     if isinstance(axis, Integers) and axis.high - axis.low < _LARGEST:

@@ -68,6 +68,14 @@ class Asha(Policy):
             rung *= self.reduction_factor
         return tuple(found)
 
+    def stages(self, trials: float, epochs: int) -> list[tuple[float, int]]:
+        """One trial in ``reduction_factor`` resumes from each rung, and never fewer than one."""
+        left, before, found = trials, 0, []
+        for rung in (*self.rungs(epochs), epochs):
+            found.append((left, rung - before))
+            left, before = max(1.0, left / self.reduction_factor), rung
+        return found
+
     def flaw(self, epochs: int) -> str:
         """Whether no trial would ever be stopped."""
         if self.grace_epochs < epochs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from tuning.schedulers.scheduler import Policy, Scheduler
 from tuning.spec.objective import Mode
@@ -18,6 +18,7 @@ class Patient(Scheduler):
 class NoScheduler(Policy):
     """Let every trial have its epochs."""
 
+    by_metric: ClassVar[bool] = False
     kind: Literal["none"] = "none"
 
     def build(self, mode: Mode, epochs: int | None = None) -> Scheduler:

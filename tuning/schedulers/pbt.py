@@ -1,5 +1,5 @@
-"""PBT, population based training (Jaderberg et al., arXiv 1711.09846): now and then, the worst of the running trials go
-on from the weights of one of the best (``exploit``, by truncation selection) with its parameters a little changed
+"""PBT, population based training (Jaderberg et al., arXiv 1711.09846): now and then, the worst of the running trials
+resume from the weights of one of the best (``exploit``, by truncation selection) with its parameters a little changed
 (``explore``).
 
 Both are pure here: who copies whom and what changes follow from the scores and from numbers that were drawn before.
@@ -9,14 +9,15 @@ Copying weights is for whoever runs the trials.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
+from jobs.spec import Checkpoints, JobSpec
 from tuning.schedulers.none import Patient
 from tuning.schedulers.scheduler import Policy, Scheduler
-from tuning.searchers.searcher import uniform
+from tuning.searchers.searcher import Method, uniform
 from tuning.spec.objective import Mode
 from tuning.spec.space import Choice, Distribution, Fixed, Integers, Space, draw, same
 
@@ -76,9 +77,17 @@ def _moved(distribution: Distribution, value: Any, perturb: float, u: float) -> 
     return min(high, max(low, value + direction * step))
 
 
+_SETTLED = (
+    *("data", "model", "epochs", "batch_size", "accumulation", "precision", "channels_last", "compile", "seed"),
+    *("ema", "select"),
+)
+"""Fields that a half-trained network must keep."""
+
+
 class PBT(Policy):
     """Let the worst trials take over weights and parameters of the best."""
 
+    hands_over: ClassVar[bool] = True
     kind: Literal["pbt"] = "pbt"
     every_epochs: PositiveInt = 5
     """Epochs between takeovers."""
@@ -91,9 +100,14 @@ class PBT(Policy):
         """The scheduler, which stops nothing; see :meth:`exploit`."""
         return Patient(mode, epochs)
 
-    def due(self, epoch: int) -> bool:
+    def pauses(self, epoch: int) -> bool:
         """Whether there is a takeover after that epoch, from 1."""
         return epoch % self.every_epochs == 0
+
+    def checkpoints(self, given: Checkpoints) -> Checkpoints:
+        """A takeover needs the checkpoint of its epoch, and of the one before it where the donor is ahead."""
+        kept = {"every_epochs": self.every_epochs, "every_steps": None, "keep": max(2, given.keep)}
+        return given.model_copy(update=kept)
 
     def exploit(self, population: Mapping[int, float], mode: Mode, draws: Mapping[int, float]) -> dict[int, int]:
         """Who takes over whom; see :func:`exploit`."""
@@ -113,15 +127,7 @@ class PBT(Policy):
         mode: Mode,
         *words: int | str,
     ) -> dict[int, tuple[int, dict[str, Any]]]:
-        """Trial -> the trial whose weights it goes on from, and its parameters from then on; for those that change.
-
-        Args:
-            space: name -> distribution.
-            base: data of the base job.
-            trials: ordinal -> parameters and value of the metric.
-            mode: whether more is better, or less.
-            words: what the draws hang on: the search's seed and the epoch.
-        """
+        """The worst take over the best, a little changed; see :meth:`Policy.take_over`."""
         scores = {ordinal: value for ordinal, (_, value) in trials.items()}
         picks = {ordinal: uniform(*words, "exploit", ordinal) for ordinal in trials}
         changes = {}
@@ -135,3 +141,20 @@ class PBT(Policy):
         if self.every_epochs < epochs:
             return ""
         return f"every_epochs {self.every_epochs} must be less than the {epochs} epochs of a trial, or nothing happens"
+
+    def problems(self, base: JobSpec, space: Space, trials: int | None, searcher: Method) -> Iterator[tuple[str, ...]]:
+        """What weights that are handed from trial to trial require."""
+        if base.resources.most > 1:
+            yield "scheduler", "kind pbt is for trials of one worker", "set.resources.workers: 1"
+        if (trials or 0) < 2:
+            yield "budget", "kind pbt needs the size of its population", "set budget.trials to 4 or more"
+        if not searcher.independent:
+            yield "searcher", "kind pbt draws its population once and then changes it", "take random or sobol"
+        evaluated = base.evaluation.every_epochs
+        if self.every_epochs % evaluated:
+            yield "scheduler", f"every_epochs {self.every_epochs} is no multiple of evaluation.every_epochs {evaluated}"
+        for name, distribution in space.items():
+            if name.split(".")[0] in _SETTLED or name in ("optimizer", "optimizer.kind"):
+                yield f"space.{name}", f"{name} cannot change while a network is trained, as kind pbt would do"
+            elif any(not isinstance(end, int | float | str | None) for end in distribution.ends()):
+                yield f"space.{name}", "kind pbt changes single values only", "name the field inside of it"

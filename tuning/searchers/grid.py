@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from jobs.spec import JobSpec
 from tuning.searchers.searcher import Method, Searcher
 from tuning.spec.objective import Objective
-from tuning.spec.space import Space, changed, holds
+from tuning.spec.space import Distribution, Space, changed, holds
 
 LARGEST = 10_000
 """Combinations of the largest grid that is accepted."""
@@ -55,9 +55,18 @@ class GridSearcher(Searcher):
 class Grid(Method):
     """Try every combination."""
 
+    finite: ClassVar[bool] = True
     kind: Literal["grid"] = "grid"
     points: int = Field(3, ge=2)
     """Values taken from every range, both ends included; a choice contributes all its values."""
+
+    def values(self, distribution: Distribution) -> Sequence[Any]:
+        """Those of the grid."""
+        return distribution.grid(self.points)
+
+    def trials(self, space: Space, base: Mapping[str, Any]) -> int:
+        """The number of combinations."""
+        return sum(1 for _ in combinations(space, base, self.points))
 
     def build(
         self,

@@ -9,7 +9,7 @@ generation is a Sobol sequence instead of random draws.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -63,6 +63,7 @@ class NSGA2Searcher(StudySearcher):
 class NSGA2(Method):
     """Look for the Pareto front of several objectives."""
 
+    several: ClassVar[bool] = True
     kind: Literal["nsga2"] = "nsga2"
     population: int = Field(16, ge=2)
     """Trials in a generation."""

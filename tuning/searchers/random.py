@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from jobs.spec import JobSpec
 from tuning.searchers.searcher import Method, Searcher, uniform
@@ -25,6 +25,7 @@ class RandomSearcher(Searcher):
 class Random(Method):
     """Draw every configuration independently."""
 
+    independent: ClassVar[bool] = True
     kind: Literal["random"] = "random"
 
     def build(

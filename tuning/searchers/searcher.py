@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from jobs.base import Spec
 from jobs.randomness import key
 from jobs.spec import JobSpec
 from tuning.spec.objective import Objective
-from tuning.spec.space import Space, draw
+from tuning.spec.space import Distribution, Space, draw
 
 State = Literal["finished", "stopped", "failed"]
 
@@ -93,10 +93,27 @@ class Searcher(ABC):
 
 
 class Method(Spec):
-    """A way to choose configurations."""
+    """A way to choose configurations.
 
+    Attributes:
+        finite: whether it ends by itself.
+        independent: whether what it draws does not depend on results.
+        several: whether it is for several objectives only.
+    """
+
+    finite: ClassVar[bool] = False
+    independent: ClassVar[bool] = False
+    several: ClassVar[bool] = False
     kind: str
     """Its name in a spec."""
+
+    def values(self, distribution: Distribution) -> Sequence[Any] | None:
+        """The values that it takes from a distribution; None if it may take any of them."""
+        return None
+
+    def trials(self, space: Space, base: Mapping[str, Any]) -> int | None:
+        """After how many trials it ends by itself; None if it does not."""
+        return None
 
     @abstractmethod
     def build(

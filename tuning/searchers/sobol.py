@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from jobs.randomness import key
 from jobs.spec import JobSpec
@@ -42,6 +42,7 @@ class SobolSearcher(Searcher):
 class Sobol(Method):
     """Fill the space evenly."""
 
+    independent: ClassVar[bool] = True
     kind: Literal["sobol"] = "sobol"
 
     def build(

@@ -15,8 +15,6 @@ from jobs.spec import Elastic, JobSpec
 from jobs.specfile import read
 from jobs.specfile.errors import Problem, SpecError, findings, guess_name
 from jobs.specfile.schema import Shape, shown
-from tuning.schedulers import PBT
-from tuning.searchers import Random, Sobol
 from tuning.spec.search import SearchSpec
 from tuning.spec.space import active, changed, holds, look_up
 
@@ -24,11 +22,6 @@ _BRANCHES = 64
 """Ways to open a name's branch that are looked at."""
 _OWN = ("name", "tracking", "resources")
 """Fields that belong to the search as a whole."""
-_SETTLED = (
-    *("data", "model", "epochs", "batch_size", "accumulation", "precision", "channels_last", "compile", "seed"),
-    *("ema", "select"),
-)
-"""Fields that a network that is half trained must keep."""
 
 
 def check(search: SearchSpec) -> tuple[str, ...]:
@@ -163,8 +156,9 @@ class _Check:
         if isinstance(self.base.resources.workers, Elastic):
             cure = f"set.resources.workers: {self.base.resources.most}"
             self.add("job", "a search fills the cluster with trials, so none of them is elastic", cure)
-        if isinstance(self.search.scheduler, PBT):
-            self._population(self.search.scheduler)
+        search = self.search
+        for problem in search.scheduler.problems(self.base, self.space, budget.trials, search.searcher):
+            self.add(*problem)
         if flaw := self.search.scheduler.flaw(epochs):
             self.add("scheduler", flaw)
         if budget.total_epochs is not None and budget.total_epochs < epochs:
@@ -175,25 +169,6 @@ class _Check:
             self.search.build(self.base)
         except ValueError as error:
             self.add("searcher", str(error))
-
-    def _population(self, policy: PBT) -> None:
-        """What weights that are handed from trial to trial ask for."""
-        if self.base.resources.most > 1:
-            self.add("scheduler", "kind pbt is for trials of one worker", "set.resources.workers: 1")
-        if (self.search.budget.trials or 0) < 2:
-            self.add("budget", "kind pbt needs the size of its population", "set budget.trials to 4 or more")
-        if not isinstance(self.search.searcher, Random | Sobol):
-            self.add("searcher", "kind pbt draws its population once and then changes it", "take random or sobol")
-        evaluated = self.base.evaluation.every_epochs
-        if policy.every_epochs % evaluated:
-            self.add(
-                "scheduler", f"every_epochs {policy.every_epochs} is no multiple of evaluation.every_epochs {evaluated}"
-            )
-        for name, distribution in self.space.items():
-            if name.split(".")[0] in _SETTLED or name in ("optimizer", "optimizer.kind"):
-                self.add(f"space.{name}", f"{name} cannot change while a network is trained, as kind pbt would do")
-            elif any(not isinstance(end, int | float | str | None) for end in distribution.ends()):
-                self.add(f"space.{name}", "kind pbt changes single values only", "name the field inside of it")
 
     def _try(self, source: str, changes: Mapping[str, Any], *cures: str) -> None:
         """Validate the job with changes; the ``cures`` are for what is missing."""

@@ -14,8 +14,8 @@ from pydantic import Field, JsonValue, NonNegativeInt, PositiveFloat, PositiveIn
 from jobs.base import DOTTED, Spec, assign
 from jobs.spec import JobSpec
 from jobs.specfile import SpecError, read
-from tuning.schedulers import PBT, NoScheduler, SchedulerSpec
-from tuning.searchers import NSGA2, TPE, Grid, Searcher, SearcherSpec
+from tuning.schedulers import NoScheduler, SchedulerSpec
+from tuning.searchers import TPE, Searcher, SearcherSpec
 from tuning.spec.arms import Arms
 from tuning.spec.objective import Mode, Objective, check_metric
 from tuning.spec.space import Choice, Distribution, DistributionSpec, Fixed, LogUniform, Space, Uniform
@@ -178,11 +178,7 @@ class SearchSpec(Spec):
             pydantic.ValidationError: the parameters do not make a job.
         """
         job = (base or self.base()).override(deepcopy(params))
-        if not isinstance(self.scheduler, PBT):
-            return job
-        # a takeover needs the checkpoint of its epoch, and of the one before it where the donor is ahead
-        kept = {"every_epochs": self.scheduler.every_epochs, "every_steps": None, "keep": max(2, job.checkpoint.keep)}
-        return job.model_copy(update={"checkpoint": job.checkpoint.model_copy(update=kept)})
+        return job.model_copy(update={"checkpoint": self.scheduler.checkpoints(job.checkpoint)})
 
     def absolute(self) -> Self:
         """The search with absolute paths and its space spelled out, so that it means the same in another directory."""
@@ -220,13 +216,15 @@ class SearchSpec(Spec):
     def _fits_together(self) -> Self:
         if "epochs" in self.set and self.budget.epochs_per_trial is not None:
             raise ValueError("set.epochs and budget.epochs_per_trial say the same thing: give one of them")
-        if self.objectives and not isinstance(self.scheduler, NoScheduler):
+        if self.objectives and self.scheduler.by_metric:
             raise ValueError(
                 f"scheduler kind {self.scheduler.kind} goes by one metric, so with objectives it would stop trials "
                 "that are on the front by another; take kind none"
             )
-        if isinstance(self.searcher, NSGA2) and not self.objectives:
-            raise ValueError("searcher kind nsga2 is for several objectives; for one metric take kind tpe")
+        if self.searcher.several and not self.objectives:
+            raise ValueError(
+                f"searcher kind {self.searcher.kind} is for several objectives; for one metric take kind tpe"
+            )
         budget = self.budget
         if self.arms is not None:
             set_too: dict[str, object] = {
@@ -235,11 +233,11 @@ class SearchSpec(Spec):
                 "objectives": self.objectives,
             }
             set_too |= {"budget.trials": budget.trials, "stop.stale_trials": self.stop.stale_trials}
-            set_too["scheduler"] = not isinstance(self.scheduler, NoScheduler)
+            set_too["scheduler"] = self.scheduler.by_metric
             if wrong := [name for name, value in set_too.items() if value]:
                 raise ValueError(f"arms say what runs, each to its end: leave {', '.join(wrong)} out")
             return self
-        if not (budget.trials or budget.hours or budget.total_epochs or isinstance(self.searcher, Grid)):
+        if not (budget.trials or budget.hours or budget.total_epochs or self.searcher.finite):
             raise ValueError("budget has no end: set budget.trials, budget.hours or budget.total_epochs")
         return self
 
