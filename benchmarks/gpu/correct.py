@@ -253,7 +253,7 @@ def run(name: str, setting: Setting) -> Row:
 
 def cached(setting: Setting) -> Row:
     """Distillation without the logit cache, with it empty, with it full: the same weights, bit for bit."""
-    from jobs.distillation.store import LogitCache
+    from jobs.logits.store import LogitCache
 
     with tempfile.TemporaryDirectory() as scratch:
         data = images(setting.pick(512, 128))

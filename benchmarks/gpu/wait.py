@@ -33,7 +33,6 @@ from jobs.data.sets import Data
 from jobs.randomness import SampleDraws, generator
 from jobs.run import Run as Running
 from jobs.spec import JobSpec
-from jobs.steps import Steps
 
 RECIPES = Path(__file__).parents[2] / "jobs" / "recipes"
 SLEEP_S = 0.2
@@ -99,7 +98,7 @@ def counted(spec: JobSpec, setting: Setting, assets: dict[str, Any] | None = Non
     waits = Waits(setting.device)
     with mock.patch.object(jobs.train, "Loader", waits.loader()):
         Run(spec, data, setting.device, assets)
-    return {"ok": not waits.lines, "waits": dict(waits.lines), "updates": Steps.of(spec, len(data.train)).total}
+    return {"ok": not waits.lines, "waits": dict(waits.lines), "updates": spec.steps(len(data.train)).total}
 
 
 def small(changes: dict[str, Any], setting: Setting) -> Row:
@@ -193,7 +192,7 @@ def update(setting: Setting) -> Row:
     spec = job(ema={}, batch_size=setting.pick(512, 64), precision="bf16" if setting.device == "cuda" else "fp32")
     data = images(8 * spec.batch_size)
     spec = resolved(spec, setting.device)
-    steps = Steps.of(spec, len(data.train))
+    steps = spec.steps(len(data.train))
     run = Running(spec, data, where, steps, {})
     parts = Loader(spec, data, where, steps).epoch(0, 0)
 

@@ -10,11 +10,11 @@ from unittest import mock
 
 import pytest
 import torch
-from jobs.distillation.store import LogitCache
 
 import jobs.train
 from jobs.checkpoint import State
 from jobs.data.loader import Loader
+from jobs.logits.store import LogitCache
 from jobs.models import save
 from jobs.place import Place
 from jobs.report import Keep
