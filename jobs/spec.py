@@ -22,9 +22,9 @@ from jobs.distillation import Distillation
 from jobs.losses import BCE, CrossEntropy, LossSpec
 from jobs.models import ModelSpec
 from jobs.optimizers import OptimizerSpec
+from jobs.paths import PathOrUrl
 from jobs.schedules import ScheduleSpec
 from jobs.steps import Steps
-from jobs.urls import absolute
 
 
 def _each_kind_once(entries: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -85,7 +85,7 @@ class Checkpoints(Spec):
     """Updates between checkpoints inside epochs; None saves at epoch ends only."""
     keep: PositiveInt = 2
     """Number of newest checkpoints that are kept."""
-    storage: str | None = None
+    storage: PathOrUrl | None = None
     """Folder or URL (``s3://bucket/folder``) that all nodes reach, for the checkpoints and models of runs; None is
     ORCHESTRATOR_HOME, which nodes must share then."""
 
@@ -248,20 +248,6 @@ class JobSpec(Spec):
         """The job with that many workers, one of ``sizes``: accumulation replaces those that are missing."""
         resources = self.resources.model_copy(update={"workers": workers})
         return self.model_copy(update={"resources": resources, "accumulation": self.parts // workers})
-
-    def absolute(self) -> Self:
-        """The spec with absolute paths, so that it means the same in another directory."""
-        changes: dict[str, Any] = {"data": self.data.absolute()}
-        if self.checkpoint.storage is not None:
-            storage = absolute(self.checkpoint.storage, "checkpoint.storage")
-            changes["checkpoint"] = self.checkpoint.model_copy(update={"storage": storage})
-        if self.model.pretrained is not None:
-            pretrained = self.model.pretrained.absolute()
-            changes["model"] = self.model.model_copy(update={"pretrained": pretrained})
-        if self.distillation is not None:
-            teacher = self.distillation.teacher.absolute()
-            changes["distillation"] = self.distillation.model_copy(update={"teacher": teacher})
-        return self.model_copy(update=changes)
 
     @model_validator(mode="after")
     def _batch_divides(self) -> Self:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 from jobs.data.sets import Arrays, Data
+from jobs.paths import absolute
 from jobs.spec import JobSpec
 from jobs.steps import Steps
 from jobs.urls import redact
@@ -131,7 +132,7 @@ def prepare(spec: JobSpec, cluster: Cluster, resume: str | None = None) -> Prepa
         ValueError: the data, the weights, the network, the teacher or the tracking server do not fit the spec.
     """
     check_uri(spec.tracking.uri or redact(default_uri()))
-    spec = spec.absolute()
+    spec = absolute(spec)
     ready = pretrained.resolve(spec, resume)
     spec = spec.model_copy(update={"data": ready.data})
     if cluster.live:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from jobs.data.sets import Data
 from jobs.data.source import Source
 from jobs.data.tree import Tree, tree
 from jobs.names import composed, few, printable
+from jobs.paths import PathOrUrl
 from jobs.urls import absolute
 
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test", "testing")}
@@ -33,12 +34,8 @@ class ImageFolder(Source):
     """
 
     kind: Literal["image_folder"] = "image_folder"
-    root: str
+    root: PathOrUrl
     """The folder, or its URL (``s3://bucket/folder``); ``~`` is expanded."""
-
-    def absolute(self) -> Self:
-        """With an absolute ``root``; a URL is left alone."""
-        return self.model_copy(update={"root": absolute(self.root, "data.root")})
 
     def open(self) -> Data:
         """List, check and read the files."""
@@ -51,7 +48,7 @@ class ImageFolder(Source):
             ValueError: folders are missing or empty, a split has classes that train has not, or it cannot be seen which
                 folders are splits and which are classes.
         """
-        root = tree(self.absolute().root, "data.root")
+        root = tree(absolute(self.root, "data.root"), "data.root")
         folders, notes = _splits(root)
         classes = root.folders(folders["train"])
         _check_forms(root, folders["train"], classes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -15,9 +14,10 @@ from jobs.data.prepare import prepare
 from jobs.data.rows import BATCH_ROWS, ParquetTable, Rows, Table
 from jobs.data.sets import Data
 from jobs.data.source import Source
-from jobs.urls import absolute, filesystem, is_url, local, refused
+from jobs.paths import PathOrUrl
+from jobs.urls import filesystem, is_url, local, refused
 
-Paths = str | tuple[str, ...] | None
+Paths = PathOrUrl | tuple[PathOrUrl, ...] | None
 _HUB_NAMES = {"train": ("train",), "val": ("validation", "val", "valid", "dev"), "test": ("test",)}
 
 
@@ -55,14 +55,6 @@ class Parquet(Source):
                 "val is given but not test; name the files to report on test, and val is held out of train"
             )
         return self
-
-    def absolute(self) -> Self:
-        """With absolute paths; URLs are left alone."""
-        paths = {
-            split: _each(getattr(self, split), partial(absolute, what=f"data.{split}"))
-            for split in ("train", "val", "test")
-        }
-        return self.model_copy(update=paths)
 
     def open(self) -> Data:
         """Look at the files, convert them for random access, and read every image."""
@@ -148,10 +140,6 @@ class HubTable(Table):
     def where(self, row: int) -> str:
         """Split and row."""
         return f"{self.title} row {row}"
-
-
-def _each(paths: Paths, change: Any) -> Paths:
-    return tuple(map(change, paths)) if isinstance(paths, tuple) else change(paths) if paths else paths
 
 
 def files(what: str, paths: Paths) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Len
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationInfo, field_validator
@@ -65,10 +65,6 @@ class Source(Spec):
                 f"0 .. 255, write [{scaled}]"
             )
         return value
-
-    def absolute(self) -> Self:
-        """The spec with absolute paths, so that it means the same in another directory; most sources have none."""
-        return self
 
     @abstractmethod
     def open(self) -> Data:

@@ -17,7 +17,8 @@ from jobs.data.prepare import prepare
 from jobs.data.remote import here
 from jobs.data.sets import Data
 from jobs.data.source import Source
-from jobs.urls import absolute, is_url, local
+from jobs.paths import PathOrUrl, absolute
+from jobs.urls import is_url, local
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
 _SHOWN = 5
@@ -31,13 +32,13 @@ class PathTable(Source):
     """
 
     kind: Literal["table"] = "table"
-    train: str
+    train: PathOrUrl
     """A .csv (comma or semicolon), .tsv or .parquet file with a line of column names, or its URL; ``~`` is expanded."""
-    val: str | None = None
+    val: PathOrUrl | None = None
     """The same for the validation split."""
-    test: str | None = None
+    test: PathOrUrl | None = None
     """The same for the test split."""
-    root: str | None = None
+    root: PathOrUrl | None = None
     """The folder, or its URL, that relative paths start from; null is that of the table itself."""
     path_column: str = "path"
     """Column of the images' paths, or of their URLs."""
@@ -52,12 +53,6 @@ class PathTable(Source):
             raise ValueError("give split_column or tables of their own (val, test), not both")
         return self
 
-    def absolute(self) -> Self:
-        """With absolute paths; URLs are left alone."""
-        given = {name: getattr(self, name) for name in ("train", "val", "test", "root")}
-        changes = {name: absolute(path, f"data.{name}") for name, path in given.items() if path is not None}
-        return self.model_copy(update=changes)
-
     def open(self) -> Data:
         """Read the tables, check and read the files."""
         return prepare(self, *self.stores())
@@ -68,7 +63,7 @@ class PathTable(Source):
         Raises:
             ValueError: a table cannot be read, lacks a column or a value, or names a class that train has not.
         """
-        mine = self.absolute()
+        mine = absolute(self, "data")
         rows = {split: self._rows(split, path) for split in SPLITS if (path := getattr(mine, split)) is not None}
         if self.split_column is not None:
             rows = _by_split(rows["train"], mine.train, self.split_column)

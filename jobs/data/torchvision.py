@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from jobs.data.prepare import prepare
 from jobs.data.sets import Data
 from jobs.data.source import Source
 from jobs.data.store import Store
-from jobs.urls import is_url, local
+from jobs.paths import PathField, absolute
 
 _SPLITS = {"train": ("train", "trainval", "train-standard"), "val": ("val", "valid"), "test": ("test",)}
 """What torchvision's classes call the splits in their argument ``split``."""
@@ -55,6 +55,12 @@ class Named(Store):
         return f"{self.title} image {index}"
 
 
+_LOCAL = (
+    "torchvision reads files on this machine only; give a path that all machines have (a shared mount), or convert the "
+    "data set once to an image folder or Parquet files, which may be at a URL"
+)
+
+
 class Torchvision(Source):
     """A class of ``torchvision.datasets`` that yields an image and the number of its class.
 
@@ -65,16 +71,12 @@ class Torchvision(Source):
     kind: Literal["torchvision"] = "torchvision"
     name: str
     """The class, as torchvision spells it: ``CIFAR10``."""
-    root: str | None = None
+    root: Annotated[str, PathField(_LOCAL)] | None = None
     """Where its files are; null is ``data/<name>`` under ORCHESTRATOR_HOME. ``~`` is expanded."""
     download: bool = False
     """Fetch the files into ``root`` where they are missing."""
     options: dict[str, str | int | bool] | None = None
     """Further arguments of the class: ``{split: letters}`` for EMNIST."""
-
-    def absolute(self) -> Self:
-        """With an absolute ``root``."""
-        return self if self.root is None else self.model_copy(update={"root": _absolute(self.root)})
 
     def open(self) -> Data:
         """Find the splits and read every image.
@@ -82,7 +84,7 @@ class Torchvision(Source):
         Raises:
             ValueError: no such data set, its files are missing, or it is not one of single images and single labels.
         """
-        root = home() / "data" / self.name if self.root is None else Path(_absolute(self.root))
+        root = home() / "data" / self.name if self.root is None else Path(str(absolute(self, "data").root))
         root.mkdir(parents=True, exist_ok=True)
         datasets = self._splits(self._find(), root)
         stamp = key(self.name, sorted((self.options or {}).items()), _listing(root))
@@ -143,15 +145,6 @@ class Torchvision(Source):
             raise DataError(
                 f"the files of torchvision's {self.name} cannot be read in {arguments['root']}: {error}; {cure}"
             ) from error
-
-
-def _absolute(path: str) -> str:
-    if is_url(path):
-        raise ValueError(
-            f"data.root {path!r}: torchvision reads files on this machine only; give a path that all machines have (a "
-            "shared mount), or convert the data set once to an image folder or Parquet files, which may lie at a URL"
-        )
-    return local(path)
 
 
 def _listing(root: Path) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Len
 from pydantic import Field, JsonValue, PositiveFloat
 
 from jobs.base import DOTTED
 from jobs.models.weights import RunWeights, StoredWeights, Weights
+from jobs.paths import LocalPath
 
 if TYPE_CHECKING:
     from jobs.data.sets import Data
@@ -57,14 +57,10 @@ class JobTeacher(Teacher):
     """The network of another job, which is trained first, once, as a run of its own."""
 
     kind: Literal["job"] = "job"
-    job: str
+    job: LocalPath
     """YAML file of the job; a relative path starts at the current folder."""
     set: Annotated[dict[str, JsonValue], DOTTED] = {}  # noqa: RUF012 (pydantic copies defaults)
     """Changes to that job by dotted name, such as ``epochs: 30``."""
-
-    def absolute(self) -> Self:
-        """With an absolute path."""
-        return self.model_copy(update={"job": os.path.abspath(self.job)})
 
     def folder(self, data: Data) -> str:
         """Not known here: the orchestrator trains the job and replaces this by its folder."""
@@ -79,17 +75,13 @@ class LibraryTeacher(Teacher):
 
     name: str
     """What the library calls the network."""
-    file: str | None = None
+    file: LocalPath | None = None
     """Weights in a local file (.safetensors, or .pth read with ``weights_only``); None fetches the library's own."""
     mean: Three | None = None
     """Per-channel mean of pixels in 0 .. 1 that the network was trained with; None takes the library's, else
     ImageNet's."""
     std: Annotated[tuple[PositiveFloat, ...], Len(3, 3)] | None = None
     """The same for the standard deviation."""
-
-    def absolute(self) -> Self:
-        """With an absolute path."""
-        return self.model_copy(update={"file": os.path.abspath(self.file)}) if self.file else self
 
     @abstractmethod
     def model(self) -> Model:

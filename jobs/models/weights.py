@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from annotated_types import Len
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from jobs.base import Spec
-from jobs.urls import absolute
+from jobs.paths import PathOrUrl
 
 
 class Weights(Spec):
     """The methods that every kind of weights has."""
-
-    def absolute(self) -> Self:
-        """The spec with absolute paths, so that it means the same in another directory."""
-        return self
 
 
 class StoredWeights(Weights):
     """A network that was trained here and kept: a run's ``model`` folder, or what ``jobs.models.save`` wrote."""
 
     kind: Literal["model"] = "model"
-    path: str
+    path: PathOrUrl
     """Folder or fsspec URL."""
-
-    def absolute(self) -> Self:
-        """With an absolute path."""
-        return self.model_copy(update={"path": absolute(self.path, "model.pretrained.path")})
 
 
 class RunWeights(Weights):
@@ -51,7 +43,7 @@ class FileWeights(Weights):
     """Weights in a file, tensors named as the network itself names them."""
 
     kind: Literal["file"] = "file"
-    path: str
+    path: PathOrUrl
     """A .safetensors file, or a .pth file, which is read with ``weights_only``; or its URL."""
     size: PositiveInt | None = None
     """Height and width in pixels of the images that the network was trained on; None takes the library's."""
@@ -59,10 +51,6 @@ class FileWeights(Weights):
     """Per-channel mean of pixels in 0 .. 1 that it was trained with; None takes the library's."""
     std: Annotated[tuple[PositiveFloat, ...], Len(1, 3)] | None = None
     """The same for the standard deviation."""
-
-    def absolute(self) -> Self:
-        """With an absolute path; a URL stays as it is."""
-        return self.model_copy(update={"path": absolute(self.path, "model.pretrained.path")})
 
 
 class LibraryWeights(Weights):

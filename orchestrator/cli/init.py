@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from jobs.paths import absolute
 from orchestrator.cli.console import BAD_SPEC, FAILED, err, fail, out
 
 
@@ -78,7 +79,7 @@ def _init(images: Path, output: Path, job: str, search: str, other: Path, pretra
         start = find(pretrained, machine)
     with err.status("timing a few updates"):
         recipe = choose(job, found, machine, start)
-    resolve(recipe.spec.absolute())  # whether the weights fit
+    resolve(absolute(recipe.spec))  # whether the weights fit
     text = job_text(output, found, recipe, start.advice)
     other_text, cost = search_text(search, other, output, found, recipe, machine)
     output.parent.mkdir(parents=True, exist_ok=True)

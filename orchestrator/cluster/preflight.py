@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs import specfile
 from jobs.base import Spec
+from jobs.paths import paths
 from jobs.spec import JobSpec
 from jobs.specfile.yaml import parse
 from jobs.urls import redact
@@ -140,12 +141,14 @@ def check_paths(asked: Asked, shipment: Shipment) -> list[str]:
         ValueError: some are left out of what is sent.
     """
     remarks = []
-    for told in (asked.path,):
-        if not shipment.holds(told):
-            _left_out("the spec", told, shipment)
-    with contextlib.chdir(shipment.folder):
-        paths = {**_paths(asked.job), **_paths(asked.spec)}
-    for name, (given, full) in paths.items():
+    if not shipment.holds(asked.path):
+        _left_out("the spec", asked.path, shipment)
+    for name, given in dict.fromkeys(
+        (found.name, found.value) for spec in (asked.job, asked.spec) for found in paths(spec)
+    ):
+        if "://" in given:
+            continue
+        full = os.path.join(shipment.folder, os.path.expanduser(given))
         inside = os.path.relpath(full, shipment.folder)
         if not os.path.isabs(given) and inside.startswith(".."):
             raise ValueError(
@@ -164,14 +167,3 @@ def _left_out(name: str, path: str, shipment: Shipment) -> Never:
         f"{name}: {path} is not sent, because an ignore file of {shipment.folder} ({IGNORE}, .gitignore) names "
         "it; take it out of there, or give a path that all nodes see"
     )
-
-
-def _paths(spec: Any) -> dict[str, tuple[str, str]]:
-    """Fields that hold local paths -> the path as given, and in full."""
-    before, after = spec.flatten(), spec.absolute().flatten()
-    found = {}
-    for name, value in before.items():
-        full = after.get(name)
-        if isinstance(value, str) and isinstance(full, str) and full.startswith("/"):
-            found[name] = (value, full)
-    return found

@@ -11,6 +11,7 @@ from jobs import specfile
 from jobs.data.cache import key
 from jobs.data.sets import Data
 from jobs.distillation import Distillation, JobTeacher, RunTeacher, StoredTeacher
+from jobs.paths import absolute
 from jobs.spec import JobSpec
 from orchestrator.home import home
 from orchestrator.models import lookup
@@ -61,7 +62,7 @@ def told(distillation: Distillation, data: Data) -> str:
         _check(distillation, _of_run(teacher.run), data)
         return f"run {teacher.run}"
     if isinstance(teacher, StoredTeacher):
-        folder = teacher.absolute().folder(data)
+        folder = absolute(teacher, "distillation.teacher").folder(data)
         _check(distillation, folder, data)
         return f"model {folder}"
     return f"{teacher.kind} {teacher.name}"
@@ -93,7 +94,7 @@ def _job(teacher: JobTeacher) -> JobSpec:
         raise ValueError(f"distillation.teacher.job: {error}") from error
     if spec.distillation is not None and isinstance(spec.distillation.teacher, JobTeacher):
         raise ValueError(f"distillation.teacher.job: {teacher.job} has a teacher job of its own; train that one first")
-    return spec.absolute()
+    return absolute(spec)
 
 
 def _of_job(teacher: JobTeacher, train: Callable[[JobSpec], str]) -> str:

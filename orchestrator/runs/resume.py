@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import specfile
+from jobs.paths import changed
 from jobs.spec import JobSpec
 from orchestrator.home import run_folder
 from orchestrator.runs import store
@@ -82,8 +83,8 @@ def changes(name: str, spec: JobSpec) -> dict[str, tuple[Any, Any]]:
         raise ValueError(
             f"run {name} is FINISHED: its test split has been scored, so nothing is left to go on with; start a new run"
         )
-    before, after = specfile.read(path, JobSpec).flatten(), spec.flatten()
-    before = {field: here(value) if isinstance(value, str) else value for field, value in before.items()}
+    kept = changed(specfile.read(path, JobSpec), lambda found: here(found.value))
+    before, after = kept.flatten(), spec.flatten()
     different = {
         field: (before.get(field), after.get(field))
         for field in dict.fromkeys([*before, *after])

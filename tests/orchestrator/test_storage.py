@@ -16,6 +16,7 @@ from sklearn.datasets import load_digits
 
 from jobs import models as stored
 from jobs.checkpoint import State, Store
+from jobs.paths import absolute
 from orchestrator.execution import launch
 from orchestrator.execution.worker import WEIGHTS
 from orchestrator.home import run_folder
@@ -169,7 +170,7 @@ def test_a_storage_that_cannot_be_written_to_is_refused(
         storage.check("s3://mistyped/x")
     assert not server.fs.exists("mistyped"), "and none is made"
     with pytest.raises(ValueError, match=r"checkpoint\.storage 's3://who@bucket/x' was given with a password"):
-        job("checkpoint.storage=s3://who:planted@bucket/x").absolute()
+        absolute(job("checkpoint.storage=s3://who:planted@bucket/x"))
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"checkpoint\.storage .*file/x cannot be used: .*Not a directory"):
         storage.check(str(tmp_path / "file" / "x"))

@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
+from jobs.paths import absolute
 from jobs.specfile import SpecError, dump, read, schema
 from jobs.specfile.yaml import parse
 from tuning.spec.check import check
@@ -262,8 +263,8 @@ def test_absolute_paths_mean_the_same_elsewhere(tmp_path: Path, monkeypatch: pyt
     assert drawn.axes()["data.train"].ends() == (str(ROOT / "a.parquet"), str(ROOT / "b.parquet"))
     here, plain = spec.absolute(), search(job="jobs/recipes/cifar10.yaml").absolute()
     assert spec.set == {**files, "data.test": "other.parquet"}
-    expected = spec.base().absolute()
-    trial = spec.trial({"distillation": TEACHER}).absolute()
+    expected = absolute(spec.base())
+    trial = absolute(spec.trial({"distillation": TEACHER}))
     monkeypatch.chdir(tmp_path)
     assert here.absolute() == here
     assert here.base() == expected

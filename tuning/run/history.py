@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from jobs.base import Spec
+from jobs.paths import changed
 from jobs.spec import JobSpec
 from orchestrator.runs.origin import here
 from orchestrator.tracking.journal import Event, Journal, read
@@ -164,8 +166,9 @@ class History:
     def _apply(self, event: Event) -> None:
         match event["event"]:
             case "search":
-                spec = SearchSpec.model_validate(_here(event["spec"]))
-                self.spec = spec.begun_with(JobSpec.model_validate(_here(event["base"]))) if "base" in event else spec
+                self.spec = SearchSpec.model_validate(_here(event["spec"], SearchSpec))
+                if "base" in event:
+                    self.spec = self.spec.begun_with(JobSpec.model_validate(_here(event["base"], JobSpec)))
             case "compile":
                 self.compile = event["compile"]
             case "open":
@@ -223,13 +226,9 @@ def jsonable(values: Mapping[str, float]) -> dict[str, float | str]:
     return {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
 
 
-def _here(data: Any) -> Any:
-    """A spec as JSON with the paths of another working directory of Ray's as they are in this one's."""
-    if isinstance(data, dict):
-        return {name: _here(value) for name, value in data.items()}
-    if isinstance(data, list):
-        return [_here(value) for value in data]
-    return here(data) if isinstance(data, str) else data
+def _here(data: dict[str, Any], kind: type[Spec]) -> dict[str, Any]:
+    """A spec as JSON, with paths into another working directory of Ray's as they are in this one's."""
+    return changed(data, lambda found: here(found.value), kind)
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import specfile
+from jobs.paths import absolute
 from jobs.spec import JobSpec
 from orchestrator.execution import compiling, teacher
 from orchestrator.execution import launch as jobs_launch
@@ -131,7 +132,7 @@ def search(
         raise ValueError(f"search {folder.name} is running already: {error}") from None
     try:
         if spec is not None:
-            base = spec.base().absolute()
+            base = absolute(spec.base())
             history.add("search", spec=spec.model_dump(mode="json"), base=base.model_dump(mode="json"))
         spec = history.spec
         assert spec is not None

@@ -11,6 +11,7 @@ from annotated_types import Len
 from pydantic import Field, JsonValue, NonNegativeInt, StringConstraints, model_validator
 
 from jobs.base import Spec
+from jobs.paths import NamesOf
 from jobs.spec import JobSpec
 from tuning.searchers import Searcher
 
@@ -18,6 +19,9 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _/-]{0,
 """Of an arm; MLflow takes it as part of a name."""
 FEWEST = 3
 """Pairs that a verdict needs: of two on a small test set, both often differ by as many images."""
+
+
+OF_JOB = NamesOf(JobSpec)
 
 
 class Question(Spec):
@@ -37,7 +41,7 @@ class Arms(Spec):
     kind: Literal["arms", "confirm", "ablation"] = "arms"
     """What the comparison is: your own, the best trials of a search against its base, or a recipe without its
     tricks."""
-    jobs: dict[Name, dict[str, JsonValue]] = Field(min_length=2)
+    jobs: dict[Name, Annotated[dict[str, JsonValue], OF_JOB]] = Field(min_length=2)
     """Name of each arm -> its changes to the job by dotted name."""
     seeds: Annotated[tuple[NonNegativeInt, ...], Len(FEWEST)]
     """Every arm is trained once with each of them, as ``seed.init`` and as ``seed.data``."""

@@ -11,14 +11,15 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, JsonValue, NonNegativeInt, PositiveFloat, PositiveInt, PrivateAttr, model_validator
 
-from jobs.base import DOTTED, Spec, assign
+from jobs.base import DOTTED, Spec
+from jobs.paths import LocalPath, NamesOf, absolute, paths
 from jobs.spec import JobSpec
 from jobs.specfile import SpecError, read
 from tuning.schedulers import NoScheduler, SchedulerSpec
 from tuning.searchers import TPE, Searcher, SearcherSpec
-from tuning.spec.arms import Arms
+from tuning.spec.arms import OF_JOB, Arms
 from tuning.spec.objective import Mode, Objective, check_metric
-from tuning.spec.space import Choice, Distribution, DistributionSpec, Fixed, LogUniform, Space, Uniform
+from tuning.spec.space import Choice, Distribution, DistributionSpec, LogUniform, Uniform
 
 Params = dict[str, JsonValue]
 
@@ -59,7 +60,7 @@ class SearchBudget(Spec):
 class StartFrom(Spec):
     """Results and points that are known before the search starts."""
 
-    points: tuple[Params, ...] = ()
+    points: tuple[Annotated[Params, OF_JOB], ...] = ()
     """Parameters to try first, by dotted name; names that a point leaves out are drawn."""
     search: str | None = None
     """Name of an earlier search: its best trial is tried first, and the searcher starts from its results."""
@@ -83,11 +84,13 @@ class SearchSpec(Spec):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,80}$")
     """Name of the search."""
-    job: str
+    job: LocalPath
     """YAML file of the base job; a relative path starts at the current folder."""
-    set: Annotated[Params, DOTTED] = {}  # noqa: RUF012 (pydantic copies defaults)
+    set: Annotated[Params, DOTTED, OF_JOB] = {}  # noqa: RUF012 (pydantic copies defaults)
     """Changes to the base job by dotted name, such as ``resources.workers: 1``."""
-    space: Annotated[dict[str, DistributionSpec] | None, DOTTED] = Field(None, min_length=1)
+    space: Annotated[dict[str, DistributionSpec] | None, DOTTED, NamesOf(JobSpec, ("values", "value"))] = Field(
+        None, min_length=1
+    )
     """What is varied: dotted name of a field of the job -> distribution. None takes warmup, label smoothing, mixup and
     distillation."""
     arms: Arms | None = None
@@ -183,24 +186,14 @@ class SearchSpec(Spec):
     def absolute(self) -> Self:
         """The search with absolute paths and its space spelled out, so that it means the same in another directory."""
         base = self.base()
-        space = self.axes(base)
-        before, after = base.flatten(), base.absolute().flatten()
-        moved = {name: value for name, value in after.items() if before[name] != value and not _drawn(space, name)}
-
-        def inside(point: Params) -> Params:
-            return {name: _absolute(base, name, value) for name, value in point.items()}
-
-        points = tuple(map(inside, self.start_from.points))
-        return self.model_copy(
-            update={
-                "job": os.path.abspath(self.job),
-                "set": {**self.set, **moved},
-                "space": {name: _absolute_values(base, name, axis) for name, axis in space.items()} or None,
-                "arms": self.arms
-                and self.arms.model_copy(update={"jobs": {arm: inside(job) for arm, job in self.arms.jobs.items()}}),
-                "start_from": self.start_from.model_copy(update={"points": points}),
-            }
-        )
+        space, before, after = self.axes(base), base.flatten(), absolute(base).flatten()
+        drawn = tuple(f"{name}." for name in space)
+        moved = {
+            name: after[name]
+            for name in dict.fromkeys(found.name for found in paths(base))
+            if before[name] != after[name] and not f"{name}.".startswith(drawn)
+        }
+        return absolute(self.model_copy(update={"set": {**self.set, **moved}, "space": space or None}))
 
     @model_validator(mode="after")
     def _metrics(self) -> Self:
@@ -240,32 +233,3 @@ class SearchSpec(Spec):
         if not (budget.trials or budget.hours or budget.total_epochs or self.searcher.finite):
             raise ValueError("budget has no end: set budget.trials, budget.hours or budget.total_epochs")
         return self
-
-
-def _drawn(space: Space, name: str) -> bool:
-    return any(f"{name}.".startswith(f"{axis}.") for axis in space)
-
-
-def _absolute_values(base: JobSpec, name: str, distribution: Distribution) -> Distribution:
-    if isinstance(distribution, Choice):
-        values = tuple(_absolute(base, name, value) for value in distribution.values)
-        return distribution.model_copy(update={"values": values})
-    if isinstance(distribution, Fixed):
-        return distribution.model_copy(update={"value": _absolute(base, name, distribution.value)})
-    return distribution
-
-
-def _absolute(base: JobSpec, name: str, value: Any) -> Any:
-    """A value of a name with absolute paths in it; as it is where it does not make a job by itself."""
-    try:
-        job = base.override({name: deepcopy(value)})
-    except ValueError:
-        return value
-    before, after = job.flatten(), job.absolute().flatten()
-    changed = {
-        other: new for other, new in after.items() if before[other] != new and f"{other}.".startswith(f"{name}.")
-    }
-    if name in changed:
-        return changed[name]
-    inside = {other.removeprefix(f"{name}."): new for other, new in changed.items()}
-    return assign(value, inside) if isinstance(value, dict) and inside else value

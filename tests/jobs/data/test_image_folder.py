@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from jobs.data import ImageFolder
+from jobs.paths import absolute
 from tests.jobs.data.conftest import encoded, fill
 
 
@@ -124,10 +125,10 @@ def test_names_beyond_ascii(tmp_path, digit_pngs):
 def test_absolute_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
-    assert ImageFolder(root="pets").absolute().root == str(tmp_path / "pets")
-    assert ImageFolder(root="~/pets").absolute().root == str(tmp_path / "me" / "pets")
-    absolute = ImageFolder(root=str(Path("/data/pets")), size=8)
-    assert absolute.absolute() == absolute
+    assert absolute(ImageFolder(root="pets")).root == str(tmp_path / "pets")
+    assert absolute(ImageFolder(root="~/pets")).root == str(tmp_path / "me" / "pets")
+    already = ImageFolder(root=str(Path("/data/pets")), size=8)
+    assert absolute(already) == already
 
 
 CLASSES = ("ant", "bee", "cat")

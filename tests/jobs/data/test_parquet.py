@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from jobs.data import ImageFolder, Parquet
 from jobs.data.decode import decode, pixels
+from jobs.paths import absolute
 from tests.jobs.data.conftest import with_columns
 
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -85,7 +86,7 @@ def test_globs_lists_and_urls(files, cifar_rows):
         memory.pipe(f"/bucket/{name}.parquet", (files / f"{name}.parquet").read_bytes())
     urls = {"train": "memory://bucket/tr*.parquet", "test": "memory://bucket/test.parquet"}
     assert spec(files, **urls).open().digest == whole.digest
-    assert spec(files, **urls).absolute() == spec(files, **urls)
+    assert absolute(spec(files, **urls)) == spec(files, **urls)
 
 
 def test_it_equals_an_image_folder_of_the_same_images(files, cifar_rows, tmp_path):
@@ -225,7 +226,7 @@ def test_one_place_is_named():
 def test_absolute_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/me")
-    made = Parquet(train=["a/*.parquet", "s3://bucket/b.parquet"], test="~/c.parquet").absolute()
+    made = absolute(Parquet(train=["a/*.parquet", "s3://bucket/b.parquet"], test="~/c.parquet"))
     assert made.train == (f"{tmp_path}/a/*.parquet", "s3://bucket/b.parquet")
     assert made.test == "/home/me/c.parquet"
     assert Parquet.model_validate_json(made.model_dump_json()) == made

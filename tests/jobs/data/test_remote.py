@@ -21,6 +21,7 @@ from jobs.data.sets import Data
 from jobs.data.store import Streamed
 from jobs.models.pretrained import materialize
 from jobs.models.weights import FileWeights
+from jobs.paths import absolute
 from tests.jobs.data.conftest import ROOT, fill
 from tests.jobs.models.tiny import tiny
 from tests.storage import BUCKET, Storage
@@ -108,7 +109,7 @@ def test_a_table_and_its_images_are_the_same_wherever_each_lies(
         PathTable(train=str(by_url), **SHARES),
         PathTable(train=f"file://{root}/list.csv", root=f"file://{root}", **SHARES),
     ):
-        assert same(local, source.absolute().open())
+        assert same(local, absolute(source).open())
     fetched = storage.fetched("table")
     assert len(fetched) == len(set(fetched)) == 81, "the list and each image, for all of them"
     table(tmp_path / "mixed.csv", f"{url}/").open("a").write("digit 0/0000.png,digit 0\n")
@@ -118,7 +119,7 @@ def test_a_table_and_its_images_are_the_same_wherever_each_lies(
 
 def test_file_urls_are_paths(tmp_path: Path, digit_pngs: Images) -> None:
     root = fill(tmp_path / "local", digit_pngs)
-    assert same(ImageFolder(root=str(root)).open(), ImageFolder(root=f"file://{root}").absolute().open())
+    assert same(ImageFolder(root=str(root)).open(), absolute(ImageFolder(root=f"file://{root}")).open())
 
 
 _OPEN = """
@@ -220,7 +221,7 @@ def test_evaluation_and_weights_take_urls_too(storage: Storage, tmp_path: Path, 
     np.testing.assert_array_equal(local.split.images, remote.split.images)
     assert remote.names[0] == f"s3://{BUCKET}/judged/cat/0000.png"
     storage.fs.pipe_file(f"{BUCKET}/w/a.safetensors", (tmp_path / "model" / "model.safetensors").read_bytes())
-    weights = FileWeights(path=f"s3://{BUCKET}/w/a.safetensors").absolute()
+    weights = absolute(FileWeights(path=f"s3://{BUCKET}/w/a.safetensors"))
     assert Path(materialize(weights, model_spec()), "model.json").exists()
 
 
@@ -242,10 +243,10 @@ def test_every_refusal_names_the_url_and_the_cure(
     with pytest.raises(ValueError, match=r"data\.train 's3://bucket/none/x.*' names no file; bucket/none has no"):
         Parquet(train="s3://bucket/none/x-*.parquet").open()
     with pytest.raises(ValueError, match=r"torchvision reads files on this machine only"):
-        Torchvision(name="CIFAR10", root="s3://bucket/cifar").absolute()
+        absolute(Torchvision(name="CIFAR10", root="s3://bucket/cifar"))
     for secret in ("s3://who:planted@bucket/x", "https://host/x?X-Amz-Signature=planted"):
         with pytest.raises(ValueError, match="was given with a password, key or signature; leave it out") as caught:
-            ImageFolder(root=secret).absolute()
+            absolute(ImageFolder(root=secret))
         assert "planted" not in str(caught.value)
     with pytest.raises(ValueError, match=r"gs://b/x needs a package that is missing; .*\[gs\]"):
         ImageFolder(root="gs://b/x").open()

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.data import PathTable
+from jobs.paths import absolute
 from tests.jobs.data.conftest import fill
 
 FRACTIONS = {"val_fraction": 0.25, "test_fraction": 0.25}
@@ -125,6 +126,6 @@ def test_what_is_wrong_with_a_table_is_named(pictures):
 
 def test_absolute_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    absolute = PathTable(train="a.csv", test="t/b.csv").absolute()
-    assert (absolute.train, absolute.test, absolute.root) == (str(tmp_path / "a.csv"), str(tmp_path / "t/b.csv"), None)
-    assert PathTable(train="a.csv", root=str(Path("/data"))).absolute().root == "/data"
+    made = absolute(PathTable(train="a.csv", test="t/b.csv"))
+    assert (made.train, made.test, made.root) == (str(tmp_path / "a.csv"), str(tmp_path / "t/b.csv"), None)
+    assert absolute(PathTable(train="a.csv", root=str(Path("/data")))).root == "/data"

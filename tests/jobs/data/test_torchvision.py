@@ -6,6 +6,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from jobs.data import Torchvision
+from jobs.paths import absolute
 from tests.jobs.data.conftest import encoded, fill
 
 RAW = load_digits()
@@ -147,5 +148,5 @@ def test_a_damaged_file_of_a_set_is_named(tmp_path):
 
 def test_absolute_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert Torchvision(name="MNIST", root="sets").absolute().root == str(tmp_path / "sets")
-    assert Torchvision(name="MNIST").absolute().root is None
+    assert absolute(Torchvision(name="MNIST", root="sets")).root == str(tmp_path / "sets")
+    assert absolute(Torchvision(name="MNIST")).root is None

@@ -16,6 +16,7 @@ from jobs.models import CNN, Model, ResNet, Timm, Torchvision, finetune
 from jobs.models.pretrained import materialize
 from jobs.models.weights import FileWeights, StoredWeights
 from jobs.outcome import keep_model
+from jobs.paths import absolute
 from jobs.randomness import seed_global
 from jobs.spec import JobSpec
 from tests.jobs.digits_job import job
@@ -198,9 +199,9 @@ def test_what_a_tuned_network_is_kept_as_says_nothing_of_where_it_came_from(tmp_
 def test_paths_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for source in ({"kind": "model", "path": "x"}, {"kind": "file", "path": "x"}):
-        pretrained = job(model__pretrained=source).absolute().model.pretrained
+        pretrained = absolute(job(model__pretrained=source)).model.pretrained
         assert isinstance(pretrained, StoredWeights | FileWeights) and pretrained.path == str(tmp_path / "x")
-    remote = job(model__pretrained={"kind": "model", "path": "s3://a/b"}).absolute().model.pretrained
+    remote = absolute(job(model__pretrained={"kind": "model", "path": "s3://a/b"})).model.pretrained
     assert isinstance(remote, StoredWeights) and remote.path == "s3://a/b"
 
 
