@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from jobs.run import Run
+    from jobs.report import Record
+    from jobs.spec import JobSpec
+    from jobs.steps import Steps
+
+
+class Run(Protocol):
+    """What the error says of a run (``jobs.run.Run``)."""
+
+    step: int
+    spec: JobSpec
+    steps: Steps
+    base_lr: float
+    records: list[Record]
 
 
 class NonFiniteLossError(RuntimeError):

@@ -12,7 +12,7 @@ from rich.text import Text
 from jobs.specfile.pages import Book, in_few_words, markdown, users
 from jobs.specfile.reference import NAME, Entry, Section
 from jobs.specfile.schema import any_of
-from orchestrator.cli.console import fail, out
+from orchestrator.cli.console import BAD_SPEC, fail, out
 
 Lines = Iterator[tuple[str, str]]
 
@@ -33,12 +33,12 @@ def register(app: typer.Typer, books: Mapping[str, Book]) -> None:
         """Say what a field or a kind of a spec means, its default, range and paper, and which recipes use it."""
         if page is not None:
             if page not in books:
-                fail(f"there is no reference called {page}; there is {any_of(list(books))}", 2)
+                fail(f"there is no reference called {page}; there is {any_of(list(books))}", BAD_SPEC)
             print(markdown(books, page), end="")
             return
         found = [lines for kind in books if (lines := list(_explained(books, kind, (name or "").strip("."))))]
         if not found:
-            fail(f"there is no {name}; {_suggestion(books, str(name))}", 2)
+            fail(f"there is no {name}; {_suggestion(books, str(name))}", BAD_SPEC)
         for lines in found:
             grid = Table.grid(padding=(0, 2, 0, 0))
             for label, text in lines:
