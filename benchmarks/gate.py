@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-from jobs.report import CONTINUE, STOP, Progress, Record, Verdict
+from jobs.checkpoint import State
+from jobs.report import CONTINUE, STOP, Progress, Record, Report, Verdict
 
 ADDRESS = "BENCHMARK_GATE"
 """Environment variable with the path of the socket on which the benchmark listens."""
@@ -33,11 +34,11 @@ class Gate:
         return go
 
 
-class Gated:
+class Gated(Report):
     """The loop's Report with a gate before every epoch: a segment is an epoch without evaluation.
 
     Args:
-        report: the real one, which is told everything.
+        report: the real one, which gets all messages.
         gate: where to wait.
     """
 
@@ -48,27 +49,35 @@ class Gated:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.report, name)
 
-    def __call__(
-        self,
-        records: Sequence[Record] = (),
-        checkpoint: Any = None,
-        progress: Progress | None = None,
-        facts: Mapping[str, str] | None = None,
-        **more: Any,
-    ) -> Verdict:
-        """Pass it on, and wait where an epoch begins."""
-        if self.leaving:
-            return STOP
-        self.told(records, checkpoint, progress, facts, more)
-        if progress is not None:
-            self.per_epoch = progress.steps // progress.epochs * progress.batch_size
-        if facts is not None or any(record.name == "train/loss" for record in records):
-            self.leaving = not self.pause()
-        return STOP if self.leaving else CONTINUE
+    def note(self, facts: Mapping[str, str]) -> None:
+        self.passed(self.report.note, facts)
+        self._begin()
 
-    def told(self, records: Any, checkpoint: Any, progress: Any, facts: Any, more: dict[str, Any]) -> None:
-        """What reaches the real Report."""
-        self.report(records, checkpoint, progress, facts, **more)
+    def progress(self, progress: Progress) -> Verdict:
+        self.per_epoch = progress.steps // progress.epochs * progress.batch_size
+        self.passed(self.report.progress, progress)
+        return self._verdict()
+
+    def save(self, checkpoint: State) -> None:
+        self.passed(self.report.save, checkpoint)
+
+    def record(self, records: Sequence[Record]) -> Verdict:
+        self.passed(self.report.record, records)
+        if any(record.name == "train/loss" for record in records):
+            self._begin()
+        return self._verdict()
+
+    def passed(self, method: Callable[[Any], Any], message: Any) -> None:
+        """Pass a message on to the real Report."""
+        if not self.leaving:
+            method(message)
+
+    def _begin(self) -> None:
+        """Wait where an epoch begins."""
+        self.leaving = self.leaving or not self.pause()
+
+    def _verdict(self) -> Verdict:
+        return STOP if self.leaving else CONTINUE
 
     def pause(self) -> bool:
         """Wait for the next segment."""

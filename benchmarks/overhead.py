@@ -7,11 +7,13 @@ itself on the cadence and at its end, and ends only when its last checkpoint is 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks import ours, world
 from benchmarks.gate import Gate, Gated
 from benchmarks.measure import SPREAD, Spread, header, number, options, out, percent, recipe, table, workplace
+from jobs.report import Record, Verdict
 
 WARM_UP = 1
 """Pairs of epochs that are not counted."""
@@ -24,16 +26,22 @@ class Alternating(Gated):
         super().__init__(report, gate)
         self.epoch, self.reports_s, self.reports = -1, 0.0, 0
 
-    def told(self, records: Any, checkpoint: Any, progress: Any, facts: Any, more: dict[str, Any]) -> None:
+    def passed(self, method: Callable[[Any], Any], message: Any) -> None:
         """Nothing in odd epochs."""
         if self.epoch % 2:
             return
         began = time.perf_counter()
-        super().told(records, checkpoint, progress, facts, more)
+        super().passed(method, message)
         self.reports_s += time.perf_counter() - began
         self.reports += 1
+
+    def record(self, records: Sequence[Record]) -> Verdict:
+        self.passed(self.report.record, records)
         if any(record.name == "train/loss" for record in records):
-            self.report.store.wait()
+            if not self.epoch % 2:
+                self.report.store.wait()
+            self._begin()
+        return self._verdict()
 
     def pause(self) -> bool:
         """Tell what was timed."""

@@ -18,13 +18,13 @@ from pydantic import ValidationError
 from benchmarks.measure import SPREAD, Spread, header, number, options, out, percent, recipe, table, workplace
 from jobs import precision, specfile
 from jobs.augment import AugmentSpec
+from jobs.backward import one_hot
 from jobs.batch import At, BatchSpec
 from jobs.data.loader import Loader
 from jobs.data.sets import Arrays, Data
 from jobs.place import Place
 from jobs.randomness import SampleDraws
 from jobs.spec import JobSpec
-from jobs.train import one_hot
 
 WARM_UP = 2
 Act = Callable[[int], object]

@@ -1,4 +1,4 @@
-"""How the loop talks to whoever runs it: it hands over records and checkpoints and is told to go on or to stop."""
+"""How the loop reports: it passes records and checkpoints on, and learns whether to continue or to stop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jobs.checkpoint import State
@@ -46,43 +46,42 @@ class Progress:
     batch_size: int
 
 
-class Report(Protocol):
-    """What the loop calls. Rank 0 alone passes records and progress; a call must never wait for a network.
+class Report:
+    """What the loop calls; every message does nothing here, and implementers override those that they need.
 
-    A checkpoint is passed by rank 0 at steps on which all ranks agree. The answer of rank 0 is carried to the others by
-    the loop, so implementations need no communication of their own. Facts are what was found out or chosen on the way
-    (precision, device): they become tags of the run.
+    Rank 0 alone sends messages, and a call must never wait for a network. The loop carries the verdict to the other
+    ranks, so implementations need no communication of their own.
     """
 
-    def __call__(
-        self,
-        records: Sequence[Record] = (),
-        checkpoint: State | None = None,
-        progress: Progress | None = None,
-        facts: Mapping[str, str] | None = None,
-    ) -> Verdict:
-        """Take what is passed; tell the loop to go on or to stop at the next step on which all ranks agree."""
-        ...
+    def note(self, facts: Mapping[str, str]) -> None:
+        """Take what was found out or chosen at the start (precision, device): it becomes tags of the run."""
+
+    def progress(self, progress: Progress) -> Verdict:
+        """Take where the run is; say whether it shall stop at the next step on which all ranks agree."""
+        return CONTINUE
+
+    def save(self, checkpoint: State) -> None:
+        """Take a checkpoint, at a step on which all ranks agree; at the end of an epoch before its records."""
+
+    def record(self, records: Sequence[Record]) -> Verdict:
+        """Take the records of an epoch, or of the test split; say whether the run shall stop after the epoch."""
+        return CONTINUE
 
 
-class Keep:
+class Keep(Report):
     """Keeps everything in memory; for notebooks and tests."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.checkpoints: list[State] = []
 
-    def __call__(
-        self,
-        records: Sequence[Record] = (),
-        checkpoint: State | None = None,
-        progress: Progress | None = None,
-        facts: Mapping[str, str] | None = None,
-    ) -> Verdict:
-        """Remember records and checkpoints."""
+    def save(self, checkpoint: State) -> None:
+        """Keep it."""
+        self.checkpoints.append(checkpoint)
+
+    def record(self, records: Sequence[Record]) -> Verdict:
+        """Keep them."""
         self.records.extend(records)
-        if checkpoint is not None:
-            self.checkpoints.append(checkpoint)
         return CONTINUE
 
     def series(self, name: str) -> Mapping[int, float]:
@@ -90,16 +89,10 @@ class Keep:
         return {record.step: record.value for record in self.records if record.name == name}
 
 
-class Print:
+class Print(Report):
     """Prints one line an epoch; what ``torchrun -m jobs.train`` uses."""
 
-    def __call__(
-        self,
-        records: Sequence[Record] = (),
-        checkpoint: State | None = None,
-        progress: Progress | None = None,
-        facts: Mapping[str, str] | None = None,
-    ) -> Verdict:
+    def record(self, records: Sequence[Record]) -> Verdict:
         """Print the records of an epoch on one line."""
         shown = [record for record in records if "recall/" not in record.name]
         if shown:
@@ -121,17 +114,9 @@ class Files(Print):
 
         self.store = Store(f"{url}/checkpoints", keep)
 
-    def __call__(
-        self,
-        records: Sequence[Record] = (),
-        checkpoint: State | None = None,
-        progress: Progress | None = None,
-        facts: Mapping[str, str] | None = None,
-    ) -> Verdict:
-        """Print the records; start to store the checkpoint."""
-        if checkpoint is not None:
-            self.store.save(checkpoint)
-        return super().__call__(records)
+    def save(self, checkpoint: State) -> None:
+        """Start to store it."""
+        self.store.save(checkpoint)
 
     def close(self) -> None:
         """Wait until everything is stored."""

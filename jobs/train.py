@@ -13,10 +13,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from jobs import divergence, precision, system
-from jobs.batch import At, acting
+from jobs.backward import backward
 from jobs.checkpoint import State
 from jobs.data.identity import check_same
 from jobs.data.loader import Loader
@@ -24,14 +22,13 @@ from jobs.data.sets import Data, Split
 from jobs.evaluate import Scores, evaluate
 from jobs.outcome import Outcome
 from jobs.place import Agreement, Place
-from jobs.randomness import seed_global
 from jobs.report import STOP, Progress, Record, Report
 from jobs.run import Run
 from jobs.spec import JobSpec
 from jobs.watch import Watch
 
-GO_ON, END, LEAVE, BROKEN = 0, 1, 2, 3
-"""What ranks tell each other: go on; end cleanly with what there is; stop here; a loss is not finite."""
+CONTINUE, END, LEAVE, BROKEN = 0, 1, 2, 3
+"""What ranks send each other: continue; end cleanly with what there is; stop here; a loss is not finite."""
 
 
 def train(
@@ -41,13 +38,13 @@ def train(
 
     Args:
         spec: the job; ``resources.workers`` must be the world's size.
-        place: where this process stands.
-        report: who is told; answers STOP when the run shall leave off.
+        place: of this process among the ranks.
+        report: gets all messages; its verdict STOP ends the run early.
         assets: ``data``: the opened data source (``jobs.data.sets.Data``); ``teacher``: the folder of the teacher,
-            where the job distils; ``logits``: the ``jobs.logits.store.LogitCache`` that keeps its answers;
+            where the job distils; ``logits``: the ``jobs.logits.store.LogitCache`` that keeps its logits;
             ``pretrained``: the folder of the weights that the network starts from, where it does and there is no
             ``start`` (``jobs.models.finetune.resolve``).
-        start: the checkpoint to go on from.
+        start: the checkpoint to resume from.
 
     Raises:
         ValueError: spec, world and data do not fit together.
@@ -72,7 +69,7 @@ def train(
 def _train(run: Run, data: Data, report: Report, facts: Mapping[str, str]) -> Outcome:
     spec, place, steps = run.spec, run.place, run.steps
     loader, agreement = Loader(spec, data, place, steps), Agreement(place, run.step)
-    classes, word = len(data.classes), GO_ON
+    classes, word = len(data.classes), CONTINUE
 
     def score(name: str, split: Split) -> Scores:
         batches, flip = loader.scoring(split), spec.evaluation.flip
@@ -82,7 +79,7 @@ def _train(run: Run, data: Data, report: Report, facts: Mapping[str, str]) -> Ou
         return scores
 
     if place.rank == 0:
-        report(facts={**run.facts(), **facts})
+        report.note({**run.facts(), **facts})
     run.settle((steps.part, data.channels, data.size, data.size))
     while (ended := place.broadcast(run.finished())) is None:
         epoch, first = divmod(run.step, steps.per_epoch)
@@ -92,22 +89,13 @@ def _train(run: Run, data: Data, report: Report, facts: Mapping[str, str]) -> Ou
         watch, began, lr = Watch(run.losses[:, 0], first), time.monotonic(), run.lr
         for step, parts in loader.epoch(epoch, first):
             for part, x, labels in parts:
-                at = At(epoch, run.step, part, spec.epochs, steps.total)
-                seed_global(spec.seed.data, "model", run.step, part, device=place.device)
-                y = one_hot(labels, classes, x.dtype)
-                for trick in acting(spec.batch, spec.seed.data, at):
-                    x, y = trick(x, y, trick.source(spec.seed.data, at), at)
-                with run.accumulate(part):
-                    with run.autocast():
-                        terms = run.objective(run.trained(x), x, y, at) / spec.accumulation
-                    run.scaler.scale(terms[0]).backward()
-                run.losses[step] += terms.detach()
+                run.losses[step] += backward(run, part, x, labels, classes)
             run.update(lr := run.lr)
             if agreement.due(run.step):
                 watch.look(step + 1)
                 rate = (step + 1 - first) * spec.batch_size / (time.monotonic() - began)
                 word = agreement.exchange(run.step, _word(run, watch, report, rate))
-                if word != GO_ON:
+                if word != CONTINUE:
                     break
             every = spec.checkpoint.every_steps
             if every and run.step % every == 0 and run.step % steps.per_epoch:
@@ -132,12 +120,14 @@ def _train(run: Run, data: Data, report: Report, facts: Mapping[str, str]) -> Ou
         ended = "budget" if word == END else place.broadcast(run.finished())
         regular = (epoch + 1) % spec.checkpoint.every_epochs == 0
         state = run.state() if ended or word == LEAVE or regular else None
-        stop = place.rank == 0 and report(fresh, state) is STOP
+        if state is not None:
+            report.save(state)
+        stop = place.rank == 0 and report.record(fresh) is STOP
         if place.broadcast(stop) and not ended:
             word = LEAVE
             if not regular:
                 _save(run, report)
-        if ended or word != GO_ON:
+        if ended or word != CONTINUE:
             break
     agreement.close()
     if not ended:
@@ -146,32 +136,27 @@ def _train(run: Run, data: Data, report: Report, facts: Mapping[str, str]) -> Ou
     epoch = -(-run.step // steps.per_epoch)
     values = test.metrics("test") | test.recalls("test", data.classes)
     if place.rank == 0:
-        report([Record(name, epoch, value) for name, value in values.items()])
+        report.record([Record(name, epoch, value) for name, value in values.items()])
     return Outcome(str(ended), run.step, network, test, spec)
 
 
-def one_hot(labels: torch.Tensor, classes: int, dtype: torch.dtype) -> torch.Tensor:
-    """Soft targets ``(N, classes)`` of int64 labels ``(N,)``; unlike torch's own, it never waits for the device."""
-    return torch.zeros(len(labels), classes, dtype=dtype, device=labels.device).scatter_(1, labels[:, None], 1)
-
-
 def _word(run: Run, watch: Watch, report: Report, rate: float) -> int:
-    """What this rank has to say to the others."""
+    """What this rank sends to the others."""
     if not watch.finite:
         return BROKEN
     if run.place.rank:
-        return GO_ON
+        return CONTINUE
     epoch = min(run.step // run.steps.per_epoch, run.spec.epochs - 1)
     progress = Progress(run.step, run.steps.total, epoch + 1, run.spec.epochs, watch.latest, rate, run.spec.batch_size)
-    if report(progress=progress) is STOP:
+    if report.progress(progress) is STOP:
         return LEAVE
-    return END if run.finished() == "budget" else GO_ON
+    return END if run.finished() == "budget" else CONTINUE
 
 
 def _save(run: Run, report: Report) -> None:
     state = run.state()
     if state is not None:
-        report(checkpoint=state)
+        report.save(state)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from jobs.models.logits import averaged
 from jobs.models.stored import LoadedModel, load
 
 if TYPE_CHECKING:
@@ -54,8 +55,7 @@ class Graph(nn.Module):
         """See the class."""
         x = images.permute(0, 3, 1, 2).to(torch.float32).contiguous()
         x = (x - self.shift) * self.scale
-        logits: torch.Tensor = (self.network(x) + self.network(x.flip(3))) / 2 if self.flip else self.network(x)
-        return logits
+        return averaged(self.network, x, self.flip)
 
 
 def export(source: str | os.PathLike[str], target: Path, to: Format) -> tuple[float, float]:

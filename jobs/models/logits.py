@@ -25,11 +25,16 @@ def logits(network: nn.Module, x: torch.Tensor, classes: int, flip: bool = False
     heads = [module for module in network.modules() if isinstance(module, nn.Linear) and module.out_features == classes]
     handles = [head.register_forward_hook(_again_wide) for head in heads if torch.is_autocast_enabled(x.device.type)]
     try:
-        answer = wide(network(x))
-        return (answer + wide(network(x.flip(3)))) / 2 if flip else answer
+        return averaged(network, x, flip)
     finally:
         for handle in handles:
             handle.remove()
+
+
+def averaged(network: nn.Module, x: torch.Tensor, flip: bool) -> torch.Tensor:
+    """What the network computes of images ``(N, C, H, W)``; with ``flip`` the mean with that of their mirror images."""
+    answer = wide(network(x))
+    return (answer + wide(network(x.flip(3)))) / 2 if flip else answer
 
 
 def wide(values: torch.Tensor) -> torch.Tensor:

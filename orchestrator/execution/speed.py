@@ -15,21 +15,20 @@ PROBED, _WARM = 16, 4
 
 
 def images_per_s(spec: JobSpec, data: Data, limit_s: float = math.inf) -> float:
-    """What one worker trains in a second, by a few updates of the real loop's parts in this process.
+    """What one worker trains in a second, by a few updates as the loop makes them, in this process.
 
     Args:
-        spec: the job; its teacher and its pretrained weights are left out.
+        spec: the job; without its teacher and its pretrained weights.
         data: its data, opened, or some that looks alike.
-        limit_s: seconds after the first update from which on no further one is begun; two are always made.
+        limit_s: no update begins later than so many seconds after the first one; two are always made.
     """
     import torch
 
     from jobs import precision
-    from jobs.batch import At
+    from jobs.backward import backward
     from jobs.data.loader import Loader
     from jobs.place import Place
     from jobs.run import Run
-    from jobs.train import one_hot
 
     place = Place.current(None if spec.resources.use_gpu == "auto" else spec.resources.use_gpu)
     spec = precision.resolve(spec.override({"resources.workers": 1, "distillation": None}), place.device)
@@ -40,12 +39,9 @@ def images_per_s(spec: JobSpec, data: Data, limit_s: float = math.inf) -> float:
         steps = spec.steps(len(data.train))
         run = Run(spec, data, place, steps, {})
         began, ends = time.monotonic(), list[float]()
-        for step, parts in Loader(spec, data, place, steps).epoch(0, 0):
+        for _, parts in Loader(spec, data, place, steps).epoch(0, 0):
             for part, x, labels in parts:
-                y = one_hot(labels, len(data.classes), x.dtype)
-                with run.autocast():
-                    terms = run.objective(run.trained(x), x, y, At(0, step, part, spec.epochs, steps.total))
-                run.scaler.scale(terms[0]).backward()
+                backward(run, part, x, labels, len(data.classes))
             run.update(run.lr)
             if place.device.type == "cuda":
                 torch.cuda.synchronize()

@@ -65,7 +65,7 @@ class Assignment:
     home: str
 
 
-class ToRecorder:
+class ToRecorder(Report):
     """Sends to the Recorder actor without ever waiting for it, and saves checkpoints.
 
     Args:
@@ -82,24 +82,31 @@ class ToRecorder:
         self._answer: ObjectRef[Verdict] | None = None
         self._verdict = CONTINUE
 
-    def __call__(
-        self,
-        records: Sequence[Record] = (),
-        checkpoint: State | None = None,
-        progress: Progress | None = None,
-        facts: Mapping[str, str] | None = None,
-    ) -> Verdict:
-        """Send what is passed; return the newest verdict that has come back."""
-        import ray
-
-        if checkpoint is not None:
-            self.store.save(checkpoint)
-        for key, value in (facts or {}).items():
+    def note(self, facts: Mapping[str, str]) -> None:
+        """Send them as tags."""
+        for key, value in facts.items():
             self.recorders.tag(self.run, key, value, wait=False)
+
+    def progress(self, progress: Progress) -> Verdict:
+        """Send it, unless the answer to an earlier one is still missing; return the newest verdict."""
+        if self._answer is None:
+            self._answer = self.recorders.progress(self.run, progress)
+        return self._newest()
+
+    def save(self, checkpoint: State) -> None:
+        """Start to store it."""
+        self.store.save(checkpoint)
+
+    def record(self, records: Sequence[Record]) -> Verdict:
+        """Send them; return the newest verdict."""
         if records:
             self.recorders.record(self.run, records)
-        if progress is not None and self._answer is None:
-            self._answer = self.recorders.progress(self.run, progress)
+        return self._newest()
+
+    def _newest(self) -> Verdict:
+        """The newest verdict that has come back."""
+        import ray
+
         if self._answer is not None and ray.wait([self._answer], timeout=0)[0]:
             self._verdict = ray.get(self._answer)
             self._answer = None
@@ -201,7 +208,7 @@ def work(
     if start is None and spec.model.pretrained is not None:  # a folder too
         assets["pretrained"] = materialize(spec.model.pretrained, spec.model)
     if start is not None and place.rank == 0:
-        report([Record(*record) for record in start.tree["records"]])  # the recorder may have missed these
+        report.record([Record(*record) for record in start.tree["records"]])  # the recorder may have missed these
     try:
         outcome = train(spec, place, report, assets, start)
     except (NonFiniteLossError, ValueError) as error:

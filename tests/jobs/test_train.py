@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from jobs.checkpoint import State, Store
 from jobs.divergence import NonFiniteLossError
 from jobs.outcome import keep_model
 from jobs.place import Place
-from jobs.report import CONTINUE, STOP, Keep, Progress, Record, Verdict
+from jobs.report import CONTINUE, STOP, Keep, Progress, Verdict
 from jobs.run import Run
 from jobs.spec import JobSpec
 from jobs.train import train
@@ -31,16 +30,7 @@ class StopAt(Keep):
         super().__init__()
         self.step = step
 
-    def __call__(
-        self,
-        records: Sequence[Record] = (),
-        checkpoint: State | None = None,
-        progress: Progress | None = None,
-        facts: Mapping[str, str] | None = None,
-    ) -> Verdict:
-        super().__call__(records, checkpoint)
-        if progress is None:
-            return CONTINUE
+    def progress(self, progress: Progress) -> Verdict:
         time.sleep(0.4)  # updates this slow are exchanged one by one, so the run stops near the step that is asked for
         return STOP if progress.step >= self.step else CONTINUE
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 import ray
 from ray import tune
 
-from jobs.report import Progress, Record, Verdict
+from jobs.report import Progress, Record, Report, Verdict
 from jobs.spec import JobSpec
 from orchestrator.execution.answer import NO_ANSWER, Answer
 from orchestrator.home import run_url
@@ -112,7 +112,7 @@ class Line:
         self._steps.release()
 
 
-class ToTune:
+class ToTune(Report):
     """Reports to the recorder, then to Tune.
 
     Args:
@@ -127,17 +127,27 @@ class ToTune:
         self.inner, self.line, self.same, self.settled = inner, line, same, settled
         self._seconds = 0.0
 
-    def __call__(
-        self,
-        records: Sequence[Record] = (),
-        checkpoint: State | None = None,
-        progress: Progress | None = None,
-        facts: Mapping[str, str] | None = None,
-    ) -> Verdict:
-        """Pass it on; report the epoch if these are its records."""
-        verdict = self.inner(records, checkpoint, progress, facts)
-        if self.settled and checkpoint is not None:
+    def note(self, facts: Mapping[str, str]) -> None:
+        """Pass them on."""
+        self.inner.note(facts)
+        self.line.check()
+
+    def progress(self, progress: Progress) -> Verdict:
+        """Pass it on."""
+        verdict = self.inner.progress(progress)
+        self.line.check()
+        return verdict
+
+    def save(self, checkpoint: State) -> None:
+        """Pass it on."""
+        self.inner.save(checkpoint)
+        if self.settled:
             self.inner.close()
+        self.line.check()
+
+    def record(self, records: Sequence[Record]) -> Verdict:
+        """Pass them on; report the epoch if it was evaluated."""
+        verdict = self.inner.record(records)
         self.line.check()
         for epoch, values in epochs_of(records).items():
             self._seconds += values.get("epoch_s", 0.0)
