@@ -1,18 +1,12 @@
-"""Where everything a run writes lives: ``ORCHESTRATOR_HOME``, else ``~/.orchestrator``; never the current directory."""
+"""Places under the home folder (``jobs.home``), never in the current directory."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from jobs.home import home as home
 from jobs.urls import is_url, local
-
-
-def home() -> Path:
-    """The folder of all runs, caches and the tracking database; made, for its owner only, where it is missing."""
-    folder = Path(os.environ.get("ORCHESTRATOR_HOME") or "~/.orchestrator").expanduser().absolute()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
 
 
 def run_folder(name: str) -> Path:

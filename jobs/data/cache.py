@@ -9,12 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-
-def home() -> Path:
-    """``ORCHESTRATOR_HOME``, by default ``~/.orchestrator``; made, for its owner only, where it is missing."""
-    folder = Path(os.environ.get("ORCHESTRATOR_HOME") or "~/.orchestrator").expanduser().absolute()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
+from jobs.home import home
 
 
 def cached(kind: str, key: str, suffix: str) -> Path:

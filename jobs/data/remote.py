@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from jobs.data.cache import cached, key
+from jobs.lock import Lock
 from jobs.urls import filesystem, lacks_bucket, refused
 
 logger = logging.getLogger(__name__)
@@ -147,7 +146,7 @@ def fetch(objects: Iterable[Object], title: str, what: str, besides: int = 0) ->
     if not missing:
         return
     os.makedirs(target, exist_ok=True)
-    with FileLock(f"{target}/.{key(title)}.lock"):
+    with Lock(Path(target, f".{key(title)}.lock"), wait_s=None):
         missing = _missing(missing, target)
         _check_room(target, sum(each.size for each in missing) + besides, title, what)
         beside = Path(target, f".{key(title)}.part")

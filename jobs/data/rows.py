@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from jobs.data.cache import atomic, cached, key
 from jobs.data.decode import DataError
 from jobs.data.remote import Object, fetch, folder, look
 from jobs.data.store import Encoded
+from jobs.lock import Lock
 from jobs.urls import filesystem, is_url, local, refused
 
 BATCH_ROWS = 128
@@ -239,7 +239,9 @@ class Rows(Encoded):
             try:
                 self._mapped = _map(path)
             except (OSError, pa.ArrowInvalid):
-                with FileLock(path.with_suffix(".lock")):  # the other workers of this machine wait, and find it
+                with Lock(
+                    path.with_suffix(".lock"), wait_s=None
+                ):  # the other workers of this machine wait, and find it
                     try:
                         self._mapped = _map(path)
                     except (OSError, pa.ArrowInvalid):

@@ -19,12 +19,12 @@ from zipfile import BadZipFile
 
 import numpy as np
 import PIL
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from jobs.data.cache import atomic, cached, key
 from jobs.data.decode import Pixels, UnreadableError, fit, native_channels, pixels
 from jobs.data.store import Store
+from jobs.lock import Lock
 
 logger = logging.getLogger(__name__)
 
@@ -87,17 +87,14 @@ def scan(store: Store, size: int, channels: int, keep: bool, crop_ratio: float =
 def _alone(name: str) -> Iterator[None]:
     """Of several processes that want the same, one reads and the others wait, where the cache can be written."""
     path = cached("scan", name, ".lock")
-    lock = FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        lock = Lock(path, wait_s=None)
     except OSError:
         yield
         return
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()
 
 
 def _read(store: Store, size: int, channels: int, keep: bool, crop_ratio: float) -> tuple[Scan, bool]:

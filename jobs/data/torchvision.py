@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from jobs.data.cache import home, key
+from jobs.data.cache import key
 from jobs.data.decode import DataError, UnreadableError, upright
 from jobs.data.prepare import prepare
 from jobs.data.sets import Data
 from jobs.data.source import Source
 from jobs.data.store import Store
+from jobs.home import home
 from jobs.paths import PathField, absolute
 
 _SPLITS = {"train": ("train", "trainval", "train-standard"), "val": ("val", "valid"), "test": ("test",)}

@@ -1,4 +1,4 @@
-"""A teacher's logits, kept on disk for all runs that ask it the same questions.
+"""A teacher's logits, kept on disk for all runs that show it the same inputs.
 
 Sample order, augmentation and batch tricks are functions of (seed, epoch, step, part). So runs that differ only in what
 comes after the input (learning rate, warmup, smoothing, temperature, weights) show a teacher the same tensors: the
@@ -6,7 +6,7 @@ first to arrive computes, the others read. What they read is what they would hav
 
 ``FOLDER/KEY/epoch_00000`` has a record for every part of every update of an epoch, at a place of its own: fp16 logits
 ``(N, K)``, then a CRC-32 of them, of the key and of the place. What does not match its checksum counts as absent: never
-written, damaged, or left half done by a writer that was killed. Two who write the same record write the same bytes.
+written, damaged, or cut short by a kill. Two who write the same record write the same bytes.
 Records are read and written, not mapped into memory: a truncated file or a full disk is then an error instead of a
 signal that kills the run, and machines that share a folder do not undo each other's records by whole pages.
 """
@@ -14,12 +14,10 @@ signal that kills the run, and machines that share a folder do not undo each oth
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import shutil
 import threading
-import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +28,7 @@ import torch
 
 from jobs.batch import At
 from jobs.data.sets import Data
+from jobs.lock import Lock, Locked
 from jobs.logits.key import key_of
 
 if TYPE_CHECKING:
@@ -40,13 +39,13 @@ log = logging.getLogger(__name__)
 
 _SUM_BYTES = 4
 _WAIT_S = 10.0
-"""How long the folder's lock, which is held for milliseconds, is waited for."""
+"""Longest wait for the folder's lock, which is held for milliseconds."""
 _BEHIND = 64
 """Records that may wait to be written; while there are so many, further ones are not kept."""
 
 
 def epoch_bytes(spec: JobSpec, samples: int, classes: int) -> int:
-    """Bytes of the answers of an epoch over ``samples`` training images."""
+    """Bytes of the logits of an epoch over ``samples`` training images."""
     steps = spec.steps(samples)
     return steps.per_epoch * spec.parts * (2 * steps.part * classes + _SUM_BYTES)
 
@@ -55,15 +54,15 @@ class LogitCache:
     """All logits in one folder, whose files together stay below a number of bytes.
 
     What was used least recently makes room for what is new, unless a run holds it; where there is no room, an epoch is
-    not kept. Whatever is wrong with the folder, runs compute.
+    not kept. Where the folder cannot be used, runs compute.
 
     Args:
         folder: made where it is missing.
         max_bytes: the bound.
 
     Attributes:
-        asked: answers that runs of this process wanted.
-        read: answers that they were spared.
+        asked: logits of parts that runs of this process needed.
+        read: those of them that were stored already.
     """
 
     def __init__(self, folder: str | os.PathLike[str], max_bytes: int) -> None:
@@ -80,7 +79,7 @@ class LogitCache:
         return store
 
     def close(self) -> None:
-        """Finish what is being written, and let go of every store."""
+        """Finish what is being written, and release every store."""
         for store in self._stores:
             store.close()
         self._stores.clear()
@@ -90,19 +89,15 @@ class LogitCache:
         """Alone in the folder.
 
         Raises:
-            OSError: the folder cannot be used, or somebody has the lock for long.
+            OSError: the folder cannot be used, or the lock is held for long.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        file = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            until = time.monotonic() + _WAIT_S
-            while not _flock(file, fcntl.LOCK_EX):
-                if time.monotonic() > until:
-                    raise TimeoutError(f"{self.folder / 'lock'} was held for {_WAIT_S:g} s")
-                time.sleep(0.005)
+            lock = Lock(self.folder / "lock", _WAIT_S)
+        except Locked as error:
+            raise TimeoutError(f"for {_WAIT_S:g} s, {error}") from None
+        with lock:
             yield
-        finally:
-            os.close(file)
 
     def reserve(self, path: Path, size: int) -> bool:
         """Give the file ``path`` its ``size``, deleting what is old where that is needed; False where it cannot be.
@@ -134,15 +129,15 @@ class LogitCache:
 
 
 class LogitStore:
-    """The answers of one teacher to one sequence of questions.
+    """The logits of one teacher for one sequence of inputs.
 
     Args:
         cache: where they are kept.
         name: of the sequence, see :func:`key_of`.
-        shape: of an answer, ``(N, K)``.
-        parts: answers an update.
-        updates: an epoch.
-        device: where answers come from and are wanted.
+        shape: of the logits of a part, ``(N, K)``.
+        parts: of an update.
+        updates: of an epoch.
+        device: of the run.
         background: write in a thread of its own, so that nothing waits for the device; None does so on CUDA.
     """
 
@@ -164,12 +159,11 @@ class LogitStore:
         self._pool = ThreadPoolExecutor(1, "logits") if wanted else None
         self._room = threading.Semaphore(_BEHIND)
         self._epoch, self._file, self._broken = -1, -1, False
-        self._hold = -1
+        self._hold: Lock | None = None
         try:
-            with cache.locked():  # nobody deletes between the making and the holding
+            with cache.locked():  # so that nobody deletes it before it is held
                 self.folder.mkdir(exist_ok=True)
-                self._hold = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-                fcntl.flock(self._hold, fcntl.LOCK_SH)
+                self._hold = Lock(self.folder / "lock", shared=True)
                 os.utime(self.folder)
         except OSError as error:
             self._give_up(error)
@@ -180,7 +174,7 @@ class LogitStore:
         return self.cache.folder / self.name
 
     def read(self, at: At) -> torch.Tensor | None:
-        """The answer at a place of the run, fp16 ``(N, K)`` on the device; None where it is not known."""
+        """The logits at a place of the run, fp16 ``(N, K)`` on the device; None where they are not stored."""
         self.cache.asked += 1
         try:
             if not self._open(at.epoch):
@@ -199,7 +193,7 @@ class LogitStore:
         return logits.to(self.device, non_blocking=True)
 
     def write(self, at: At, logits: torch.Tensor) -> None:
-        """Keep an answer: fp16 ``(N, K)`` on the device."""
+        """Store logits: fp16 ``(N, K)`` on the device."""
         assert logits.shape == self.shape, f"{tuple(logits.shape)} instead of {self.shape}"
         try:
             if not self._open(at.epoch):
@@ -222,14 +216,14 @@ class LogitStore:
         self._leave()
         if self._pool is not None:
             self._pool.shutdown()
-        if self._hold >= 0:
+        if self._hold is not None:
             with contextlib.suppress(OSError):
                 os.utime(self.folder)
-            os.close(self._hold)
-            self._hold = -1
+            self._hold.close()
+            self._hold = None
 
     def _open(self, epoch: int) -> bool:
-        """Have the file of an epoch at hand; False where it is not kept."""
+        """Open the file of an epoch; False where it is not kept."""
         if epoch != self._epoch and not self._broken:
             self._leave()
             self._epoch = epoch
@@ -239,7 +233,7 @@ class LogitStore:
         return self._file >= 0 and not self._broken
 
     def _leave(self) -> None:
-        """Close the file at hand once all that is meant for it is written."""
+        """Close the open file once everything for it is written."""
         if self._file >= 0:
             if self._pool is None:
                 os.close(self._file)
@@ -251,7 +245,7 @@ class LogitStore:
         return ((at.step - at.epoch * self.updates) * self.parts + at.part) * self._record
 
     def _sum(self, data: Any, at: At) -> int:
-        """Checksum of an answer at its place; never 0, which a file has where nothing was written."""
+        """Checksum of logits at their place; never 0, which a file has where nothing was written."""
         return zlib.crc32(data, zlib.crc32(f"{self.name} {at.step} {at.part}".encode())) or 1
 
     def _write_later(self, file: int, at: At, logits: torch.Tensor, copied: torch.cuda.Event | None) -> None:
@@ -273,22 +267,13 @@ class LogitStore:
         self._broken = True
 
 
-def _flock(file: int, kind: int) -> bool:
-    """Whether the lock could be had at once."""
+def _idle(folder: Path) -> bool:
+    """Whether no run holds the logits in there."""
     try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
+        Lock(folder / "lock", wait_s=0).close()
+    except Locked:
         return False
     return True
-
-
-def _idle(folder: Path) -> bool:
-    """Whether no run holds the answers in there."""
-    file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        return _flock(file, fcntl.LOCK_EX)
-    finally:
-        os.close(file)
 
 
 def _bytes(folder: Path) -> int:

@@ -11,12 +11,12 @@ from jobs import specfile
 from jobs.data.cache import key
 from jobs.data.sets import Data
 from jobs.distillation import Distillation, JobTeacher, RunTeacher, StoredTeacher
+from jobs.lock import Lock, Locked
 from jobs.paths import absolute
 from jobs.spec import JobSpec
 from orchestrator.home import home
 from orchestrator.models import lookup
 from orchestrator.runs import storage
-from orchestrator.tracking.lock import Lock, Locked
 
 log = logging.getLogger(__name__)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from jobs import specfile
+from jobs.lock import holder
 from jobs.paths import changed
 from jobs.spec import JobSpec
 from orchestrator.home import run_folder
 from orchestrator.runs import store
 from orchestrator.runs.origin import here
 from orchestrator.tracking.journal import FILE, lock_path, read
-from orchestrator.tracking.lock import holder
 
 SPEC = "spec.yaml"
 """Name of a run's spec in its folder."""

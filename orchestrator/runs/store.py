@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from jobs.lock import Lock, holder
 from orchestrator.home import home, run_folder, run_url
 from orchestrator.runs import storage
 from orchestrator.tracking.journal import FILE, Event, lock_path, read
-from orchestrator.tracking.lock import Lock, holder
 from orchestrator.tracking.mlflow import Shipper
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.tracking.lock import Lock
+from jobs.lock import Lock
 
 log = logging.getLogger(__name__)
 

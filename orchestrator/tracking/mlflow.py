@@ -18,11 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
-from filelock import FileLock
-
+from jobs.lock import Lock
 from jobs.urls import redact
 from orchestrator.tracking.journal import FILE, Entry, Event, read
-from orchestrator.tracking.lock import Lock
 from orchestrator.tracking.uri import full_uri
 
 if TYPE_CHECKING:
@@ -244,7 +242,7 @@ def connect(uri: str, artifacts: Path) -> MlflowClient:
             database = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:") else artifacts
             database.parent.mkdir(parents=True, exist_ok=True)
             # Processes that open a new database at the same time all run its migrations, and most of them fail.
-            with FileLock(database.with_name(f"{database.name}.lock")):
+            with Lock(database.with_name(f"{database.name}.lock"), wait_s=None):
                 SqlAlchemyStore(full_uri(uri), artifacts.as_uri())
         client = MlflowClient(full_uri(uri))
         client.search_experiments(max_results=1)

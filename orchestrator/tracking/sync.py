@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.lock import Locked, holder
 from orchestrator.tracking.journal import FILE, Event, Journal, lock_path, read
-from orchestrator.tracking.lock import Locked, holder
 from orchestrator.tracking.mlflow import Shipper, Unreachable
 
 

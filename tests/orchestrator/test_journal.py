@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from jobs.lock import Locked, holder
 from orchestrator.tracking.journal import Entry, Journal, lock_path, read
-from orchestrator.tracking.lock import Locked, holder
 
 EVENTS = [{"event": "metric", "name": "val/top1", "step": step, "value": step / 10, "time": 1.5} for step in range(6)]
 WRITER = """

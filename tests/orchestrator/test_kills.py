@@ -12,12 +12,12 @@ import psutil
 import pytest
 import torch
 
+from jobs.lock import holder
 from orchestrator.execution import launch
 from orchestrator.execution.answer import INTERRUPTED_TWICE
 from orchestrator.home import home as home_folder
 from orchestrator.home import run_folder
 from orchestrator.tracking.journal import FILE, lock_path, read
-from orchestrator.tracking.lock import holder
 from orchestrator.tracking.recorder import State, records_of
 from tests.orchestrator.real import (
     DIGITS,

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from jobs.lock import Lock, Locked
 from jobs.report import Record
 from jobs.urls import redact
 from orchestrator.home import default_uri, run_folder
 from orchestrator.tracking.journal import FILE, Journal, read
-from orchestrator.tracking.lock import Lock, Locked
 from orchestrator.tracking.mlflow import Shipper, connect
 from orchestrator.tracking.recorder import Recorder
 from orchestrator.tracking.sync import sync

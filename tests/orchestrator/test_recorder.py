@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
+from jobs.lock import Locked
 from jobs.report import CONTINUE, STOP, Progress, Record
 from orchestrator.home import default_uri, home, run_folder
 from orchestrator.tracking.journal import FILE, read
-from orchestrator.tracking.lock import Locked
 from orchestrator.tracking.recorder import Recorder, records_of
 
 PROGRESS = Progress(step=1, steps=10, epoch=1, epochs=2, loss=0.5, images_per_s=100.0, batch_size=8)

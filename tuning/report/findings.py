@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.lock import holder
 from orchestrator.tracking.journal import Event, lock_path, read
-from orchestrator.tracking.lock import holder
 from tuning.run.history import FILE, History, Trial, front, number, ranked
 from tuning.spec.distributions import Distribution, Fixed
 from tuning.spec.objective import Objective

@@ -78,7 +78,7 @@ class History:
         folder: of the search.
 
     Raises:
-        orchestrator.tracking.lock.Locked: another process drives this search.
+        jobs.lock.Locked: another process drives this search.
         ValueError: its journal is corrupt.
     """
 

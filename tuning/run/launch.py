@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import specfile
+from jobs.lock import Locked
 from jobs.paths import absolute
 from jobs.spec import JobSpec
 from orchestrator.execution import compiling, teacher
@@ -25,7 +26,6 @@ from orchestrator.home import home, run_folder
 from orchestrator.runs.images import settle
 from orchestrator.runs.origin import environment, of_data, revision, submission
 from orchestrator.tracking.client import RecorderClient
-from orchestrator.tracking.lock import Locked
 from orchestrator.tracking.recorder import Status
 from tuning.run.driver import Driver
 from tuning.run.history import FILE, History, Trial, ranked

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.lock import holder
 from orchestrator.home import home
 from orchestrator.tracking.journal import lock_path, read
-from orchestrator.tracking.lock import holder
 from tuning.run.history import FILE, History, number, ranked
 
 
