@@ -19,6 +19,7 @@ from jobs.data.decode import UnreadableError
 from jobs.data.remote import Object, fetch, folder, listing
 from jobs.data.store import Encoded
 from jobs.urls import is_url, local
+from jobs.words import byte_size
 
 _MOST_BYTES = 2**31
 
@@ -104,7 +105,7 @@ class RemoteFiles(Files):
         self.versions = np.array([b"" if each is None else os.fsencode(each.version) for each in objects], np.bytes_)
         super().__init__(url, paths, labels)
         held = int(self.sizes[self.sizes >= 0].sum())
-        self.note = f"{len(labels)} files, {held / 2**20:,.1f} MB, of {url} are kept on every machine that reads them"
+        self.note = f"{len(labels)} files, {byte_size(held)}, of {url} are kept on every machine that reads them"
 
     def _look(self) -> str:
         return key(self.root, self.text, self.begins.tobytes(), self.sizes.tobytes(), self.versions.tobytes())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import logging
@@ -19,6 +18,7 @@ from jobs.data.source import Source
 from jobs.data.split import divide
 from jobs.data.store import Store, Streamed
 from jobs.names import printable
+from jobs.words import any_of, nearest
 
 logger = logging.getLogger(__name__)
 
@@ -182,10 +182,8 @@ def _class_weights(source: Source, classes: Sequence[str], labels: NDArray[np.in
         weights = 1 / counts
     else:
         if unknown := [name for name in given if name not in classes]:
-            near = map(printable, difflib.get_close_matches(unknown[0], classes, 3) or classes[:3])
-            raise ValueError(
-                f"data.class_weights names {unknown[0]!r}, but no class; did you mean {' or '.join(near)}?"
-            )
+            near = any_of(map(printable, nearest(unknown[0], classes) or classes[:3]))
+            raise ValueError(f"data.class_weights names {unknown[0]!r}, but no class; did you mean {near}?")
         weights = np.array([given.get(name, 1.0) for name in classes])
     return tuple((weights * len(labels) / (weights * counts).sum()).tolist())
 

@@ -19,6 +19,7 @@ from typing import Any
 from jobs.data.cache import cached, key
 from jobs.lock import Lock
 from jobs.urls import filesystem, lacks_bucket, refused
+from jobs.words import byte_size
 
 logger = logging.getLogger(__name__)
 
@@ -173,11 +174,11 @@ def _check_room(target: str, needed: int, title: str, what: str) -> None:
     free = shutil.disk_usage(target).free
     if needed > free:
         raise ValueError(
-            f"{what} {title}: {needed / 2**20:,.0f} MB are to be fetched, but the disk of {target} has "
-            f"{free / 2**20:,.0f} MB free; set ORCHESTRATOR_HOME to a larger disk, or delete its cache folder"
+            f"{what} {title}: {byte_size(needed)} are to be fetched, but the disk of {target} has "
+            f"{byte_size(free)} free; set ORCHESTRATOR_HOME to a larger disk, or delete its cache folder"
         )
     if needed:
-        logger.info("fetching %.1f MB from %s", needed / 2**20, title)
+        logger.info("fetching %s from %s", byte_size(needed), title)
 
 
 def _portions(objects: Sequence[Object]) -> Iterator[list[Object]]:

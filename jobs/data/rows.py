@@ -6,7 +6,6 @@ into ``ORCHESTRATOR_HOME/cache/arrow``; where that file is missing (another node
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from abc import ABC, abstractmethod
@@ -23,6 +22,7 @@ from jobs.data.remote import Object, fetch, folder, look
 from jobs.data.store import Encoded
 from jobs.lock import Lock
 from jobs.urls import filesystem, is_url, local, refused
+from jobs.words import byte_size, nearest
 
 BATCH_ROWS = 128
 
@@ -66,7 +66,7 @@ class Table(ABC):
         schema = self.schema()
         for what, name in (("image_column", self.image), ("label_column", self.label)):
             if name not in schema.names:
-                near = difflib.get_close_matches(name, schema.names, 1, 0.3) or schema.names[:1]
+                near = nearest(name, schema.names, 1, 0.3) or schema.names[:1]
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ValueError(
                     f"{self.where(0)}: no column {name!r} (data.{what}); columns are {', '.join(schema.names)}{hint}"
@@ -207,8 +207,8 @@ class Rows(Encoded):
     def __init__(self, table: Table) -> None:
         self.table, self.stamp, self._mapped = table, table.key(), None
         if remote := [each for each in getattr(table, "objects", ()) if each]:
-            held = sum(each.size for each in remote) / 2**20
-            told = f"{len(remote)} files, {held:,.1f} MB, beginning with {remote[0].url}"
+            held = byte_size(sum(each.size for each in remote))
+            told = f"{len(remote)} files, {held}, beginning with {remote[0].url}"
             self.note = f"{told}, are fetched and converted once on every machine that reads them"
         self.labels = self._columns()["label"].to_numpy().astype(np.int64)
 

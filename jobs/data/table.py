@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Sequence
 from typing import Any, Literal, Self
@@ -19,6 +18,7 @@ from jobs.data.sets import Data
 from jobs.data.source import Source
 from jobs.paths import PathOrUrl, absolute
 from jobs.urls import is_url, local
+from jobs.words import nearest
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
 _SHOWN = 5
@@ -89,7 +89,7 @@ class PathTable(Source):
         columns = []
         for field, name in names.items():
             if name not in table.column_names:
-                near = difflib.get_close_matches(name, table.column_names, 1, 0.3) or table.column_names[:1]
+                near = nearest(name, table.column_names, 1, 0.3) or table.column_names[:1]
                 raise ValueError(
                     f"{path} has no column {name!r} (data.{field}); it has {', '.join(table.column_names)}"
                     + (f"; did you mean {near[0]!r}?" if near else "")

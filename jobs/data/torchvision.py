@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import os
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from jobs.data.source import Source
 from jobs.data.store import Store
 from jobs.home import home
 from jobs.paths import PathField, absolute
+from jobs.words import suggestion
 
 _SPLITS = {"train": ("train", "trainval", "train-standard"), "val": ("val", "valid"), "test": ("test",)}
 """What torchvision's classes call the splits in their argument ``split``."""
@@ -102,12 +102,8 @@ class Torchvision(Source):
             if inspect.isclass(c) and n in torchvision.datasets.__all__
         }
         if self.name not in known:
-            lower = {name.lower(): name for name in known}
-            near = [lower[name] for name in difflib.get_close_matches(self.name.lower(), lower, 3, 0.5)]
-            raise ValueError(
-                f"data.name: torchvision has no data set {self.name!r}; "
-                + (f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(sorted(known))}")
-            )
+            cure = suggestion(self.name, known, f"it has {', '.join(sorted(known))}")
+            raise ValueError(f"data.name: torchvision has no data set {self.name!r}; {cure}")
         return known[self.name]
 
     def _splits(self, found: Any, root: Path) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import JsonValue, field_validator
 
 from jobs.models.model import Model
+from jobs.words import suggestion
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,8 +35,7 @@ class Library(Model):
         return kwargs
 
     def _unknown(self, names: Iterable[str]) -> ValueError:
-        nearest = difflib.get_close_matches(self.name, list(names), 3, 0.5)
-        cure = f"the nearest names are {', '.join(nearest)}" if nearest else "see the library's list of models"
+        cure = suggestion(self.name, names, "see the library's list of models")
         return ValueError(f"{self.kind} has no model {self.name!r}; {cure}")  # type: ignore[attr-defined]
 
     def _make(self, create: Callable[..., nn.Module], **given: object) -> nn.Module:

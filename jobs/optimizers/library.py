@@ -6,7 +6,6 @@ do not.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import json
 from collections.abc import Callable, Iterable
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import JsonValue, field_validator
 
 from jobs.optimizers.optimizer import Optimizer
+from jobs.words import suggestion
 
 if TYPE_CHECKING:
     import torch
@@ -58,9 +58,8 @@ class Library(Optimizer):
         return kwargs
 
     def _unknown(self, names: Iterable[str]) -> ValueError:
-        usable = {name.lower(): name for name in names if name not in self.refused}
-        nearest = [usable[name] for name in difflib.get_close_matches(self.name.lower(), usable, 3, 0.5)]
-        cure = f"the nearest names are {', '.join(nearest)}" if nearest else "see the library's list of optimizers"
+        usable = (name for name in names if name not in self.refused)
+        cure = suggestion(self.name, usable, "see the library's list of optimizers")
         return ValueError(f"{self.kind} has no optimizer {self.name!r}; {cure}")  # type: ignore[attr-defined]
 
     def _make(

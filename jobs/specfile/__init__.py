@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,8 +14,9 @@ from ruamel.yaml.representer import SafeRepresenter
 
 from jobs.base import Spec, assign
 from jobs.specfile.errors import Finding, Problem, SpecError, dotted, findings, guess_name
-from jobs.specfile.schema import Node, Shape, any_of, schema, shown
+from jobs.specfile.schema import Node, Shape, schema, shown
 from jobs.specfile.yaml import Mark, Tree, kind_of, parse, split
+from jobs.words import any_of, nearest
 
 __all__ = ["Problem", "SpecError", "dump", "read", "schema"]
 
@@ -127,7 +127,7 @@ def _files(path: Path) -> tuple[str, ...]:
     names = sorted(file.name for file in folder.iterdir() if file.suffix in (".yaml", ".yml") and file.is_file())
     if not names:
         return (f"there are no .yaml files in {folder}",)
-    stems = get_close_matches(path.stem, [Path(name).stem for name in names], 3, 0.6)
+    stems = nearest(path.stem, [Path(name).stem for name in names], 3, 0.6)
     near = [name for stem in stems for name in names if Path(name).stem == stem]
     if near and folder == path.parent:
         return (f"did you mean {any_of([str(folder / name) for name in near[:3]])}?",)
@@ -136,7 +136,7 @@ def _files(path: Path) -> tuple[str, ...]:
 
 def _of_another_kind(path: str | Path, data: dict[Any, Any], cls: type[Spec]) -> Problem | None:
     """What is wrong with a file most of whose keys resemble none of the class."""
-    strange = [str(key) for key in data if not get_close_matches(str(key), cls.model_fields, 1, 0.8)]
+    strange = [str(key) for key in data if not nearest(str(key), cls.model_fields, 1, 0.8)]
     if not cls.elsewhere or 2 * len(strange) <= len(data):
         return None
     what = f"this is no {_noun(cls)}: {', '.join(strange[:4])} {'is' if len(strange) == 1 else 'are'} no part of one"

@@ -6,14 +6,14 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from textwrap import wrap
 from typing import Any, NamedTuple
 
 from pydantic_core import ErrorDetails
 
-from jobs.specfile.schema import Node, Shape, any_of, shown
+from jobs.specfile.schema import Node, Shape, shown
 from jobs.specfile.yaml import Mark, kind_of
+from jobs.words import any_of, nearest
 
 _BY_SCHEMA = re.compile(
     r"(literal|enum)_error|.*_(type|parsing|parsing_size)|int_from_float|(greater|less)_than(_equal)?|multiple_of"
@@ -277,4 +277,4 @@ _WORDS: dict[str, Callable[[Shape, Any, _Spot, ErrorDetails], Finding]] = {
 
 
 def _near(word: str, words: Sequence[str], cutoff: float = 0.6) -> str:
-    return next(iter(get_close_matches(word, words, 1, cutoff)), "")
+    return next(iter(nearest(word, words, 1, cutoff)), "")

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
+from jobs.words import any_of
+
 Node = dict[str, Any]
 
 _BOUNDS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
@@ -147,13 +149,6 @@ class Shape:
                 yield from self._kinds(chosen, (*above, kind) if listed else above)
             for key, inner in option.get("properties", {}).items():
                 yield from self._kinds(inner, (*above, key))
-
-
-def any_of(words: list[str]) -> str:
-    """a, b or c."""
-    words = list(dict.fromkeys(words))
-    last = ", or " if any(", " in word for word in words) else " or "
-    return last.join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def shown(value: Any) -> str:

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from jobs.words import byte_size
 from orchestrator.cli.console import FAILED, Overrides, commands, echo, fail, out, say
 from orchestrator.cluster import client as clusters
 from orchestrator.cluster.client import Cluster, Job
@@ -102,7 +103,7 @@ def _submit(
         again = f", after {sent.before.id}, which is {sent.before.state}" if sent.before else ""
         say("job", f"{job.id} submitted{again}; {asked.need}")
         say("run", f"{job.run}")
-        say("sent", f"{shipment.bytes / 2**20:.1f} MB, {len(shipment.files)} files of {shipment.folder}")
+        say("sent", f"{byte_size(shipment.bytes)}, {len(shipment.files)} files of {shipment.folder}")
     say("cluster", f"{cluster.address} (the dashboard; it asks for the token: ray get-auth-token)")
     if job.over:
         return

@@ -1,7 +1,6 @@
 """``orchestrator explain``: what a field or a kind of a spec means, in a few lines."""
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from itertools import groupby
 from typing import Annotated
 
@@ -11,7 +10,7 @@ from rich.text import Text
 
 from jobs.specfile.pages import Book, in_few_words, markdown, users
 from jobs.specfile.reference import NAME, Entry, Section
-from jobs.specfile.schema import any_of
+from jobs.words import any_of, nearest
 from orchestrator.cli.console import BAD_SPEC, fail, out
 
 Lines = Iterator[tuple[str, str]]
@@ -96,9 +95,9 @@ def _section(section: Section, title: str, used_by: Mapping[str, list[str]]) -> 
 def _suggestion(books: Mapping[str, Book], name: str) -> str:
     every = [each for book in books.values() for section in book.sections for each in _names(section)]
     last = name.rpartition(".")[2]
-    found = [each for each in every if each.rpartition(".")[2] == last] or get_close_matches(name, every, 4, 0.7)
+    found = [each for each in every if each.rpartition(".")[2] == last] or nearest(name, every, 4, 0.7)
     if not found:
-        near = get_close_matches(last, {each.rpartition(".")[2] for each in every}, 1, 0.6)
+        near = nearest(last, {each.rpartition(".")[2] for each in every}, 1, 0.6)
         found = [each for each in every if near and each.rpartition(".")[2] == near[0]]
     found = list(dict.fromkeys(found))[:4]
     return f"did you mean {any_of(found)}?" if found else "orchestrator explain lists what there is"

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jobs.paths import absolute
+from jobs.words import duration
 from orchestrator.cli.console import BAD_SPEC, FAILED, err, fail, out
 
 
@@ -59,7 +60,6 @@ def _init(images: Path, output: Path, job: str, search: str, other: Path, pretra
     from orchestrator.init.source import recognise
     from orchestrator.init.start import find
     from orchestrator.init.survey import survey
-    from orchestrator.init.text import duration
     from orchestrator.init.write import job_text, search_text
 
     source, notes = recognise(images)
@@ -87,7 +87,7 @@ def _init(images: Path, output: Path, job: str, search: str, other: Path, pretra
     other.write_text(other_text, encoding="utf-8")
     following = [
         (f"orchestrator plan {shlex.quote(str(output))}", "what it will do and take"),
-        (f"orchestrator train {shlex.quote(str(output))}", duration(recipe.minutes)),
+        (f"orchestrator train {shlex.quote(str(output))}", f"about {duration(60 * recipe.minutes)}"),
         (f"orchestrator search launch {shlex.quote(str(other))}", cost),
     ]
     show(out, found, recipe, [*notes, *more, *([start.told] if start.told else [])], following)

@@ -15,6 +15,7 @@ from jobs import specfile
 from jobs.base import Spec
 from jobs.spec import JobSpec
 from jobs.urls import redact
+from jobs.words import byte_size
 from orchestrator.cli import models
 from orchestrator.cli.console import (
     BAD_SPEC,
@@ -226,7 +227,7 @@ def runs_list() -> None:
         started = [time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started))] if wide else []
         scores = ["" if top is None else f"{top:.2%}" for top in (run.val_top1, run.test_top1)]
         epochs = f"{run.epochs}/{run.epochs_in_all or '?'}"
-        table.add_row(run.name, run.status, *started, epochs, *scores, size_text(run.size.total))
+        table.add_row(run.name, run.status, *started, epochs, *scores, byte_size(run.size.total))
     out.print(table)
 
 
@@ -234,7 +235,7 @@ def runs_rm(run: Annotated[str, typer.Argument(help="Name of the run.")]) -> Non
     """Delete a run, here and in MLflow."""
     from orchestrator.runs import store
 
-    out.print(f"{run}: {size_text(store.remove(run))} freed")
+    out.print(f"{run}: {byte_size(store.remove(run))} freed")
 
 
 def runs_gc(
@@ -244,7 +245,7 @@ def runs_gc(
     from orchestrator.runs import store
 
     for freed in store.gc(dry_run=dry_run):
-        echo(f"{size_text(freed.bytes):>10}  {freed.path}  {freed.why}")
+        echo(f"{byte_size(freed.bytes):>10}  {freed.path}  {freed.why}")
 
 
 def _side_by_side(found: "Comparison") -> Table:
@@ -270,8 +271,3 @@ def _side_by_side(found: "Comparison") -> Table:
 def _value(value: object) -> str:
     """A field of a spec as a person reads it."""
     return f"{value:.6g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
-
-
-def size_text(size: int) -> str:
-    """Bytes as a person reads them."""
-    return f"{size / 2**20:,.1f} MB"

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from jobs.report import Progress
 from jobs.spec import JobSpec
+from jobs.words import duration
 from orchestrator.tracking.recorder import State
 
 _PLAIN = ("train/loss", "val/loss", "val/top1", "lr", "images_per_s", "epoch_s")
@@ -136,17 +137,3 @@ def seconds_left(at: Progress, epochs_s: list[float]) -> float | None:
     if epochs_s:
         return (1 - at.step / at.steps) * at.epochs * statistics.median(epochs_s)
     return (at.steps - at.step) * at.batch_size / at.images_per_s if at.images_per_s else None
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: ``8 s``, ``12 min``, ``3 h 05 min``, ``2 d 4 h``."""
-    whole = round(seconds)
-    if whole < 100:
-        return f"{whole} s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60:02} min"
-    hours = round(seconds / 3600)
-    return f"{hours // 24} d {hours % 24} h"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.urls import redact
-from orchestrator.cli.progress import duration
+from jobs.words import duration
 from orchestrator.cluster.client import KIND, NEED, TRACKING, Cluster, Job
 from orchestrator.home import default_uri, home
 

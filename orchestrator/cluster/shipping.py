@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.urls import redact
+from jobs.words import byte_size
 from orchestrator.home import default_uri
 from orchestrator.runs.origin import DIRTY, REVISION, revision
 
@@ -58,9 +59,9 @@ class Shipment:
         if self.bytes <= max_mb * 2**20:
             return
         largest = sorted(self.files.items(), key=lambda item: -item[1])[:_SHOWN]
-        lines = "".join(f"\n  {size / 2**20:10,.1f} MB  {path}" for path, size in largest)
+        lines = "".join(f"\n  {byte_size(count):>10}  {path}" for path, count in largest)
         raise ValueError(
-            f"{self.folder} has {self.bytes / 2**20:,.1f} MB to send, more than the {max_mb:g} MB of --max-mb; the "
+            f"{self.folder} has {byte_size(self.bytes)} to send, more than the {max_mb:g} MB of --max-mb; the "
             f"largest of {len(self.files)} files:{lines}\n"
             f"Name what the job does not need in {self.folder / IGNORE} (as in a .gitignore), and keep data where the "
             "cluster reaches it: a shared disk or a bucket"

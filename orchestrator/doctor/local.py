@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from jobs.urls import redact
+from jobs.words import byte_size
 from orchestrator.cluster import client as clusters
 from orchestrator.cluster.client import Cluster
 from orchestrator.doctor.finding import Finding, Found
@@ -77,7 +78,7 @@ def gpu() -> Found:
 def memory() -> Found:
     """RAM that is free."""
     free, total = psutil.virtual_memory().available, psutil.virtual_memory().total
-    told = f"{free / _GB:.1f} of {total / _GB:.1f} GB free"
+    told = f"{byte_size(free)} of {byte_size(total)} free"
     if free < 2 * _GB:
         return Finding("warning", "memory", told, "a worker takes 0.7 GB before it holds anything: end other programs")
     return Finding("ok", "memory", told)
@@ -87,7 +88,7 @@ def disk() -> Iterable[Finding]:
     """Room for checkpoints and models, and for Ray's session."""
     for name, folder in (("disk, home", home()), ("disk, temporary", Path(tempfile.gettempdir()))):
         usage = shutil.disk_usage(folder)
-        told = f"{usage.free / _GB:.1f} GB free at {folder}"
+        told = f"{byte_size(usage.free)} free at {folder}"
         if usage.free < 0.05 * usage.total:
             cure = "Ray refuses objects and spills when a disk is 95 % full: orchestrator runs gc, or another disk"
             yield Finding("problem" if usage.free < _GB else "warning", name, told, cure)
@@ -99,10 +100,10 @@ def shared_memory() -> Found:
     """/dev/shm, where Ray keeps the data that workers share."""
     if not os.path.isdir("/dev/shm"):
         return Finding("ok", "/dev/shm", "not on this system")
-    size = shutil.disk_usage("/dev/shm").total
+    total = shutil.disk_usage("/dev/shm").total
     wanted = 0.3 * psutil.virtual_memory().total
-    told = f"{size / _GB:.1f} GB"
-    if size < 0.9 * wanted:
+    told = byte_size(total)
+    if total < 0.9 * wanted:
         cure = f"Ray wants 30 % of memory there: start the container with --shm-size={wanted / _GB:.0f}g"
         return Finding("warning", "/dev/shm", told, cure)
     return Finding("ok", "/dev/shm", told)

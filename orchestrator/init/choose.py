@@ -14,12 +14,12 @@ from jobs.data.decode import UnreadableError
 from jobs.data.sets import Arrays, Data
 from jobs.data.store import Streamed
 from jobs.spec import JobSpec
+from jobs.words import byte_size, duration
 from orchestrator.execution.speed import images_per_s
 from orchestrator.init.facts import Survey
 from orchestrator.init.findings import UNEVEN, VERY_UNEVEN
 from orchestrator.init.machine import Machine
 from orchestrator.init.start import Start
-from orchestrator.init.text import duration
 
 SIZES = (16, 24, 32, 40, 48, 64, 96, 128, 160, 192, 224)
 """Image sizes to choose from where images are not all of one."""
@@ -107,11 +107,11 @@ def choose(name: str, found: Survey, machine: Machine, start: Start) -> Recipe:
     slower = "; early layers learn slower (layer_decay)" if deep else ""
     why["optimizer"] = f"lr: {base}, scaled{slower}; biases and norms do not decay"
     why["schedule"] = f"{warmup} epoch{'s' if warmup > 1 else ''} of warmup, then cosine to 0"
-    why["epochs"] = f"{updates:,} updates, {duration(minutes)} here: {rate * workers:,.0f} images/s, {how}"
+    why["epochs"] = f"{updates:,} updates, about {duration(60 * minutes)} here: {rate * workers:,.0f} images/s, {how}"
     limit = (
         f"at least {_STEPS_AN_EPOCH} updates an epoch" if batch < most * (len(machine.gpus) or 1) else "the usual one"
     )
-    why["batch_size"] = f"{limit}; {activations / 2**20:,.0f} MB of activations a worker"
+    why["batch_size"] = f"{limit}; {byte_size(activations)} of activations a worker"
     why["precision"] = "bf16 where the processor has it, else fp32"
     few = "; batches are too small to use all" if workers * cpus < machine.cpus and not gpu else ""
     why["resources"] = f"{machine}{few}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from jobs.words import byte_size
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -38,4 +40,4 @@ class Machine:
         cpus = f"{self.cpus} CPU{'s' if self.cpus > 1 else ''}"
         if not self.gpus:
             return f"{cpus}, no GPU"
-        return f"{cpus}, {len(self.gpus)} x {self.gpus[0]} ({self.gpu_bytes / 2**30:.0f} GB)"
+        return f"{cpus}, {len(self.gpus)} x {self.gpus[0]} ({byte_size(self.gpu_bytes)})"

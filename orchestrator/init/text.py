@@ -63,10 +63,3 @@ def _line(line: str, why: str) -> list[str]:
     if len(beside) <= _WIDTH and why.isprintable():
         return [beside]
     return [*comment(why, line[: len(line) - len(line.lstrip())]), line]
-
-
-def duration(minutes: float) -> str:
-    """For people."""
-    if minutes < 1:
-        return "less than a minute"
-    return f"about {minutes:.0f} min" if minutes < 90 else f"about {minutes / 60:.1f} hours"

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jobs.words import duration
 from orchestrator.init.choose import Recipe
 from orchestrator.init.facts import Survey
 from orchestrator.init.findings import UNEVEN
 from orchestrator.init.machine import Machine
-from orchestrator.init.text import block, comment, duration
+from orchestrator.init.text import block, comment
 
 _HOURS = (1.0, 4.0)
 """What a search is to take, on a CPU and on a GPU."""
@@ -91,7 +92,7 @@ def search_text(name: str, path: Path, job: Path, found: Survey, recipe: Recipe,
         },
     }
     minutes = trials * trial_s / at_once / 60
-    cost = f"{trials} trials, {at_once} at a time, {duration(minutes)} and at most {hours:g} hours"
+    cost = f"{trials} trials, {at_once} at a time, about {duration(60 * minutes)} and at most {hours:g} hours"
     why = {
         "job": "the recipe that trials change",
         "set": "a GPU a trial" if gpu else "one CPU a trial, so that as many trials run at a time as there are CPUs",

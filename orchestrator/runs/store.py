@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from jobs.lock import Lock, holder
+from jobs.words import suggestion
 from orchestrator.home import home, run_folder, run_url
 from orchestrator.runs import storage
 from orchestrator.tracking.journal import FILE, Event, lock_path, read
@@ -78,8 +78,7 @@ def find(name: str) -> Path:
     if name not in ("", ".", "..") and "/" not in name and (folder / FILE).exists():
         return folder
     known = sorted(path.parent.name for path in (home() / "runs").glob(f"*/{FILE}"))
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    cure = f"did you mean {' or '.join(near)}?" if near else "list them with: orchestrator runs list"
+    cure = suggestion(name, known, "list them with: orchestrator runs list", cutoff=0.4)
     raise ValueError(f"there is no run {name!r} in {home() / 'runs'}; {cure}")
 
 

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from jobs.report import Progress, Record
-from orchestrator.cli.progress import Display, duration, seconds_left
+from jobs.words import duration
+from orchestrator.cli.progress import Display, seconds_left
 from orchestrator.tracking.recorder import State
 from tests.orchestrator.real import job
 

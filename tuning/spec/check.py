@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from itertools import combinations, islice
 from typing import Any
 
@@ -15,6 +14,7 @@ from jobs.spec import Elastic, JobSpec
 from jobs.specfile import read
 from jobs.specfile.errors import Problem, SpecError, findings, guess_name
 from jobs.specfile.schema import Shape, shown
+from jobs.words import suggestion
 from tuning.spec.search import SearchSpec
 from tuning.spec.space import active, changed, holds, look_up
 
@@ -125,8 +125,7 @@ class _Check:
             before = len(self.problems)
             for name, value in point.items():
                 if name not in self.space:
-                    near = get_close_matches(name, self.space, 1)
-                    cure = f"did you mean {near[0]}?" if near else f"space has {', '.join(self.space)}"
+                    cure = suggestion(name, self.space, f"space has {', '.join(self.space)}", 1)
                     self.add(source, f"{name} is not in space", cure)
                 elif not self.space[name].contains(value):
                     self.add(source, f"{name} {shown(value)} is outside of space.{name}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Literal, Self
 
 from pydantic import model_validator
 
 from jobs.base import Spec
+from jobs.words import nearest, suggestion
 
 Mode = Literal["max", "min"]
 
@@ -36,8 +36,7 @@ def check_metric(metric: str, mode: Mode) -> None:
         )
     better = "max" if metric.startswith(_RECALL) else METRICS.get(metric)
     if better is None:
-        near = get_close_matches(metric, METRICS, 1)
-        cure = f"did you mean {near[0]}?" if near else f"there is {', '.join(METRICS)} and val/recall/<class>"
+        cure = suggestion(metric, METRICS, f"there is {', '.join(METRICS)} and val/recall/<class>", 1)
         raise ValueError(f"metric {metric} is unknown; {cure}")
     if better != mode:
         way = "larger" if better == "max" else "smaller"
@@ -59,7 +58,7 @@ def check_class(metric: str, classes: Sequence[str]) -> None:
             f"metric {metric}: no recalls are recorded of more than {RECALL_CLASSES} classes; take val/top1"
         )
     if (name := metric.removeprefix(_RECALL)) not in classes:
-        near = get_close_matches(name, classes, 3) or list(classes[:10])
+        near = nearest(name, classes) or list(classes[:10])
         raise ValueError(f"metric {metric}: there is no class {name!r}; there is {', '.join(near)}")
 
 

@@ -7,7 +7,6 @@ own numbers are none.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from jobs import specfile
 from jobs.base import assign
 from jobs.spec import JobSpec
 from jobs.specfile.yaml import parse
+from jobs.words import suggestion
 from tuning.spec.arms import Arms, Question
 from tuning.spec.search import SearchSpec
 from tuning.spec.space import look_up
@@ -96,8 +96,7 @@ def ablation(
     known = tricks(job)
     for name in only:
         if name not in known:
-            near = get_close_matches(name, known, 1)
-            cure = f"did you mean {near[0]}?" if near else f"it has {', '.join(known) or 'none'}"
+            cure = suggestion(name, known, f"it has {', '.join(known) or 'none'}", 1)
             raise ValueError(f"{path} has no trick {name!r}; {cure}")
     chosen = {name: known[name] for name in only or known}
     if not chosen:

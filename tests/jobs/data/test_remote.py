@@ -253,7 +253,9 @@ def test_every_refusal_names_the_url_and_the_cure(
     url = storage.put(fill(tmp_path / "big", digit_pngs[:40]), "big")
     with monkeypatch.context() as full:
         full.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
-        with pytest.raises(ValueError, match=r"big/?: 0 MB are to be fetched, but the disk of .* has 0 MB free; set"):
+        with pytest.raises(
+            ValueError, match=r"big/?: 0\.0 MB are to be fetched, but the disk of .* has 0\.0 MB free; set"
+        ):
             ImageFolder(root=url, channels=1, size=16, **SHARES).open()
     fsspec.filesystem("s3").clear_instance_cache()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

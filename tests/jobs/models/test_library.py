@@ -31,7 +31,7 @@ def test_same_network_as_the_library_builds() -> None:
 @pytest.mark.parametrize(("kind", "near"), [(Torchvision, "resnet50"), (Timm, "resnet50")])
 def test_unknown_name_suggests_the_nearest(kind: type[Library], near: str) -> None:
     spec = kind(name="resnet5O")  # parsing does not look it up
-    with pytest.raises(ValueError, match=rf"{spec.kind} has no model 'resnet5O'; the nearest names are .*{near}\b"):
+    with pytest.raises(ValueError, match=rf"{spec.kind} has no model 'resnet5O'; did you mean .*{near}\b"):
         spec.build(10, 3)
 
 

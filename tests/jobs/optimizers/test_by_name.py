@@ -51,7 +51,7 @@ def test_same_updates_as_the_library_makes() -> None:
 )
 def test_unknown_name_suggests_the_nearest(kind: type[Library], name: str, near: str) -> None:
     spec = kind(lr=0.1, name=name)  # parsing does not look it up
-    with pytest.raises(ValueError, match=rf"{spec.kind} has no optimizer '{name}'; the nearest names are .*\b{near}\b"):
+    with pytest.raises(ValueError, match=rf"{spec.kind} has no optimizer '{name}'; did you mean .*\b{near}\b"):
         spec.build(small(), 0.1)
     with pytest.raises(ValueError, match="see the library's list"):
         kind(lr=0.1, name="zzzzzzz").build(small(), 0.1)
