@@ -18,7 +18,7 @@ from jobs.specfile.schema import Node, Shape, schema, shown
 from jobs.specfile.yaml import Mark, Tree, kind_of, parse, split
 from jobs.words import any_of, nearest
 
-__all__ = ["Problem", "SpecError", "dump", "read", "schema"]
+__all__ = ["Problem", "SpecError", "dump", "inline", "read", "schema"]
 
 S = TypeVar("S", bound=Spec)
 
@@ -69,7 +69,7 @@ class _Representer(SafeRepresenter):  # type: ignore[misc]  # ruamel.yaml has no
     """Lists of scalars in one line, and text that YAML might change (line breaks, control characters) in quotes."""
 
     def represent_list(self, data: list[Any]) -> Any:
-        flow = not any(isinstance(entry, dict) for entry in data)
+        flow = self.default_flow_style or not any(isinstance(entry, dict) for entry in data)
         return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=flow)
 
     def represent_str(self, data: str) -> Any:
@@ -82,15 +82,26 @@ _Representer.add_representer(str, _Representer.represent_str)
 
 def dump(spec: Spec) -> str:
     """The whole spec as YAML that :func:`read` reads back to an equal one: fields in their order, ``kind`` first."""
+    return _written(_kind_first(spec.model_dump(mode="json")))
+
+
+def inline(value: Any) -> str:
+    """A value of a spec as YAML in one line, as it can stand after ``name:`` or in braces."""
+    return _written([value], one_line=True).strip()[1:-1]
+
+
+def _written(data: Any, one_line: bool = False) -> str:
     yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
+    yaml.default_flow_style = one_line
     yaml.sort_base_mapping_type_on_output = False
     yaml.Representer = _Representer
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.width = 120
+    if not one_line:
+        yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.width = 10**9 if one_line else 120
     yaml.allow_unicode = True
+    yaml.brace_single_entry_mapping_in_flow_sequence = True
     out = StringIO()
-    yaml.dump(_kind_first(spec.model_dump(mode="json")), out)
+    yaml.dump(data, out)
     return out.getvalue()
 
 

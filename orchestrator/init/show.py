@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.names import printable
+from jobs.specfile import inline
 from orchestrator.init.choose import Recipe
 from orchestrator.init.facts import Survey
-from orchestrator.init.text import flow
 
 _CLASSES = 6
 
@@ -88,8 +88,8 @@ def _value(data: Any, name: str) -> str:
     if isinstance(data, list):
         return ", ".join(entry["kind"] for entry in data)
     if not isinstance(data, dict):
-        return flow(data)
-    plain = [f"{key} {flow(value)}" for key, value in data.items() if key != "kind" and not isinstance(value, dict)]
+        return inline(data)
+    plain = [f"{key} {inline(value)}" for key, value in data.items() if key != "kind" and not isinstance(value, dict)]
     return plain[0] if plain else "on"
 
 

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import re
 import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 from jobs.names import printable
+from jobs.specfile import inline
 
 _WIDTH = 118
-_PLAIN = re.compile(r"[A-Za-z_/][\w./+-]*")
-_WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
-
-
-def flow(value: Any) -> str:
-    """A value in one line."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {flow(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(flow, value)) + "]"
-    if isinstance(value, str):
-        plain = _PLAIN.fullmatch(value) and value.isascii() and value.lower() not in _WORDS
-        return value if plain else json.dumps(value, ensure_ascii=not value.isprintable())
-    return json.dumps(value)
 
 
 def block(data: Mapping[str, Any], why: Mapping[str, str], wide: tuple[str, ...] = ()) -> str:
@@ -40,13 +25,13 @@ def block(data: Mapping[str, Any], why: Mapping[str, str], wide: tuple[str, ...]
         if name in wide:
             lines += [*_line(f"{name}:", why.get(name, ""))]
             for key, inner in value.items():
-                lines += _line(f"  {key}: {flow(inner)}", why.get(f"{name}.{key}", ""))
+                lines += _line(f"  {key}: {inline(inner)}", why.get(f"{name}.{key}", ""))
         elif isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value):
             lines += [*_line(f"{name}:", why.get(name, ""))]
             for entry in value:
-                lines += _line(f"  - {flow(entry)}", why.get(f"{name}.{entry.get('kind')}", ""))
+                lines += _line(f"  - {inline(entry)}", why.get(f"{name}.{entry.get('kind')}", ""))
         else:
-            lines += _line(f"{name}: {flow(value)}", why.get(name, ""))
+            lines += _line(f"{name}: {inline(value)}", why.get(name, ""))
     return "\n".join(lines) + "\n"
 
 
