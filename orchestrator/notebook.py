@@ -1,6 +1,6 @@
-"""The face for notebooks and scripts: train and evaluate with the specs of the command line.
+"""The Python interface for notebooks and scripts: train and evaluate with the specs of the command line.
 
-``search`` is in ``tuning.notebook``; ``orchestrator`` itself hands out all three.
+``search`` is in ``tuning.notebook``; ``orchestrator`` itself exports all three.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from orchestrator.models.evaluation import Evaluation
 from orchestrator.models.evaluation import evaluate as _evaluate
 
 Given = str | PathLike[str] | Mapping[str, Any]
-"""A YAML file, or what would stand in one."""
+"""A YAML file, or the content of one."""
 AnySpec = TypeVar("AnySpec", bound=Spec)
 
 
@@ -37,8 +37,8 @@ def train(
     Args:
         spec: the job: a YAML file, its content as a mapping, or a ``JobSpec``.
         changes: dotted name -> value, such as ``{"epochs": 5, "optimizer.lr": 0.2}``.
-        resume: name of the run to go on with.
-        verbose: let Ray talk.
+        resume: name of the run to resume.
+        verbose: show Ray's own messages.
 
     Returns:
         the run's name, how it ended (``status`` is KILLED after an interrupt), and its ``test/...`` metrics.

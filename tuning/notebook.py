@@ -1,4 +1,4 @@
-"""The face for notebooks and scripts: searches with the specs of the command line."""
+"""The Python interface for notebooks and scripts: searches with the specs of the command line."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def search(
     Args:
         spec: the search: a YAML file, its content as a mapping, or a ``SearchSpec``; None with ``resume``.
         changes: dotted name -> value, such as ``{"budget.trials": 20, "set.epochs": 5}``.
-        resume: name of the search to go on with instead.
-        verbose: let Ray talk.
+        resume: name of the search to resume instead.
+        verbose: show Ray's own messages.
 
     Returns:
         the search's name, how it ended, its trials, ``ranked`` with the best first (each with ``run``, ``params`` and

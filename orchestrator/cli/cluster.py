@@ -23,7 +23,7 @@ Address = Annotated[
     str | None,
     typer.Option(metavar="URL", help="Of the dashboard; else RAY_API_SERVER_ADDRESS, RAY_ADDRESS, this machine's."),
 ]
-Insecure = Annotated[bool, typer.Option("--insecure", help="Use a cluster that wants no token.")]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Use a cluster that has no token.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="Of the job; its newest attempt is meant.")]
 _SHOWN = 20
 
@@ -44,7 +44,7 @@ def register(app: typer.Typer, kinds: Sequence[Kind]) -> None:
         id: Annotated[
             str | None,
             typer.Option(
-                metavar="ID", help="Name of the run. The same again: goes on with it, unless it runs or is done."
+                metavar="ID", help="Name of the run. The same name again resumes it, unless it is running or done."
             ),
         ] = None,
         follow: Annotated[bool, typer.Option("--follow", "-f", help="Show its lines until it ends.")] = False,
@@ -63,11 +63,11 @@ def register(app: typer.Typer, kinds: Sequence[Kind]) -> None:
         ] = 60,
         insecure: Insecure = False,
     ) -> None:
-        """Send a job or a search to a cluster, where it runs on without this machine.
+        """Send a job or a search to a cluster, where it runs without this machine.
 
         The spec is checked first, and what the cluster can never hold is refused. The working directory goes with it;
-        data does not, and secrets do not: put those into the environment that the cluster is started in. A cluster
-        that wants no token is refused.
+        data does not, and secrets do not: put those into the environment in which the cluster is started. A cluster
+        without a token is refused.
         """
         _submit(spec, set_, address, id, follow, working_dir, max_mb, env, stop_wait, insecure, kinds)
 
@@ -120,7 +120,7 @@ def _follow(cluster: Cluster, job: Job) -> Never:
     try:
         ended = follow(cluster, job.id, out)
     except clusters.ClusterError as error:
-        fail(f"{error}\nThe job goes on by itself", FAILED)
+        fail(f"{error}\nThe job continues without this terminal", FAILED)
     _close(cluster, ended)
 
 
@@ -155,7 +155,7 @@ def jobs_list(
 
 
 def jobs_status(id: Id, address: Address = None, insecure: Insecure = False) -> None:
-    """How a job stands; of one that failed, why, and how to go on."""
+    """Status of a job; of one that failed, the cause and the cure."""
     from orchestrator.cluster.follow import summary
     from orchestrator.cluster.jobs import rows
 
@@ -182,7 +182,7 @@ def jobs_logs(
     address: Address = None,
     insecure: Insecure = False,
 ) -> None:
-    """What a job said, also after its end."""
+    """The log of a job, also after its end."""
     from orchestrator.cluster.follow import Printer
 
     cluster, job = _find(id, address, insecure)
@@ -194,7 +194,7 @@ def jobs_logs(
 
 
 def jobs_stop(id: Id, address: Address = None, insecure: Insecure = False) -> None:
-    """Stop a job once it has written a last checkpoint, and say how to go on."""
+    """Stop a job once it has written a last checkpoint, and print how to resume it."""
     from orchestrator.cluster.follow import stop, summary
 
     cluster, job = _find(id, address, insecure)

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a table and a live line on a terminal, plain lines elsewhere."""
+"""What a person sees during a run: a table and a live line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _BAR = 30
 
 
 class Display:
-    """Call it with every state of the recorder, and :meth:`tell` it what goes on before and after."""
+    """Call it with every state of the recorder, and :meth:`tell` with what happens before and after."""
 
     def __init__(self, console: Console, spec: JobSpec) -> None:
         self.console, self.spec = console, spec

@@ -36,18 +36,18 @@ def images_per_s(spec: JobSpec, data: Data, limit_s: float = math.inf) -> float:
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(spec.resources.cpus_per_worker)))
     try:
-        steps = spec.steps(len(data.train))
-        run = Run(spec, data, place, steps, {})
-        began, ends = time.monotonic(), list[float]()
-        for _, parts in Loader(spec, data, place, steps).epoch(0, 0):
-            for part, x, labels in parts:
-                backward(run, part, x, labels, len(data.classes))
-            run.update(run.lr)
-            if place.device.type == "cuda":
-                torch.cuda.synchronize()
-            ends.append(time.monotonic())
-            if len(ends) > PROBED or (len(ends) > 1 and ends[-1] - ends[0] > limit_s):
-                break
+        steps, ends = spec.steps(len(data.train)), list[float]()
+        with precision.backends(spec, place.device):
+            run, began = Run(spec, data, place, steps, {}), time.monotonic()
+            for _, parts in Loader(spec, data, place, steps).epoch(0, 0):
+                for part, x, labels in parts:
+                    backward(run, part, x, labels, len(data.classes))
+                run.update(run.lr)
+                if place.device.type == "cuda":
+                    torch.cuda.synchronize()
+                ends.append(time.monotonic())
+                if len(ends) > PROBED or (len(ends) > 1 and ends[-1] - ends[0] > limit_s):
+                    break
         took = [after - before for before, after in pairwise([began, *ends])]
         return spec.batch_size / statistics.median(took[min(_WARM, len(took) // 2) :])  # another program may interfere
     finally:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from jobs.batch import LabelSmoothing
 from orchestrator.execution.compiling import Probe, decide, probe
 from orchestrator.execution.speed import images_per_s
 from tests.orchestrator.real import job
@@ -45,6 +46,20 @@ def test_where_it_cannot_be_compiled_it_is_not(monkeypatch: pytest.MonkeyPatch) 
     seen = probe(spec, spec.data.open(), 1e9)
     assert not seen.pays(1e9)
     assert seen.words(1e9) == "compile auto: no, it cannot be done here (no C++ compiler)"
+
+
+def test_the_probe_makes_the_tricks_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[float] = []
+    real = LabelSmoothing.__call__
+
+    def smooth(self: LabelSmoothing, *given: Any) -> Any:
+        drawn.append(self.epsilon)
+        return real(self, *given)
+
+    monkeypatch.setattr(LabelSmoothing, "__call__", smooth)
+    spec = job("resources.workers=1", "accumulation=2")
+    images_per_s(spec, spec.data.open(), 0.0)
+    assert drawn == [0.1] * 4  # two updates of two parts
 
 
 def test_a_job_with_loss_scaling_can_be_timed() -> None:
