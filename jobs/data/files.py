@@ -40,12 +40,17 @@ def opened(path: str | bytes) -> IO[bytes]:
 
 
 class Files(Encoded):
-    """Image files below one folder. Millions of paths are kept as one string of bytes and where each begins."""
+    """Image files below one folder. Millions of paths are kept as one string of bytes and where each begins.
+
+    Attributes:
+        missing: how many of them were not there when they were looked at.
+    """
 
     def __init__(self, root: str | os.PathLike[str], paths: Sequence[bytes], labels: NDArray[np.int64]) -> None:
         self.root, self.labels = os.fsencode(root), labels
         self.text = b"".join(paths)
         self.begins = np.cumsum([0, *map(len, paths)])
+        self.missing = 0
         self.stamp = self._look()
 
     def _look(self) -> str:
@@ -55,6 +60,7 @@ class Files(Encoded):
                 info = os.stat(self.path(index))
                 digest.update(f"{info.st_size} {info.st_mtime_ns},".encode())
             except OSError:
+                self.missing += 1
                 digest.update(b"missing,")
         return digest.hexdigest()
 
@@ -108,6 +114,7 @@ class RemoteFiles(Files):
         self.note = f"{len(labels)} files, {byte_size(held)}, of {url} are kept on every machine that reads them"
 
     def _look(self) -> str:
+        self.missing = int((self.sizes < 0).sum())
         return key(self.root, self.text, self.begins.tobytes(), self.sizes.tobytes(), self.versions.tobytes())
 
     def here(self) -> None:

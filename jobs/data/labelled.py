@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,15 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.data import parquet
+from jobs.data.columns import is_text
 from jobs.data.files import Files
 from jobs.data.formats import is_image
 from jobs.data.image_folder import SPLITS
 from jobs.data.prepare import MEMORY_BYTES
 from jobs.data.remote import listing
-from jobs.data.rows import ParquetTable, Rows
+from jobs.data.row_tables import ParquetTable
+from jobs.data.rows import Rows
 from jobs.data.scan import scan
 from jobs.data.sets import Arrays, Split
-from jobs.data.store import Encoded, Streamed
+from jobs.data.store import Encoded, Store, Streamed
+from jobs.data.table import PathTable
 from jobs.data.tree import tree
 from jobs.names import composed, few, printable
 from jobs.urls import is_url, local
@@ -40,7 +43,7 @@ class Labelled:
 
     Attributes:
         split: the images, fitted or to be fitted as the model's own were; labels are numbers of its classes.
-        names: where the images lie, by their number in the split.
+        names: where the images are, by their number in the split.
         skipped: those that cannot be read, and why.
         notes: what a person should know of how the set was read.
     """
@@ -54,7 +57,7 @@ class Labelled:
 class Names(Sequence[str]):
     """Names of some images of a store, made when they are asked for."""
 
-    def __init__(self, store: Encoded, picks: NDArray[np.int64]) -> None:
+    def __init__(self, store: Store, picks: NDArray[np.int64]) -> None:
         self.store, self.picks = store, picks
 
     def __len__(self) -> int:
@@ -67,21 +70,28 @@ class Names(Sequence[str]):
 
 
 def open_labelled(
-    path: str, model: LoadedModel, max_corrupt: int = 0, columns: tuple[str, str] = ("image", "label")
+    path: str, model: LoadedModel, max_corrupt: int = 0, columns: tuple[str | None, str | None] = (None, None)
 ) -> Labelled:
-    """Labelled images in a folder with a folder a class, or in Parquet files.
+    """Labelled images in a folder with a folder a class, in Parquet files, or in files that a table names.
 
     Args:
-        path: folder of class folders, folder of Parquet files, Parquet file, or a glob of such files; or a URL of one.
+        path: folder of class folders, folder of Parquet files, Parquet file, or a glob of such files; CSV, TSV or
+            Parquet file of paths and classes; or a URL of one.
         model: whose classes are meant, and whose size, channels and crop hold.
         max_corrupt: how many unreadable images may be left out.
-        columns: of Parquet files: that of the images and that of the labels.
+        columns: of files: that of the images or of their paths, and that of the labels; None is ``image`` or ``path``,
+            and ``label``.
 
     Raises:
         ValueError: there are no labelled images, labels that the model does not know, or too many unreadable images.
     """
     files = _parquet_files(path)
-    store, notes = _rows(files, columns, model.classes) if files else _folder(path, model.classes)
+    if _is_table(path, files, columns[0] or "path"):
+        store, notes = _table(path, columns, model.classes)
+    elif files:
+        store, notes = _rows(files, (columns[0] or "image", columns[1] or "label"), model.classes)
+    else:
+        store, notes = _folder(path, model.classes)
     if not len(store):
         raise ValueError(f"{path} has no labelled images; {'; '.join(notes) or 'give another folder'}")
     store.exif_orientation = model.exif_orientation
@@ -106,10 +116,50 @@ def open_labelled(
     return Labelled(split, Names(store, good), skipped, notes)
 
 
+def _is_table(path: str, files: Sequence[str], column: str) -> bool:
+    """Whether a path means a table of paths, which are in that column."""
+    if path.lower().endswith((".csv", ".tsv", ".txt")):
+        return is_url(path) or os.path.isfile(local(path))
+    if len(files) != 1 or is_url(path):
+        return False
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        schema = pq.read_schema(files[0])
+    except (OSError, pa.ArrowInvalid):
+        return False  # who reads its rows says what is wrong
+    return schema.names.count(column) == 1 and is_text(schema.field(column).type)
+
+
+def _table(path: str, columns: tuple[str | None, str | None], classes: Sequence[str]) -> tuple[Encoded, list[str]]:
+    fields = {name: column for name, column in zip(("path_column", "label_column"), columns, strict=True) if column}
+    names, stores, notes = PathTable(train=path, **fields).stores()
+    store = stores["train"]
+    store.labels = _numbers(store.labels, names, classes, path)
+    return store, notes
+
+
+def _numbers(labels: NDArray[np.int64], names: Sequence[str], classes: Sequence[str], title: str) -> NDArray[np.int64]:
+    """Labels that count ``names``, as the model counts them.
+
+    Raises:
+        ValueError: there are labels of classes that the model does not know.
+    """
+    known = {composed(name): number for number, name in enumerate(classes)}
+    occurring = [names[label] for label in np.unique(labels).tolist()]
+    if unknown := [name for name in occurring if composed(name) not in known]:
+        raise ValueError(
+            f"{title} has classes that the model does not know: {few(unknown)}; its classes are {few(classes)}. "
+            "Leave their rows out"
+        )
+    return np.array([known.get(composed(name), -1) for name in names], np.int64)[labels]
+
+
 def _folder(path: str, classes: Sequence[str]) -> tuple[Files, list[str]]:
     root = path if is_url(path) else local(path)
     if not is_url(path) and not os.path.isdir(root):
-        raise ValueError(f"{path} is no folder of class folders and no Parquet file; give one of them")
+        raise ValueError(f"{path} is no folder of class folders, no table and no Parquet file; give one of them")
     place = tree(root, "--data")
     known = {composed(name): number for number, name in enumerate(classes)}
     folders = place.folders("")
@@ -142,25 +192,20 @@ def _folder(path: str, classes: Sequence[str]) -> tuple[Files, list[str]]:
 
 def _rows(files: Sequence[str], columns: tuple[str, str], classes: Sequence[str]) -> tuple[Rows, list[str]]:
     table = ParquetTable.of(files, *columns)
-    table.check()
-    store, names = Rows(table), table.classes()
+    table.check(("--image-column", "--label-column"))
+    store = Rows(table)
+    names = store.classes
     notes = [f"{len(files)} files: {few(files)}"] if len(files) > 1 else []
     if names is None:
         names = tuple(classes)
-        notes.append("the files name no classes; their labels are taken for the numbers of the model's")
+        notes.append("the files name no classes; their labels are read as the numbers of the model's")
     outside = np.flatnonzero((store.labels < 0) | (store.labels >= len(names)))
     if len(outside):
         raise ValueError(
             f"{table.where(int(outside[0]))}: label {store.labels[outside[0]]} is not in 0 .. {len(names) - 1} (and "
             f"{len(outside) - 1} more such rows); label the rows, or take them out"
         )
-    known: Mapping[str, int] = {name: number for number, name in enumerate(classes)}
-    if unknown := [names[label] for label in np.unique(store.labels).tolist() if names[label] not in known]:
-        raise ValueError(
-            f"{files[0]} has classes that the model does not know: {few(unknown)}; its classes are {few(classes)}. "
-            "Leave their rows out"
-        )
-    store.labels = np.array([known.get(name, -1) for name in names], np.int64)[store.labels]
+    store.labels = _numbers(store.labels, names, classes, files[0])
     return store, notes
 
 
@@ -180,6 +225,6 @@ def _parquet_files(path: str) -> list[str]:
         if len(stems & words) > 1:
             raise ValueError(f"{path} has several splits ({few(list(map(os.path.basename, files)))}); name one file")
         return files
-    if any(mark in path for mark in "*?["):
+    if any(mark in path for mark in "*?[") and not os.path.exists(inside):
         return sorted(glob.glob(inside, recursive=True))
     return [inside] if path.lower().endswith(".parquet") else []

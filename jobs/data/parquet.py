@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -11,9 +12,11 @@ from pydantic import model_validator
 
 from jobs.data.cache import key
 from jobs.data.prepare import prepare
-from jobs.data.rows import BATCH_ROWS, ParquetTable, Rows, Table
+from jobs.data.row_tables import BATCH_ROWS, ParquetTable, Table
+from jobs.data.rows import Rows
 from jobs.data.sets import Data
 from jobs.data.source import Source
+from jobs.names import few
 from jobs.paths import PathOrUrl
 from jobs.urls import filesystem, is_url, local, refused
 
@@ -22,7 +25,8 @@ _HUB_NAMES = {"train": ("train",), "val": ("validation", "val", "valid", "dev"),
 
 
 class Parquet(Source):
-    """Rows of encoded images and integer labels; class names from the metadata that Hugging Face writes.
+    """Rows of encoded images and their labels: numbers of the classes, which the metadata that Hugging Face writes
+    names, or names.
 
     What has no test split gets a stratified share of train; a hub data set with a validation split and no test split is
     read as an image folder of that kind is: its validation split is the *test* split.
@@ -42,7 +46,7 @@ class Parquet(Source):
     image_column: str = "image"
     """Column of images: ``struct<bytes: binary, path: string>``, or binary."""
     label_column: str = "label"
-    """Column of labels: integers that count the classes from 0."""
+    """Column of labels: whole numbers that count the classes from 0, or names."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -69,10 +73,13 @@ class Parquet(Source):
         tables = self._from_hub(self.hub) if self.hub is not None else self._from_paths()
         for table in tables.values():
             table.check()
-        names = {split: table.classes() for split, table in tables.items()}
-        if len({names[split] for split in names}) > 1:
-            raise ValueError(f"the splits name different classes: {'; '.join(f'{s}: {n}' for s, n in names.items())}")
         stores = {split: Rows(table) for split, table in tables.items()}
+        names = {split: store.classes for split, store in stores.items()}
+        if all(store.labelled_by_name for store in stores.values()):
+            for split, store in stores.items():
+                store.renumber(names["train"] or (), f"{split} has classes that train has not")
+        elif len({names[split] for split in names}) > 1:
+            raise ValueError(f"the splits name different classes: {'; '.join(f'{s}: {n}' for s, n in names.items())}")
         classes, notes = names["train"], list[str]()
         if classes is None:
             classes = tuple(map(str, range(max(int(stores["train"].labels.max(initial=-1)) + 1, 1))))
@@ -119,7 +126,7 @@ class Parquet(Source):
 
 @dataclass(frozen=True)
 class HubTable(Table):
-    """A split of a Hugging Face data set, which lies on this machine once it is loaded."""
+    """A split of a Hugging Face data set, which is on this machine once it is loaded."""
 
     title: str = ""
     rows: Any = None
@@ -157,15 +164,16 @@ def files(what: str, paths: Paths) -> list[str]:
         system, inside = filesystem(path if is_url(path) else local(path), what)
         system.invalidate_cache()
         try:
-            found = sorted(system.glob(inside)) if any(mark in inside for mark in "*?[") else [inside]
-            found = [file for file in found if system.isfile(file)]
+            found = [inside] if system.isfile(inside) else []  # what is there is meant, whatever marks are in its name
+            if not found and any(mark in inside for mark in "*?["):
+                found = [file for file in sorted(system.glob(inside)) if system.isfile(file)]
             if not found:
                 folder = inside.rsplit("/", 1)[0]
-                there = [file.rsplit("/", 1)[-1] for file in sorted(system.glob(f"{folder}/*.parquet"))[:10]]
+                there = [file.rsplit("/", 1)[-1] for file in sorted(system.glob(f"{glob.escape(folder)}/*.parquet"))]
         except Exception as error:  # each library has its own
             raise refused(path, what, error) from error
         if not found:
-            raise ValueError(f"{what} {path!r} names no file; {folder} has {', '.join(there) or 'no .parquet files'}")
+            raise ValueError(f"{what} {path!r} names no file; {folder} has {few(there or ['no .parquet files'])}")
         every += [system.unstrip_protocol(file) if is_url(path) else file for file in found]
     return every
 

@@ -6,203 +6,30 @@ into ``ORCHESTRATOR_HOME/cache/arrow``; where that file is missing (another node
 
 from __future__ import annotations
 
-import json
-import os
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jobs.data.cache import atomic, cached, key
-from jobs.data.decode import DataError
-from jobs.data.remote import Object, fetch, folder, look
+from jobs.data.cache import atomic, cached
+from jobs.data.columns import check_labels, class_names, is_text
+from jobs.data.row_tables import Table
 from jobs.data.store import Encoded
 from jobs.lock import Lock
-from jobs.urls import filesystem, is_url, local, refused
-from jobs.words import byte_size, nearest
+from jobs.names import composed, few
+from jobs.words import byte_size
 
-BATCH_ROWS = 128
-
-
-@dataclass(frozen=True)
-class Table(ABC):
-    """Where rows come from: something with an Arrow schema and record batches; picklable.
-
-    Attributes:
-        image: name of the column of images: ``struct<bytes: binary, path: string>``, or binary.
-        label: name of the column of labels: integers.
-    """
-
-    image: str
-    label: str
-
-    @abstractmethod
-    def key(self) -> str:
-        """Changes whenever the rows may have changed."""
-
-    @abstractmethod
-    def schema(self) -> Any:
-        """The Arrow schema, with the metadata that names the classes."""
-
-    @abstractmethod
-    def batches(self) -> Iterator[Any]:
-        """Record batches that have at least the two columns."""
-
-    @abstractmethod
-    def where(self, row: int) -> str:
-        """Row ``row`` for people."""
-
-    def check(self) -> None:
-        """Whether the columns are there, and of the right types.
-
-        Raises:
-            ValueError: they are not; with the columns that are.
-        """
-        import pyarrow as pa
-
-        schema = self.schema()
-        for what, name in (("image_column", self.image), ("label_column", self.label)):
-            if name not in schema.names:
-                near = nearest(name, schema.names, 1, 0.3) or schema.names[:1]
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise ValueError(
-                    f"{self.where(0)}: no column {name!r} (data.{what}); columns are {', '.join(schema.names)}{hint}"
-                )
-        image, label = schema.field(self.image).type, schema.field(self.label).type
-        inner = (
-            image.field("bytes").type if pa.types.is_struct(image) and image.get_field_index("bytes") >= 0 else image
-        )
-        if not (pa.types.is_binary(inner) or pa.types.is_large_binary(inner)):
-            raise ValueError(
-                f"{self.where(0)}: column {self.image!r} is {image}, not struct<bytes: binary, ...> or binary"
-            )
-        if not pa.types.is_integer(label):
-            raise ValueError(
-                f"{self.where(0)}: column {self.label!r} is {label}; labels must be integers, numbers of the classes"
-            )
-
-    def classes(self) -> tuple[str, ...] | None:
-        """Class names as Hugging Face ``datasets`` writes them into the schema; None where they are not there."""
-        raw = (self.schema().metadata or {}).get(b"huggingface")
-        if raw is None:
-            return None
-        features = json.loads(raw).get("info", {}).get("features", {})
-        names = (features.get(self.label) or {}).get("names")
-        if isinstance(names, dict):  # the form of dataset cards: {"0": "cat", "1": "dog"}
-            names = [names[number] for number in sorted(names, key=int)]
-        return tuple(map(str, names)) if names else None
-
-
-@dataclass(frozen=True)
-class ParquetTable(Table):
-    """Parquet files, on this machine or wherever fsspec reaches.
-
-    Attributes:
-        files: their paths or URLs, in order.
-        counts: rows of each.
-        versions: what tells that a file was changed.
-        objects: the same files, where they lie elsewhere; else None.
-    """
-
-    files: tuple[str, ...] = ()
-    counts: tuple[int, ...] = ()
-    versions: tuple[str, ...] = field(default=())
-    objects: tuple[Object | None, ...] = field(default=())
-
-    @classmethod
-    def of(cls, files: Sequence[str], image: str, label: str) -> ParquetTable:
-        """Look at the files' footers.
-
-        Raises:
-            ValueError: one is missing, or no Parquet file.
-        """
-        import fsspec
-        import pyarrow as pa
-
-        counts, versions = [], []
-        objects = [look(path, "data") if is_url(path) else None for path in files]
-        for path, thing in zip(files, objects, strict=True):
-            try:
-                versions.append(thing.version if thing else str(fsspec.filesystem("file").checksum(local(path))))
-                counts.append(_footer(path, thing).num_rows)
-            except (OSError, pa.ArrowInvalid) as error:
-                raise DataError(f"{path} cannot be read as Parquet: {error}") from error
-        return cls(image, label, tuple(files), tuple(counts), tuple(versions), tuple(objects))
-
-    def key(self) -> str:
-        """Of paths, columns, and the files' sizes and times."""
-        return key(self.files, self.versions, self.image, self.label)
-
-    def schema(self) -> Any:
-        """Of the first file."""
-        return self._schema(0)
-
-    def check(self) -> None:
-        """All files must agree."""
-        super().check()
-        first = self.schema()
-        for number, path in enumerate(self.files[1:], 1):
-            other = self._schema(number)
-            for name in (self.image, self.label):
-                if name not in other.names or other.field(name).type != first.field(name).type:
-                    raise ValueError(
-                        f"column {name!r} of {path} is missing or not {first.field(name).type}, as in {self.files[0]}"
-                    )
-
-    def _schema(self, number: int) -> Any:
-        found = _footer(self.files[number], self.objects[number])
-        return found.schema.to_arrow_schema()
-
-    def batches(self) -> Iterator[Any]:
-        """File by file; what lies elsewhere is fetched first, and its copy deleted when all have been read."""
-        import pyarrow.parquet as pq
-
-        remote = [each for each in self.objects if each]
-        fetch(remote, self.files[0], "data", besides=sum(each.size for each in remote))  # converted, they take as much
-        for path, thing in zip(self.files, self.objects, strict=True):
-            with pq.ParquetFile(thing.copy(folder()) if thing else local(path)) as file:
-                yield from file.iter_batches(BATCH_ROWS, columns=[self.image, self.label])
-        for each in remote:
-            os.unlink(each.copy(folder()))
-
-    def where(self, row: int) -> str:
-        """File and row in it."""
-        begins = np.cumsum((0, *self.counts))
-        file = int(np.searchsorted(begins[1:], row, side="right"))
-        return (
-            f"{self.files[min(file, len(self.files) - 1)]} row {row - begins[file] if file < len(self.files) else row}"
-        )
-
-
-def _footer(path: str, thing: Object | None) -> Any:
-    """What a Parquet file says of itself; of one elsewhere, that is kept."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if thing is None:
-        return pq.read_metadata(local(path))
-    note = cached("footer", key(thing), ".parquet")
-    try:
-        return pq.read_metadata(note)
-    except (OSError, pa.ArrowInvalid):
-        fs, inside = filesystem(path, "data")
-        try:
-            with fs.open(inside, "rb") as file:
-                found = pq.read_metadata(file)
-        except pa.ArrowInvalid:
-            raise
-        except Exception as error:  # each library has its own
-            raise refused(path, "data", error) from error
-        with atomic(note) as beside:
-            found.write_metadata_file(str(beside))
-        return found
+_NAME = "name"
 
 
 class Rows(Encoded):
-    """The rows of a table, converted on first use."""
+    """The rows of a table, converted on first use.
+
+    Attributes:
+        classes: names of the labels 0, 1, ...; None where the table has none.
+        labelled_by_name: whether the labels are text rather than numbers.
+    """
 
     def __init__(self, table: Table) -> None:
         self.table, self.stamp, self._mapped = table, table.key(), None
@@ -210,7 +37,29 @@ class Rows(Encoded):
             held = byte_size(sum(each.size for each in remote))
             told = f"{len(remote)} files, {held}, beginning with {remote[0].url}"
             self.note = f"{told}, are fetched and converted once on every machine that reads them"
-        self.labels = self._columns()["label"].to_numpy().astype(np.int64)
+        columns = self._columns()
+        self.labelled_by_name = _NAME in columns.column_names
+        if self.labelled_by_name:
+            names = [name.strip() for name in columns[_NAME].to_pylist()]
+            check_labels(names, table.where(0))
+            self.classes: tuple[str, ...] | None = tuple(class_names(names))
+            numbers = {composed(name): number for number, name in enumerate(self.classes)}
+            self.labels = np.array([numbers[composed(name)] for name in names], np.int64)
+        else:
+            self.classes, self.labels = table.classes(), columns["label"].to_numpy().astype(np.int64)
+
+    def renumber(self, classes: Sequence[str], what: str) -> None:
+        """Count the labels as ``classes`` does.
+
+        Raises:
+            ValueError: there are labels of other classes; ``what`` says so.
+        """
+        own, known = self.classes or (), {composed(name): number for number, name in enumerate(classes)}
+        occurring = [own[label] for label in np.unique(self.labels).tolist()]
+        if unknown := [name for name in occurring if composed(name) not in known]:
+            raise ValueError(f"{self.table.where(0)}: {what}: {few(unknown)}; known are {few(classes)}")
+        self.labels = np.array([known.get(composed(name), -1) for name in own], np.int64)[self.labels]
+        self.classes = tuple(classes)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the map, which belongs to the process."""
@@ -260,7 +109,9 @@ def _map(path: Path) -> Any:
 def _convert(table: Table, path: str) -> None:
     import pyarrow as pa
 
-    schema = pa.schema({"image": pa.large_binary(), "path": pa.string(), "label": pa.int64()})
+    named = is_text(table.schema().field(table.label).type)
+    fields = {"image": pa.large_binary(), "path": pa.string(), "label": pa.int64()}
+    schema = pa.schema({**fields, _NAME: pa.large_string()} if named else fields)
     row = 0
     with pa.OSFile(path, "wb") as file, pa.ipc.new_file(file, schema) as writer:
         for batch in table.batches():
@@ -273,6 +124,9 @@ def _convert(table: Table, path: str) -> None:
                 names = [image.type.field(number).name for number in range(image.type.num_fields)]
                 parts = dict(zip(names, image.flatten(), strict=True))
                 image, paths = parts["bytes"], parts["path"].cast(pa.string()) if "path" in parts else paths
-            columns = [image.cast(pa.large_binary()), paths, label.cast(pa.int64())]
+            columns = [image.cast(pa.large_binary()), paths]
+            columns += (
+                [pa.nulls(len(batch), pa.int64()), label.cast(pa.large_string())] if named else [label.cast(pa.int64())]
+            )
             writer.write_batch(pa.record_batch(columns, schema=schema))
             row += len(batch)

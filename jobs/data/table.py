@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from pydantic import model_validator
 
-from jobs.data.decode import DataError
+from jobs.data.columns import check_labels, class_names, read
 from jobs.data.files import Files, named
 from jobs.data.image_folder import SPLITS
 from jobs.data.prepare import prepare
-from jobs.data.remote import here
 from jobs.data.sets import Data
 from jobs.data.source import Source
+from jobs.names import composed, printable
 from jobs.paths import PathOrUrl, absolute
-from jobs.urls import is_url, local
-from jobs.words import nearest
+from jobs.urls import is_url
 
-SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
 _SHOWN = 5
 
 
@@ -33,7 +32,8 @@ class PathTable(Source):
 
     kind: Literal["table"] = "table"
     train: PathOrUrl
-    """A .csv (comma or semicolon), .tsv or .parquet file with a line of column names, or its URL; ``~`` is expanded."""
+    """A .csv (commas, semicolons or tabs), .tsv or .parquet file with the columns' names on top, or its URL; ``~`` is
+    expanded."""
     val: PathOrUrl | None = None
     """The same for the validation split."""
     test: PathOrUrl | None = None
@@ -67,18 +67,21 @@ class PathTable(Source):
         rows = {split: self._rows(split, path) for split in SPLITS if (path := getattr(mine, split)) is not None}
         if self.split_column is not None:
             rows = _by_split(rows["train"], mine.train, self.split_column)
-        classes = _classes([label for _, label, _ in rows["train"]])
-        known = {name: number for number, name in enumerate(classes)}
+        classes = class_names([label for _, label, _ in rows["train"]])
+        known = {composed(name): number for number, name in enumerate(classes)}
         stores = {}
         for split, found in rows.items():
             path = getattr(mine, split) or mine.train
-            if strange := sorted({label for _, label, _ in found} - set(known)):
+            if strange := sorted({label for _, label, _ in found if composed(label) not in known}):
                 raise ValueError(
                     f"{path}: {split} has {', '.join(map(repr, strange[:_SHOWN]))}, but train has no such class; "
                     f"its classes are {', '.join(map(repr, classes[:10]))}{', ...' if len(classes) > 10 else ''}"
                 )
-            labels = np.array([known[label] for _, label, _ in found], np.int64)
-            stores[split] = named(mine.root or os.path.dirname(path), [name for name, _, _ in found], labels, path)
+            labels = np.array([known[composed(label)] for _, label, _ in found], np.int64)
+            root, names = mine.root or os.path.dirname(path), [name for name, _, _ in found]
+            stores[split] = named(root, names, labels, path)
+            if stores[split].missing == len(names):
+                raise ValueError(_none_there(path, root, names, stores[split]))
         return classes, stores, []
 
     def _rows(self, split: str, path: str) -> list[tuple[str, str, str]]:
@@ -86,69 +89,21 @@ class PathTable(Source):
         names = {"path_column": self.path_column, "label_column": self.label_column}
         names |= {"split_column": self.split_column} if self.split_column is not None else {}
         table = read(path, f"data.{split}")
-        columns = []
         for field, name in names.items():
-            if name not in table.column_names:
-                near = nearest(name, table.column_names, 1, 0.3) or table.column_names[:1]
-                raise ValueError(
-                    f"{path} has no column {name!r} (data.{field}); it has {', '.join(table.column_names)}"
-                    + (f"; did you mean {near[0]!r}?" if near else "")
-                )
-            values = [None if value is None else str(value).strip() for value in table[name].to_pylist()]
+            table.check(name, f"data.{field}")
+        columns = []
+        for name in names.values():
+            values = ["" if value is None else str(value).strip() for value in table[name]]
             if empty := [row for row, value in enumerate(values) if not value]:
                 raise ValueError(
-                    f"{path} row {empty[0] + 1} has no {name!r} (nor have {len(empty) - 1} more rows); "
+                    f"{table.title} row {empty[0] + 1} has no {name!r} (nor have {len(empty) - 1} more rows); "
                     "fill them in or take the rows out"
                 )
             columns.append(values)
         if not columns[0]:
-            raise ValueError(f"{path} has no rows below its column names; add images")
+            raise ValueError(f"{table.title} has no rows below its column names; add images")
+        check_labels(columns[1], table.title)
         return list(zip(*columns[:2], columns[2] if len(columns) > 2 else [""] * len(columns[0]), strict=True))
-
-
-def read(path: str, what: str, rows: int | None = None) -> Any:
-    """An Arrow table of a CSV, TSV or Parquet file; every column of text files is text.
-
-    Args:
-        path: the file, or its URL.
-        what: the field that gives it, for errors.
-        rows: about how many rows are wanted at least; None is all.
-
-    Raises:
-        ValueError: there is no such file, or it is no such table.
-    """
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet as pq
-
-    title, path = path, str(here(path, what)) if is_url(path) else local(path)
-    if not os.path.isfile(path):
-        folder = os.path.dirname(path) or "."
-        names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-        there = [name for name in names if name.lower().endswith(SUFFIXES)][:10]
-        raise ValueError(f"{what} {path} is no file; {folder} has {', '.join(there) or 'no tables'}")
-    try:
-        if title.lower().endswith(".parquet"):
-            if rows is None:
-                return pq.read_table(path)
-            return pa.Table.from_batches([next(pq.ParquetFile(path).iter_batches(rows))])
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            head = file.readline()
-        tabs, marks = "\t" in head, ("," in head, ";" in head)
-        parse = pa.csv.ParseOptions(
-            delimiter="\t" if tabs else ";" if marks == (False, True) else ",", newlines_in_values=True
-        )
-        names = pa.csv.open_csv(path, parse_options=parse).schema.names
-        convert = pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
-        if rows is not None:
-            return pa.Table.from_batches([next(pa.csv.open_csv(path, None, parse, convert))])
-        return pa.csv.read_csv(path, parse_options=parse, convert_options=convert)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{title} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    except StopIteration:
-        raise ValueError(f"{title} has no rows; add images") from None
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{title} cannot be read as a table: {error}") from error
 
 
 def _by_split(rows: Sequence[tuple[str, str, str]], path: str, column: str) -> dict[str, list[tuple[str, str, str]]]:
@@ -164,7 +119,11 @@ def _by_split(rows: Sequence[tuple[str, str, str]], path: str, column: str) -> d
     return {split: found[split] for split in SPLITS if split in found}
 
 
-def _classes(labels: Sequence[str]) -> list[str]:
-    names = set(labels)
-    numbers = all(name.isascii() and name.isdigit() for name in names)
-    return sorted(names, key=lambda name: (int(name), name)) if numbers else sorted(names)
+def _none_there(path: str, root: str, names: Sequence[str], store: Files) -> str:
+    """What to do about a table none of whose files is there."""
+    text = f"{path} names {len(names)} files, and none is there; the first would be {printable(store.name(0))}. "
+    if any("\\" in name for name in names) or all(re.match(r"[A-Za-z]:", name) for name in names):
+        return text + "Its paths are written as on Windows; write them with / and from the folder data.root"
+    if not is_url(root) and all(os.path.exists(name) for name in names[:_SHOWN]):
+        return text + f"They are there from the current folder: set data.root to {os.getcwd()}"
+    return text + f"Relative paths start at {root}; set data.root to the folder that they start at"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from jobs.data import ImageFolder, Parquet, PathTable
+from jobs.data.columns import Columns, read
 from jobs.data.formats import is_image
 from jobs.data.image_folder import SPLITS
 from jobs.data.listing import files_below
-from jobs.data.table import read
+from jobs.names import few
 
 Source = ImageFolder | Parquet | PathTable
 
@@ -39,12 +39,14 @@ def recognise(path: Path) -> tuple[Source, list[str]]:
                 f"{path} is neither a folder nor a table ({', '.join(_TABLES)}); give the folder with a folder for "
                 "each class, or a table of paths and classes"
             )
-        found = _table(path)
+        head = read(str(path), "the table", _TRIED)
+        found = _table(path, head) or _table(path, head, unseen=True)
         if found is None:
-            names = ", ".join(read(str(path), "the table", 1).column_names)
+            if head.headless:
+                head.check("path", "the paths of the images")
             raise ValueError(
-                f"{path} has the columns {names}, and none that names files that exist beside one of classes; call "
-                f"them path and label, paths starting at {path.parent}"
+                f"{path} has the columns {few(head.names)}, and none that names files of images beside one of classes; "
+                f"call them path and label, paths starting at {path.parent}"
             )
         return found, []
     root, notes = _inner(path)
@@ -99,16 +101,24 @@ def _of_tables(root: Path, names: list[str]) -> Source:
     raise ValueError(f"{root} has {len(fitting)} tables: {', '.join(names)}; give init the one to use")
 
 
-def _table(path: Path) -> Source | None:
-    """The source that a table is; None where no columns fit."""
-    head = read(str(path), "the table", _TRIED)
-    columns = {name.strip().lower(): name for name in head.column_names}
+def _table(path: Path, head: Columns | None = None, unseen: bool = False) -> Source | None:
+    """The source that a table is; None where no columns fit.
+
+    Args:
+        path: of the table.
+        head: its first rows.
+        unseen: whether files that are named like images will do, though they are not there; opening says so.
+    """
+    head = read(str(path), "the table", _TRIED) if head is None else head
+    every = {name.strip().lower(): name for name in head.names}
+    columns = {name.strip().lower(): name for name, plain in zip(head.names, head.plain, strict=True) if plain}
+    if path.suffix.lower() == ".parquet" and (image := _bytes_column(path)):
+        labels = [every[name] for name in _LABELS if name in every]
+        return Parquet(train=str(path), image_column=image, label_column=labels[0]) if labels else None
     labels = [columns[name] for name in _LABELS if name in columns]
-    if path.suffix.lower() == ".parquet" and (image := _bytes_column(head)) and labels:
-        return Parquet(train=str(path), image_column=image, label_column=labels[0])
     for name in [columns[name] for name in _PATHS if name in columns]:
-        values = [str(value) for value in head[name].to_pylist() if value]
-        if labels and any((path.parent / value.strip()).is_file() for value in values):
+        values = [str(value).strip() for value in head[name] if value]
+        if labels and any(is_image(value) if unseen else (path.parent / value).is_file() for value in values):
             split = next(
                 (columns[part] for part in _PARTS if part in columns and _says_train(head, columns[part])), None
             )
@@ -116,10 +126,11 @@ def _table(path: Path) -> Source | None:
     return None
 
 
-def _bytes_column(head: Any) -> str | None:
+def _bytes_column(path: Path) -> str | None:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    for field in head.schema:
+    for field in pq.read_schema(path):
         inner = (
             field.type.field("bytes").type
             if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0
@@ -130,9 +141,9 @@ def _bytes_column(head: Any) -> str | None:
     return None
 
 
-def _says_train(head: Any, column: str) -> bool:
-    """Whether a column names splits; a word in it that names none is told when the table is opened."""
-    return any(str(value).strip().lower() in SPLITS["train"] for value in head[column].to_pylist())
+def _says_train(head: Columns, column: str) -> bool:
+    """Whether a column names splits; a word in it that names none is an error when the table is opened."""
+    return any(str(value).strip().lower() in SPLITS["train"] for value in head[column])
 
 
 def _tables(root: Path) -> list[str]:

@@ -142,3 +142,22 @@ def test_the_order_of_a_streamed_set_is_that_in_memory(
     assert not isinstance(streamed, Arrays)
     assert np.array_equal(streamed.read(2)[8, 8], kept.images[2, 8, 8])
     assert streamed.labels.tolist() == kept.labels.tolist()
+
+
+def test_a_table_names_images_and_their_classes(tmp_path: Path, model: LoadedModel) -> None:
+    folder(tmp_path / "set", owl=["red", "lime"], cat=["blue"])
+    rows = [("set/owl/0.png", "owl"), ("set/owl/1.png", "owl"), ("set/cat/0.png", "cat")]
+    (tmp_path / "t.csv").write_text("path,label\n" + "".join(f"{path},{name}\n" for path, name in rows))
+    pq.write_table(pa.table({"file": [r[0] for r in rows], "kind": [r[1] for r in rows]}), tmp_path / "t.parquet")
+    for found in (
+        open_labelled(str(tmp_path / "t.csv"), model),
+        open_labelled(str(tmp_path / "t.parquet"), model, columns=("file", "kind")),
+    ):
+        assert found.split.labels.tolist() == [2, 2, 0]
+        assert [Path(name).name for name in found.names] == ["0.png", "1.png", "0.png"]
+        assert any("no images of 1 of the 3 classes: dog" in note for note in found.notes)
+    (tmp_path / "t.csv").write_text("path,label\nset/owl/0.png,mouse\n")
+    with pytest.raises(ValueError, match="classes that the model does not know: mouse; its classes are cat, dog, owl"):
+        open_labelled(str(tmp_path / "t.csv"), model)
+    with pytest.raises(ValueError, match=r"no column 'image' \(--image-column\)"):
+        open_labelled(str(parquet(tmp_path / "p.parquet", [0], None, image="picture")), model)

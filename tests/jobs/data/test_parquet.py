@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from jobs.data import ImageFolder, Parquet
+from jobs.data import ImageFolder, Parquet, parquet
 from jobs.data.decode import decode, pixels
 from jobs.paths import absolute
 from tests.jobs.data.conftest import with_columns
@@ -180,15 +180,57 @@ def test_sparse_labels_without_names_are_refused(files, cifar_rows):
         spec(files).open()
 
 
-def test_null_labels_and_text_labels_are_refused(files, cifar_rows):
+def test_labels_may_be_names(files, cifar_rows):
+    def named(rows, names=NAMES):
+        return with_columns(rows, label=pa.array([names[label] for label in rows["label"].to_pylist()]))
+
+    rewrite(files / "train.parquet", named(cifar_rows.slice(0, 300)))
+    rewrite(files / "test.parquet", named(cifar_rows.slice(300)))
+    data = spec(files).open()
+    assert data.classes == tuple(sorted(NAMES))
+    assert [data.classes[label] for label in data.test.labels] == [
+        NAMES[n] for n in cifar_rows["label"][300:].to_pylist()
+    ]
+    again = spec(files).open()
+    assert again.digest == data.digest
+    rewrite(files / "test.parquet", named(cifar_rows.slice(300), [*NAMES[:9], "lorry"]))
+    with pytest.raises(ValueError, match="test has classes that train has not: lorry; known are airplane"):
+        spec(files).open()
+
+
+def test_brackets_in_a_path_are_meant_as_they_are(files, tmp_path, cifar_rows):
+    odd = tmp_path / "v[1]"
+    odd.mkdir()
+    for name in ("x.parquet", "x*.parquet", "x1.parquet"):
+        pq.write_table(cifar_rows, odd / name)
+    assert [parquet.files("data.train", str(odd / name)) for name in ("x.parquet", "x*.parquet")] == [
+        [str(odd / "x.parquet")],
+        [str(odd / "x*.parquet")],
+    ]
+    with pytest.raises(ValueError, match=r"names no file; .*v\[1\] has x\*.parquet, x.parquet, x1.parquet"):
+        parquet.files("data.train", str(odd / "none.parquet"))
+
+
+def test_two_columns_of_one_name_are_refused(files, cifar_rows):
+    columns = [cifar_rows["image"], cifar_rows["label"], cifar_rows["label"]]
+    rewrite(files / "train.parquet", pa.Table.from_arrays(columns, ["image", "label", "label"]))
+    with pytest.raises(ValueError, match="2 columns are called 'label'; rename all but one"):
+        spec(files).open()
+
+
+def test_null_labels_and_labels_of_other_kinds_are_refused(files, cifar_rows):
     labels = cifar_rows["label"].slice(0, 300).to_pylist()
     labels[130] = None
     rewrite(files / "train.parquet", with_columns(cifar_rows.slice(0, 300), label=pa.array(labels)))
     with pytest.raises(ValueError, match=r"train.parquet row 130: 'label' is null"):
         spec(files).open()
-    text = pa.array([NAMES[0]] * 300)
-    rewrite(files / "train.parquet", with_columns(cifar_rows.slice(0, 300), label=text))
-    with pytest.raises(ValueError, match="column 'label' is string; labels must be integers"):
+    for values in (pa.array([0.5] * 300), pa.array([[1, 0]] * 300), pa.array([True] * 300)):
+        rewrite(files / "train.parquet", with_columns(cifar_rows.slice(0, 300), label=values))
+        with pytest.raises(ValueError, match=r"column 'label' is .*; labels are whole numbers, .* or names"):
+            spec(files).open()
+    paths = pa.array(["a.png"] * 300)
+    rewrite(files / "train.parquet", with_columns(cifar_rows.slice(0, 300), image=paths))
+    with pytest.raises(ValueError, match="where it holds paths, kind: table reads them"):
         spec(files).open()
     with pytest.raises(ValueError, match="column 'label' is int64, not struct<bytes"):
         spec(files, train=str(files / "test.parquet"), image_column="label").open()

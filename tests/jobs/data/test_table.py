@@ -1,9 +1,12 @@
 import os
+import re
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from jobs.data import PathTable
 from jobs.paths import absolute
@@ -72,7 +75,7 @@ def test_root_is_where_relative_paths_start(pictures, tmp_path):
     root, rows = pictures
     listed = write(tmp_path / "all.csv", rows)
     assert sizes(PathTable(train=listed, root=str(root), **FRACTIONS).open()) == (112, 38, 50)
-    with pytest.raises(ValueError, match=r"200 of 200 images cannot be read:\n .*No such file"):
+    with pytest.raises(ValueError, match=r"names 200 files, and none is there; .* start at .*; set data.root to the"):
         PathTable(train=listed, **FRACTIONS).open()
 
 
@@ -129,3 +132,98 @@ def test_absolute_paths(tmp_path, monkeypatch):
     made = absolute(PathTable(train="a.csv", test="t/b.csv"))
     assert (made.train, made.test, made.root) == (str(tmp_path / "a.csv"), str(tmp_path / "t/b.csv"), None)
     assert absolute(PathTable(train="a.csv", root=str(Path("/data")))).root == "/data"
+
+
+ROWS = [(f"{name}/{number}.png", name) for name in ("ant", "bee") for number in range(12)]
+
+
+def as_text(mark=",", head=("path", "label"), end="\n", form="{}", rows=ROWS):
+    return end.join(mark.join(form.format(cell) for cell in row) for row in (head, *rows)) + end
+
+
+READ = {
+    "plain": as_text(),
+    "a space after the comma, and quotes": as_text(", ", form='"{}"'),
+    "spaces around names": as_text(" , "),
+    "a byte order mark": "\ufeff" + as_text(),
+    "semicolons, and a comma in the header": as_text(
+        ";", ("path", "label", "note, free"), rows=[(*r, "") for r in ROWS]
+    ),
+    "tabs in a .csv": as_text("\t"),
+    "ends of lines of Windows": as_text(end="\r\n"),
+    "ends of lines of old Macs": as_text(end="\r"),
+    "blank lines": as_text(end="\n\n"),
+    "a column twice that is not asked for": as_text(head=("path", "label", "x", "x"), rows=[(*r, 1, 2) for r in ROWS]),
+    "an index column without a name": as_text(head=("", "path", "label"), rows=[(7, *r) for r in ROWS]),
+    "./ before paths": as_text(rows=[(f"./{path}", name) for path, name in ROWS]),
+}
+REFUSED = {
+    "two columns of one name": (
+        as_text(head=("path", "label", "label"), rows=[(*r, 1) for r in ROWS]),
+        "2 columns called",
+    ),
+    "no header": (as_text(head=ROWS[0]), "begins with what looks like an image and its class .*add a first line"),
+    "bars": (as_text("|"), "separated by commas, semicolons or tabs"),
+    "Windows' paths": (as_text(rows=[(p.replace("/", "\\"), c) for p, c in ROWS]), "written as on Windows"),
+    "drives": (as_text(rows=[(f"C:/{p}", c) for p, c in ROWS]), "written as on Windows"),
+    "another folder": (as_text(rows=[(f"x/{p}", c) for p, c in ROWS]), "24 files, and none is there.*data.root"),
+    "ragged rows": (as_text() + "ant/0.png,ant,3\n", "line 26 has 3 values, but there are 2 columns"),
+    "a value with a comma": (as_text(rows=[*ROWS, ("ant/0.png", "x, y")]), "line 26 has 3 .*put quotes around"),
+    "an open quote": (as_text() + '"ant/0.png,ant\n', "is a quote missing"),
+    "no label": (as_text() + "ant/0.png,\n", "row 25 has no 'label'"),
+    "numbers with fractions": (as_text(rows=[(p, "0.5") for p, _ in ROWS]), "labels such as 0.5: .*for each range"),
+    "numbers as floats": (as_text(rows=[(p, f"{len(c)}.0") for p, c in ROWS]), "labels such as 3.0: .*whole numbers"),
+    "lists": (as_text(";", rows=[(p, f"['{c}', 'x']") for p, c in ROWS]), "an image has one class"),
+    "no rows": ("path,label\n", "no rows"),
+    "nothing": ("", "has no column 'path'"),
+}
+
+
+@pytest.fixture
+def insects(tmp_path):
+    """A folder with the images that ROWS names."""
+    for number, (path, _) in enumerate(ROWS):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        Image.new("L", (4, 4), number).save(tmp_path / path)
+    return tmp_path
+
+
+def test_tables_are_read_as_people_have_them(insects, monkeypatch):
+    wanted = PathTable(train=write(insects / "wanted.csv", ROWS)).open().digest
+    for what, text in READ.items():
+        (insects / "t.csv").write_text(text, newline="", encoding="utf-8")
+        assert PathTable(train=str(insects / "t.csv")).open().digest == wanted, what
+    for what, (text, words) in REFUSED.items():
+        (insects / "t.csv").write_text(text, newline="", encoding="utf-8")
+        with pytest.raises(ValueError, match=r".") as caught:
+            PathTable(train=str(insects / "t.csv")).open()
+        assert re.search(words, str(caught.value), re.DOTALL), f"{what}: {caught.value}"
+    (insects / "in").mkdir()
+    (insects / "in" / "t.csv").write_text(READ["plain"])
+    monkeypatch.chdir(insects)
+    with pytest.raises(ValueError, match=f"are there from the current folder: set data.root to {insects}"):
+        PathTable(train="in/t.csv").open()
+    (insects / "t.csv").write_text(as_text(rows=[*ROWS, ("ant/1.png", "caf\u00e9"), ("ant/2.png", "cafe\u0301")]))
+    names, _, _ = PathTable(train=str(insects / "t.csv")).stores()
+    assert [ascii(name) for name in names] == ["'ant'", "'bee'", "'cafe\\u0301'"]
+
+
+def test_columns_of_parquet_hold_text_or_whole_numbers(insects):
+    paths = [path for path, _ in ROWS]
+    labels = {
+        "text": [name for _, name in ROWS],
+        "a dictionary": pa.array([name for _, name in ROWS]).dictionary_encode(),
+        "numbers with gaps": [3 if name == "ant" else 9 for _, name in ROWS],
+    }
+    for values in labels.values():
+        pq.write_table(pa.table({"path": paths, "label": values}), insects / "t.parquet")
+        assert len(PathTable(train=str(insects / "t.parquet")).open().classes) == 2
+    wrong = {"double": [1.0, 2.0], "bool": [True, False], "list": [["a"], ["b"]], "timestamp": [datetime.now()] * 2}
+    for kind, values in wrong.items():
+        pq.write_table(pa.table({"path": paths[:2], "label": values}), insects / "t.parquet")
+        with pytest.raises(ValueError, match=f"column 'label' holds {kind}.* labels are text or whole numbers"):
+            PathTable(train=str(insects / "t.parquet")).open()
+    twice = pa.Table.from_arrays([pa.array(paths), pa.array(paths), pa.array(paths)], ["path", "label", "label"])
+    pq.write_table(twice, insects / "t.parquet")
+    with pytest.raises(ValueError, match="has 2 columns called 'label'; rename all but one"):
+        PathTable(train=str(insects / "t.parquet")).open()
