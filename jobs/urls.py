@@ -6,8 +6,12 @@ import os
 import re
 from typing import Any
 
+_DATABASES = r"(?:postgres(?:ql)?|cockroachdb|mysql|mariadb|mssql|oracle)(?:\+\w+)?"
 _PASSWORD = re.compile(
-    r"(?<=://)([^/@?#]*?):([^/?#]*)@|(?<=[?&])([\w-]*(?:password|secret|token|signature|credential)[\w-]*|sig)=[^&#]*",
+    # of databases all up to the @ is the password, as SQLAlchemy reads it; elsewhere digits before a / are a port
+    rf"(?P<scheme>{_DATABASES}://|://(?![^/@?#:\s]*:\d*(?:[/?#\s]|$)))(?P<user>[^/@?#:\s]*):[^@\n]*@(?:[^/?#@\s]*@)*"
+    r"|(?<=[?&;#])(?P<name>[\w.-]*(?:password|passwd|secret|token|signature|credential|api[_-]?key|access[_-]?key)[\w.-]*"
+    r"|sig|key|pwd|pass|auth|odbc_connect)=[^&#\s]*",
     re.IGNORECASE,
 )
 _PACKAGES = {
@@ -42,6 +46,8 @@ def absolute(path: str, what: str) -> str:
     Raises:
         ValueError: the URL has a password in it; ``what`` is the field that gives it.
     """
+    if "\0" in path:
+        raise ValueError(f"{what} {path!r} holds a zero byte, which no path has; delete it")
     if "://" not in path:
         return os.path.abspath(os.path.expanduser(path))
     if redact(path) != path:
@@ -108,7 +114,9 @@ def lacks_bucket(error: BaseException) -> bool:
 
 def redact(text: str) -> str:
     """The text with the passwords of all URLs in it removed; user names stay."""
-    return _PASSWORD.sub(lambda match: f"{match[3]}=" if match[3] else f"{match[1]}@", text)
+    return _PASSWORD.sub(
+        lambda match: f"{match['name']}=" if match["name"] else f"{match['scheme']}{match['user']}@", text
+    )
 
 
 def _scheme(url: str) -> str:

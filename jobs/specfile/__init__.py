@@ -15,7 +15,7 @@ from ruamel.yaml.representer import SafeRepresenter
 from jobs.base import Spec, assign
 from jobs.specfile.errors import Finding, Problem, SpecError, dotted, findings, guess_name
 from jobs.specfile.schema import Node, Shape, schema, shown
-from jobs.specfile.yaml import Mark, Tree, kind_of, parse, split
+from jobs.specfile.yaml import MOST_CHARACTERS, Mark, Tree, kind_of, parse, split
 from jobs.words import any_of, nearest
 
 __all__ = ["Problem", "SpecError", "dump", "inline", "read", "schema"]
@@ -113,6 +113,10 @@ def _kind_first(data: Any) -> Any:
 
 def _text(path: Path) -> str:
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise SpecError([Problem("is neither a file nor a folder (a pipe, a socket or a device)", "", str(path))])
+        if path.is_file() and path.stat().st_size > 4 * MOST_CHARACTERS:
+            raise SpecError([Problem(f"has {path.stat().st_size:,} bytes, more than any spec", "", str(path))])
         raw = path.read_bytes()
     except FileNotFoundError:
         raise SpecError([Problem("no such file", "", str(path), cures=_files(path))]) from None
@@ -120,6 +124,8 @@ def _text(path: Path) -> str:
         raise SpecError([Problem("is a folder, not a file", "", str(path), cures=_files(path / ""))]) from None
     except OSError as error:
         raise SpecError([Problem(f"cannot be read: {error.strerror}", "", str(path))]) from None
+    except ValueError:  # a zero byte, or what is no text
+        raise SpecError([Problem("is no name of a file", "", str(path))]) from None
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

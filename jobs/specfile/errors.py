@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 from pydantic_core import ErrorDetails
 
+from jobs.names import printable
 from jobs.specfile.schema import Node, Shape, shown
 from jobs.specfile.yaml import Mark, kind_of
+from jobs.urls import redact
 from jobs.words import any_of, nearest
 
 _BY_SCHEMA = re.compile(
@@ -41,12 +43,13 @@ class Problem:
 
     def __str__(self) -> str:
         """``file:line:column: what``, the line with a caret below it, and the cures."""
-        place = f"{self.source}:{self.mark.line}:{self.mark.column}" if self.mark else self.source
-        rows = [f"{place}: {self.what}"]
+        source = _fit(self.source)
+        place = f"{source}:{self.mark.line}:{self.mark.column}" if self.mark else source
+        rows = [f"{place}: {_fit(self.what)}"]
         if self.mark and self.text.strip():
-            rows += _excerpt(self.text, self.mark)
+            rows += _excerpt(redact(self.text), self.mark)
         for cure in self.cures:
-            rows += wrap(cure, 110, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+            rows += wrap(_fit(cure), 110, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
         return "\n".join(rows)
 
 
@@ -63,9 +66,15 @@ class SpecError(ValueError):
         return "\n\n".join([*head, *map(str, self.problems)])
 
 
+def _fit(text: str) -> str:
+    """A text without passwords, that any terminal can take."""
+    return "\n".join(map(printable, redact(text).split("\n")))
+
+
 def _excerpt(text: str, mark: Mark) -> list[str]:
     """The line, cut to 100 characters around the place, and carets below the place."""
     cut = max(0, mark.column - 60) if len(text) > 100 else 0
+    text = "".join(char if char.isprintable() or char == "\t" else "?" for char in text)  # as wide as it was
     line = ("..." if cut else "") + text[cut : cut + 100] + ("..." if len(text) > cut + 100 else "")
     before = ("..." if cut else "") + text[cut : mark.column - 1]
     wide = {char: "  " for char in before if unicodedata.east_asian_width(char) in "WF"} | {"\t": "\t"}

@@ -1,4 +1,4 @@
-"""YAML 1.2 text to plain data that knows where in the text each value stands (ruamel.yaml's pure, safe composer).
+"""YAML 1.2 text to plain data that knows where in the text each value is (ruamel.yaml's pure, safe composer).
 
 Only what a spec can hold is taken: mappings with text keys, lists, text, numbers, true, false, null. 1e-4 is a number,
 ``no`` and 2026-01-01 are text. Anchors and aliases work; tags and merge keys do not.
@@ -17,6 +17,11 @@ from ruamel.yaml.reader import ReaderError
 
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = {_TAG + name for name in ("null", "bool", "int", "float", "str", "timestamp", "merge")}
+
+MOST_CHARACTERS, MOST_LEVELS, MOST_VALUES = 1_000_000, 100, 100_000
+"""What a text may have; a hostile one could hold the reader up for hours."""
+_BITS, _SHOWN = 64, 40
+_HALF = re.compile("[\ud800-\udfff]")
 
 _CURES = (
     ("'\\t'", "YAML indents with spaces only"),
@@ -43,7 +48,7 @@ class Mark:
 
 @dataclass
 class Tree:
-    """A value, where it stands, and the trees inside it (by key or by index)."""
+    """A value, where it is, and the trees inside it (by key or by index)."""
 
     value: Any
     mark: Mark
@@ -51,7 +56,7 @@ class Tree:
     keys: dict[str, Mark] = field(default_factory=dict)
 
     def get(self, step: Any) -> Tree | None:
-        """The tree at a key; in a list, at an entry of a (kind, how manieth of it)."""
+        """The tree at a key; in a list, at a (kind, occurrence index) of its entries."""
         if not isinstance(self.value, list):
             return self.inside.get(step)
         kind, nth = step
@@ -80,21 +85,28 @@ def kind_of(entry: Any) -> Any:
 
 def parse(text: str) -> tuple[Tree | None, list[Flaw]]:
     """The tree of a text (None for an empty or unreadable one), and every flaw that was found."""
+    if len(text) > MOST_CHARACTERS:
+        what = f"{len(text):,} characters are more than a spec has; at most {MOST_CHARACTERS:,} are read"
+        return None, [Flaw(Mark(), what)]
     yaml = YAML(typ="safe", pure=True)
     try:
         node = yaml.compose(text)
+        if node is None:
+            return None, []
+        reader = _Reader(yaml.constructor, split(text))
+        return reader.tree(node, ()), reader.flaws
     except ReaderError as error:
         before = text[: error.position]
         mark = Mark(len(split(before)), len(split(before)[-1]) + 1)
-        return None, [Flaw(mark, f"character U+{ord(text[error.position]):04X} may not stand in YAML", "delete it")]
+        return None, [Flaw(mark, f"character U+{ord(text[error.position]):04X} is not allowed in YAML", "delete it")]
     except MarkedYAMLError as error:
         return None, [_syntax(error)]
-    except YAMLError as error:
-        return None, [Flaw(Mark(), str(error))]
-    if node is None:
-        return None, []
-    flaws: list[Flaw] = []
-    return _tree(node, yaml.constructor, split(text), flaws, ()), flaws
+    except RecursionError:
+        return None, [Flaw(Mark(), f"mappings or lists are nested more than {MOST_LEVELS} levels deep")]
+    except _TooLargeError as error:
+        return None, [Flaw(error.args[0], error.args[1])]
+    except (YAMLError, ValueError) as error:
+        return None, [Flaw(Mark(), f"not YAML: {error}")]
 
 
 def _syntax(error: MarkedYAMLError) -> Flaw:
@@ -105,43 +117,84 @@ def _syntax(error: MarkedYAMLError) -> Flaw:
     return Flaw(Mark(at.line + 1, at.column + 1) if at else Mark(), f"not YAML: {error.problem}", cure)
 
 
-def _tree(node: Any, constructor: Any, lines: list[str], flaws: list[Flaw], above: tuple[int, ...]) -> Tree:
-    mark = _mark(node, lines)
-    if id(node) in above:
-        flaws.append(Flaw(mark, f"alias *{node.anchor} stands inside its own anchor", "write the value out"))
+class _TooLargeError(Exception):
+    """A text that stands for more than any spec holds."""
+
+
+class _Reader:
+    """Trees of composed nodes; aliases are written out, so what they stand for counts every time."""
+
+    def __init__(self, constructor: Any, lines: list[str]) -> None:
+        self.constructor, self.lines = constructor, lines
+        self.flaws: list[Flaw] = []
+        self.values = 0
+
+    def tree(self, node: Any, above: tuple[int, ...]) -> Tree:
+        """The tree of a node inside of those nodes; flaws are noted on the way."""
+        mark = self.mark(node)
+        self.values += 1
+        if self.values > MOST_VALUES:
+            raise _TooLargeError(mark, f"more than {MOST_VALUES:,} values, those of aliases counted")
+        if len(above) > MOST_LEVELS:
+            raise _TooLargeError(mark, f"mappings or lists are nested more than {MOST_LEVELS} levels deep")
+        if id(node) in above:
+            self.flaws.append(Flaw(mark, f"alias *{node.anchor} is inside its own anchor", "write the value out"))
+            return Tree(None, mark)
+        above = (*above, id(node))
+        if isinstance(node, SequenceNode) and node.tag == _TAG + "seq":
+            entries = {number: self.tree(entry, above) for number, entry in enumerate(node.value)}
+            return Tree([entry.value for entry in entries.values()], mark, entries)
+        if isinstance(node, MappingNode) and node.tag == _TAG + "map":
+            return self._mapping(node, mark, above)
+        if isinstance(node, ScalarNode) and node.tag in _SCALARS:
+            return Tree(self._scalar(node, mark), mark)
+        what = f"tag {str(node.tag).replace(_TAG, '!!')} is not allowed in a spec"
+        self.flaws.append(Flaw(mark, what, "take the tag away"))
         return Tree(None, mark)
-    above = (*above, id(node))
-    if isinstance(node, SequenceNode) and node.tag == _TAG + "seq":
-        entries = {i: _tree(entry, constructor, lines, flaws, above) for i, entry in enumerate(node.value)}
-        return Tree([entry.value for entry in entries.values()], mark, entries)
-    if isinstance(node, MappingNode) and node.tag == _TAG + "map":
+
+    def _mapping(self, node: Any, mark: Mark, above: tuple[int, ...]) -> Tree:
         tree = Tree({}, mark)
         for key, value in node.value:
-            at = _mark(key, lines)
+            at = self.mark(key)
             if not isinstance(key, ScalarNode) or key.tag not in (_TAG + "str", _TAG + "merge"):
-                shown = f"`{key.value}`" if isinstance(key, ScalarNode) else "a mapping or list"
-                flaws.append(Flaw(at, f"a key must be a name, got {shown}", "put it in quotes"))
-                continue
-            if key.value in tree.keys:
+                shown = f"`{_cut(key.value)}`" if isinstance(key, ScalarNode) else "a mapping or list"
+                self.flaws.append(Flaw(at, f"a key must be a name, got {shown}", "put it in quotes"))
+            elif half := _HALF.search(key.value):
+                self.flaws.append(Flaw(at, f"the name of a key holds {_character(half[0])}", "delete it"))
+            elif key.value in tree.keys:
                 first = tree.keys[key.value].line
-                flaws.append(Flaw(at, f"duplicate key {key.value}: it stands on line {first} already", "keep one"))
-                continue
-            inner = _tree(value, constructor, lines, flaws, above)
-            tree.keys[key.value], tree.inside[key.value], tree.value[key.value] = at, inner, inner.value
+                self.flaws.append(Flaw(at, f"duplicate key {key.value}: line {first} has it already", "keep one"))
+            else:
+                inner = self.tree(value, above)
+                tree.keys[key.value], tree.inside[key.value], tree.value[key.value] = at, inner, inner.value
         return tree
-    if isinstance(node, ScalarNode) and node.tag in _SCALARS:
+
+    def _scalar(self, node: Any, mark: Mark) -> Any:
         as_is = node.tag in (_TAG + "timestamp", _TAG + "merge")
         try:
-            return Tree(node.value if as_is else constructor.construct_object(node), mark)
+            value = node.value if as_is else self.constructor.construct_object(node)
         except (ValueError, KeyError, YAMLError):
-            flaws.append(Flaw(mark, f"`{node.value}` is no {node.tag.removeprefix(_TAG)}"))
-            return Tree(None, mark)
-    flaws.append(Flaw(mark, f"tag {str(node.tag).replace(_TAG, '!!')} is not allowed in a spec", "take the tag away"))
-    return Tree(None, mark)
+            self.flaws.append(Flaw(mark, f"`{_cut(node.value)}` is no {node.tag.removeprefix(_TAG)}"))
+            return None
+        if isinstance(value, int) and value.bit_length() > _BITS:
+            self.flaws.append(Flaw(mark, f"`{_cut(node.value)}` is too large a number; {_BITS} bits are allowed"))
+            return None
+        if isinstance(value, str) and (half := _HALF.search(value)):
+            self.flaws.append(Flaw(mark, f"the text holds {_character(half[0])}", "delete it"))
+            return None
+        return value
+
+    def mark(self, node: Any) -> Mark:
+        """Where a node begins, and how wide it is on that line."""
+        start, end = node.start_mark, node.end_mark
+        line = self.lines[start.line] if start.line < len(self.lines) else ""
+        last = end.column if end.line == start.line else len(line.split(" #")[0].rstrip())
+        return Mark(start.line + 1, start.column + 1, max(1, last - start.column))
 
 
-def _mark(node: Any, lines: list[str]) -> Mark:
-    start, end = node.start_mark, node.end_mark
-    line = lines[start.line] if start.line < len(lines) else ""
-    last = end.column if end.line == start.line else len(line.split(" #")[0].rstrip())
-    return Mark(start.line + 1, start.column + 1, max(1, last - start.column))
+def _character(half: str) -> str:
+    return f"U+{ord(half):04X}, half of a surrogate pair, which is no character"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

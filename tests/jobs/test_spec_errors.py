@@ -163,7 +163,7 @@ x.yaml:1:12: optimizer must be a mapping whose kind is adam or sgd, got the text
     "duplicate key": (
         "optimizer: {kind: sgd, lr: 1}\nepochs: 3\nepochs: 4\n",
         """\
-x.yaml:3:1: duplicate key epochs: it stands on line 2 already
+x.yaml:3:1: duplicate key epochs: line 2 has it already
   3 | epochs: 4
     | ^^^^^^
   keep one""",
