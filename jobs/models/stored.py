@@ -1,7 +1,7 @@
 """A trained network in a folder: ``model.safetensors`` (weights and buffers) and ``model.json`` (all else). No pickle.
 
-The JSON is written last and holds the checksum of the tensors, so half a model is never taken for a whole one. Any
-fsspec URL serves as the folder.
+The JSON is written last and holds the checksums of the tensors and of itself, so half a model, or a damaged one, is
+refused. Any fsspec URL serves as the folder.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _TENSORS, _META = FILES = "model.safetensors", "model.json"
+_CHECKSUM = "json_sha256"
 _BATCH = 128
 
 
@@ -143,7 +144,7 @@ def save(
     if missing or "kind" not in spec_json:
         raise ValueError(f"a stored model needs {', '.join(missing) or 'the kind of its spec'}, which is not given")
     meta = {"model": dict(spec_json), "classes": list(classes), "preprocessing": dict(preprocessing)}
-    clash = sorted({"format", "sha256", *meta} & (extra or {}).keys())
+    clash = sorted({"format", "sha256", _CHECKSUM, *meta} & (extra or {}).keys())
     if clash:
         raise ValueError(f"extra may not use the names {', '.join(clash)}: the format has them")
     return write(path, model.state_dict(), {**meta, **(extra or {})})
@@ -161,12 +162,18 @@ def write(path: str | PathLike[str], tensors: Mapping[str, torch.Tensor], meta: 
 
     data = serialise(snapshot(dict(tensors)))
     told = {"format": FORMAT, "sha256": hashlib.sha256(data).hexdigest(), **meta}
-    text = json.dumps(told, indent=2, allow_nan=False)
+    text = json.dumps({**told, _CHECKSUM: _checksum(told)}, indent=2, allow_nan=False)
     fs, folder = fsspec.core.url_to_fs(path)
     make_folder(fs, folder)
     fs.pipe_file(f"{folder}/{_TENSORS}", data)
     fs.pipe_file(f"{folder}/{_META}", text.encode())
     return str(told["sha256"])
+
+
+def _checksum(meta: Mapping[str, Any]) -> str:
+    """SHA-256 of all of ``model.json`` but itself, however it is laid out."""
+    rest = {name: value for name, value in meta.items() if name != _CHECKSUM}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def load(path: str | PathLike[str]) -> LoadedModel:
@@ -228,9 +235,16 @@ def read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, torch.Ten
     from safetensors.torch import load as parse
 
     fs, folder = fsspec.core.url_to_fs(path)
-    meta = json.loads(fs.cat_file(f"{folder}/{_META}"))
+    try:
+        meta = json.loads(fs.cat_file(f"{folder}/{_META}"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}/{_META} is damaged ({error}); copy it again") from None
+    if not isinstance(meta, dict):
+        raise ValueError(f"{path}/{_META} is damaged: it holds no mapping; copy it again")
     if meta.get("format") != FORMAT:
         raise ValueError(f"{path}/{_META} has format {meta.get('format')!r}, this version reads format {FORMAT}")
+    if _CHECKSUM in meta and meta[_CHECKSUM] != _checksum(meta):
+        raise ValueError(f"{path}/{_META} does not match its checksum: it was changed or damaged; copy it again")
     data = fs.cat_file(f"{folder}/{_TENSORS}")
     digest = hashlib.sha256(data).hexdigest()
     if digest != meta["sha256"]:

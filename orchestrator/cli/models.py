@@ -9,18 +9,21 @@ import sys
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
+from jobs.names import printable
 from jobs.urls import redact
 from orchestrator.cli.console import FAILED, echo, fail, out, say, warn
 from orchestrator.home import default_uri
 from orchestrator.tracking.uri import full_uri
 
 if TYPE_CHECKING:
+    import _csv
+
     from jobs.predict import Prediction
     from orchestrator.models.evaluation import Evaluation
 
@@ -37,14 +40,20 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     run: Run,
     data: Annotated[
-        str, typer.Option(metavar="PATH|test|val", help="Class folders or Parquet files, or a split of the run's own.")
+        str,
+        typer.Option(
+            metavar="PATH|test|val",
+            help="Class folders, Parquet files or a table of paths, or a split of the run's own.",
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for metrics and figures; the run's unless given.")
     ] = None,
     max_corrupt: Annotated[int, typer.Option(min=0, help="Unreadable images that may be left out.")] = 0,
-    image_column: Annotated[str | None, typer.Option(help="Of Parquet files; the run's own or image.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Of Parquet files; the run's own or label.")] = None,
+    image_column: Annotated[
+        str | None, typer.Option(help="Of images or their paths; the run's own, image or path.")
+    ] = None,
+    label_column: Annotated[str | None, typer.Option(help="Of their classes; the run's own or label.")] = None,
 ) -> None:
     """Judge a model on labelled images: exact metrics, by class, calibration, and the figures."""
     from orchestrator.models.evaluation import evaluate
@@ -62,8 +71,14 @@ def predict(
     top: Annotated[
         int | None, typer.Option(min=1, metavar="K", help="The K likeliest classes, in place of a column a class.")
     ] = None,
+    quote_formulas: Annotated[
+        bool, typer.Option(help="A ' before text that a spreadsheet would calculate (= + - @).")
+    ] = False,
 ) -> None:
-    """Classes and probabilities of images, as CSV in the order of their paths; folders of any size are streamed."""
+    """Classes and probabilities of images, as CSV in the order of their paths; folders of any size are streamed.
+
+    Exits 1 if no image could be read.
+    """
     from jobs.models import load
     from jobs.place import Place
     from jobs.predict import image_files
@@ -86,7 +101,8 @@ def predict(
             if output
             else nullcontext(sys.stdout) as file
         ):
-            done, broken = _write_csv(file, predictions(model, files, place.device), model.classes, top)
+            found = predictions(model, files, place.device)
+            done, broken = _write_csv(csv.writer(file), found, model.classes, top, quote_formulas)
     except OSError as error:
         fail(f"{output} cannot be written: {error.strerror}", FAILED)
     if output:
@@ -96,9 +112,11 @@ def predict(
     if broken:
         warn(f"warning: {len(broken)} of {done} files cannot be read (column error):")
         for line in itertools.islice(broken, _SHOWN):
-            warn(f"  {line}")
+            warn(f"  {printable(line)}")
         if len(broken) > _SHOWN:
             warn(f"  and {len(broken) - _SHOWN} more")
+    if done == len(broken):
+        fail("there is no image that can be read", FAILED)
 
 
 def export(
@@ -143,10 +161,23 @@ def promote(
 
 
 def _write_csv(
-    file: TextIO, predictions: Iterable[Prediction], classes: Sequence[str], top: int | None
+    writer: _csv.Writer, predictions: Iterable[Prediction], classes: Sequence[str], top: int | None, quoted: bool
 ) -> tuple[int, list[str]]:
-    """How many rows were written, and which files cannot be read."""
-    writer, count = csv.writer(file), min(top, len(classes)) if top else 0
+    """How many rows were written, and which files cannot be read.
+
+    Args:
+        writer: where to.
+        predictions: a row each.
+        classes: their names.
+        top: how many of the likeliest classes; None is a column for each class.
+        quoted: whether text that a spreadsheet would take for a formula begins with a quote.
+    """
+
+    def text(cell: str) -> str:
+        return f"'{cell}" if quoted and cell[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else cell
+
+    classes = list(map(text, classes))
+    count = min(top, len(classes)) if top else 0
     ranks = [(f"class_{rank}", f"probability_{rank}") for rank in range(2, count + 1)]
     head = list(itertools.chain.from_iterable(ranks)) if top else [f"p({name})" for name in classes]
     writer.writerow(["file", "class", "probability", *head, "error"])
@@ -155,22 +186,22 @@ def _write_csv(
         done += 1
         if prediction.probabilities is None:
             broken.append(f"{prediction.file}: {prediction.error}")
-            writer.writerow([prediction.file, "", "", *[""] * len(head), prediction.error])
+            writer.writerow([text(prediction.file), "", "", *[""] * len(head), text(prediction.error)])
             continue
         order = (-prediction.probabilities).argsort(kind="stable")
         pairs = [(classes[place], f"{prediction.probabilities[place]:.6g}") for place in order[: max(count, 1)]]
         rest = itertools.chain.from_iterable(pairs[1:]) if top else (f"{p:.6g}" for p in prediction.probabilities)
-        writer.writerow([prediction.file, *pairs[0], *rest, ""])
+        writer.writerow([text(prediction.file), *pairs[0], *rest, ""])
     return done, broken
 
 
 def _show(found: Evaluation) -> None:
     for note in found.notes:
-        say("note", note)
+        say("note", printable(note))
     if found.skipped:
         say("warning", f"{len(found.skipped)} images cannot be read and were left out:")
         for line in found.skipped[:_SHOWN]:
-            echo(f"         {line}")
+            echo(f"         {printable(line)}")
     table = Table("metric", title=f"{found.count:,} images", title_justify="left")
     table.add_column("value", justify="right")
     if found.recorded:
@@ -190,7 +221,7 @@ def _show(found: Evaluation) -> None:
         table.add_column(heading, justify="right")
     for row in worst:
         recall, precision = ("" if row[key] is None else f"{row[key]:.4f}" for key in ("recall", "precision"))
-        table.add_row(Text(row["name"]), str(row["count"]), recall, str(row["predicted"]), precision)
+        table.add_row(Text(printable(row["name"])), str(row["count"]), recall, str(row["predicted"]), precision)
     out.print(table)
     say("figures", found.folder)
 

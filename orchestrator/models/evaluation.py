@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs.names import few
 from orchestrator.models import lookup
 from orchestrator.models.figures import Pair, confused_pairs, reliability
 from orchestrator.runs import figures
@@ -35,7 +37,7 @@ class Evaluation:
         data: what it was judged on.
         metrics: ``loss``, ``top1``, ``top5`` (of more than five classes), ``balanced_accuracy`` and ``ece``.
         count: images judged.
-        classes: of each class its ``name``, its images (``count``), the images taken for it (``predicted``), ``recall``
+        classes: of each class its ``name``, its images (``count``), those predicted as it (``predicted``), ``recall``
             and ``precision``; these are None where there is nothing to divide by.
         skipped: images that cannot be read, and why.
         notes: what a person should know of how the data was read.
@@ -68,8 +70,8 @@ def evaluate(
         data: ``test`` or ``val`` for the run's own splits, or a path; see :func:`jobs.data.labelled.open_labelled`.
         output: folder for metrics and figures; None makes one below the run's.
         max_corrupt: how many unreadable images may be left out.
-        columns: of Parquet files: that of the images and that of the labels; None takes that of the run's own data, or
-            ``image`` and ``label``.
+        columns: of Parquet files and tables: that of the images or their paths, and that of the labels; None takes
+            those of the run's own data, or ``image`` or ``path``, and ``label``.
 
     Raises:
         ValueError: there is no such model, or its classes and the data do not fit.
@@ -83,7 +85,9 @@ def evaluate(
     model = load(found.model)
     arithmetic, place = Arithmetic.of(model), Place.current()
     own = data in SPLITS
-    labelled = _own(found, data, model) if own else open_labelled(data, model, max_corrupt, _columns(found, columns))
+    labelled = (
+        _own(found, data, model) if own else open_labelled(data, model, max_corrupt, _columns(found, data, columns))
+    )
     judgement = judge(model, labelled.split, arithmetic, place.device)
     scores = judgement.scores
     metrics = {name.partition("/")[2]: value for name, value in scores.metrics("x").items()}
@@ -114,43 +118,40 @@ def _own(found: lookup.Found, split: str, model: LoadedModel) -> Labelled:
     Raises:
         ValueError: it is not known, or no longer what it was.
     """
-    from jobs.data.labelled import Labelled
+    from jobs.data.labelled import Labelled, Names
+    from jobs.data.store import Streamed
 
-    data = found.spec().data.open()
+    data = found.spec().data.model_copy(update={"in_memory": False}).open()  # streamed images have names
     digest = found.digest()
-    if (digest is not None and data.digest != digest) or data.classes != model.classes:
+    if digest is not None and data.digest != digest:
         raise ValueError(
             f"the data of {found.name} has changed since it was trained (digest {data.digest[:12]}, then "
-            f"{(digest or 'unknown')[:12]}), so its {split} split may hold images that it was trained on; give the "
+            f"{digest[:12]}), so its {split} split may hold images that it was trained on; give the "
             "path of labelled images that it was not"
         )
+    if data.classes != model.classes:
+        raise ValueError(
+            f"the data of {found.name} has the classes {few(data.classes)}, but its model counts {few(model.classes)}; "
+            "one of them was changed since: put it back, or give the path of labelled images"
+        )
     chosen = data.test if split == "test" else data.val
-    return Labelled(chosen, _Numbered(split, len(chosen)), notes=data.notes)
+    assert isinstance(chosen, Streamed)
+    return Labelled(chosen, Names(chosen.store, chosen.index), notes=data.notes)
 
 
-class _Numbered(Sequence[str]):
-    def __init__(self, split: str, count: int) -> None:
-        self.split, self._len = split, count
+def _columns(found: lookup.Found, data: str, given: tuple[str | None, str | None]) -> tuple[str | None, str | None]:
+    """Those of Parquet files and tables: as given, or as in the run's own data where these are of the same kind."""
+    from jobs.data import Parquet, PathTable
 
-    def __len__(self) -> int:
-        return self._len
-
-    def __getitem__(self, at: int) -> str:  # type: ignore[override]
-        return f"image {at} of {self.split}"
-
-
-def _columns(found: lookup.Found, given: tuple[str | None, str | None]) -> tuple[str, str]:
-    """Those of Parquet files: as given, as in the run's own data, or as most have them."""
-    from jobs.data import Parquet
-
-    image, label = "image", "label"
     try:
         source = found.spec().data
     except ValueError:
-        source = None
-    if isinstance(source, Parquet):
-        image, label = source.image_column, source.label_column
-    return given[0] or image, given[1] or label
+        return given
+    if isinstance(source, Parquet) and not data.lower().endswith((".csv", ".tsv", ".txt")):
+        return given[0] or source.image_column, given[1] or source.label_column
+    if isinstance(source, PathTable) and os.path.isfile(os.path.expanduser(data)):
+        return given[0] or source.path_column, given[1] or source.label_column
+    return given
 
 
 def _by_class(names: Sequence[str], judgement: Judgement) -> list[dict[str, Any]]:

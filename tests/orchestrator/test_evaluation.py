@@ -14,6 +14,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from jobs.models import load
+from jobs.predict import Prediction
+from orchestrator.cli.models import _write_csv
 from orchestrator.home import run_folder
 from orchestrator.models import lookup
 from orchestrator.models.evaluation import evaluate
@@ -55,6 +57,7 @@ def test_the_test_split_gives_exactly_what_the_run_recorded(finished_run: str) -
         assert row["recall"] == points(client, run, f"test/recall/{name}")[-1][1]
     wrong = sum(map(sum, told["confusion"])) - sum(row[place] for place, row in enumerate(told["confusion"]))
     assert len(told["wrong"]) == wrong > 0
+    assert all(row["image"].startswith("image ") for row in told["wrong"]), "as the source calls them"
     assert 0 < told["metrics"]["ece"] < 1
 
 
@@ -81,6 +84,12 @@ def test_a_split_that_is_no_longer_the_run_s_is_refused(finished_run: str, tmp_p
     spec = moved / "spec.yaml"
     spec.write_text(spec.read_text().replace("split_seed: 0", "split_seed: 1"))
     with pytest.raises(ValueError, match=r"has changed since it was trained .*may hold images that it was trained on"):
+        evaluate(str(moved), "test")
+    spec.write_text(spec.read_text().replace("split_seed: 1", "split_seed: 0"))
+    meta = json.loads((moved / "model" / "model.json").read_text())
+    del meta["json_sha256"]
+    (moved / "model" / "model.json").write_text(json.dumps({**meta, "classes": meta["classes"][::-1]}))
+    with pytest.raises(ValueError, match=r"has the classes 0, 1, .*, but its model counts 9, 8, "):
         evaluate(str(moved), "test")
 
 
@@ -130,6 +139,10 @@ def test_predict_writes_a_row_a_file_and_says_which_are_broken(finished_run: str
     top = orchestrator("predict", finished_run, f"{root}/1/*.png", "--top", "3")
     head = next(csv.reader(io.StringIO(top.stdout)))
     assert head == ["file", "class", "probability", "class_2", "probability_2", "class_3", "probability_3", "error"]
+    (tmp_path / "none").mkdir()
+    for where in (tmp_path / "none", root / "2" / "a.png"):
+        nothing = orchestrator("predict", finished_run, str(where))
+        assert nothing.returncode == 1 and "there is no image that can be read" in nothing.stderr
     missing = orchestrator("predict", finished_run, f"{root}/nothing")
     assert missing.returncode == 2
     assert "is no file, no folder" in missing.stderr
@@ -181,3 +194,14 @@ def test_a_run_that_only_mlflow_has_is_judged_all_the_same(
     spec.write_text(spec.read_text().replace("split_seed: 0", "split_seed: 1"))
     with pytest.raises(ValueError, match="has changed since it was trained"):
         evaluate(run_id, "test")
+
+
+def test_a_spreadsheet_calculates_nothing_where_that_is_asked() -> None:
+    odd = ["=cmd()", "-1", "plain"]
+    found = Prediction("@a.png", np.array([0.5, 0.3, 0.2], np.float32)), Prediction("+b.png", None, "zero bytes")
+    for quoted, wanted in ((False, ["@a.png", "=cmd()", "+b.png"]), (True, ["'@a.png", "'=cmd()", "'+b.png"])):
+        buffer = io.StringIO()
+        _write_csv(csv.writer(buffer), found, odd, 3, quoted)
+        _, first, second = csv.reader(io.StringIO(buffer.getvalue()))
+        assert [first[0], first[1], second[0]] == wanted
+        assert first[3] == f"{chr(39) if quoted else ''}-1" and float(first[4]) == 0.3

@@ -32,8 +32,9 @@ def stored(path: Path, model: Model, told: dict, dtype: torch.dtype = torch.floa
 
 
 def rewrite(path: Path, **changes) -> None:
-    """Change model.json as someone would by hand."""
+    """Change model.json as a version would have written it that kept no checksum of it."""
     meta = json.loads((path / "model.json").read_text())
+    meta.pop("json_sha256", None)
     (path / "model.json").write_text(json.dumps({**meta, **changes}))
 
 
@@ -82,6 +83,31 @@ def test_damaged_tensors_are_refused(tmp_path: Path) -> None:
     data[-1] ^= 1
     (tmp_path / "model.safetensors").write_bytes(data)
     with pytest.raises(ValueError, match=r"model\.safetensors has sha256 [0-9a-f]{64}, but model\.json says .*damaged"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda text: text[: len(text) // 2], r"model\.json is damaged \(.*\); copy it again"),
+        (lambda text: "", r"model\.json is damaged \(Expecting value"),
+        (lambda text: "[]", r"model\.json is damaged: it holds no mapping"),
+        (lambda text: "[" * 100_000, r"model\.json is damaged \(maximum recursion"),
+        (lambda text: text.replace('"cat"', '"cow"'), r"model\.json does not match its checksum"),
+        (
+            lambda text: text.replace('"cat"', '"?"').replace('"dog"', '"cat"'),
+            r"model\.json does not match its checksum",
+        ),
+        (lambda text: text.replace("0.4", "0.5"), r"model\.json does not match its checksum"),
+    ],
+)
+def test_a_damaged_json_is_refused_with_its_path(tmp_path: Path, damage, words: str) -> None:
+    stored(tmp_path, CNN(width=4), COLOUR)
+    file = tmp_path / "model.json"
+    file.write_text(json.dumps(json.loads(file.read_text())))  # another layout is no damage
+    load(tmp_path)
+    file.write_text(damage(file.read_text()))
+    with pytest.raises(ValueError, match=words):
         load(tmp_path)
 
 
