@@ -54,7 +54,7 @@ class Needs:
         import torch
 
         from jobs.models.meta import on_meta
-        from jobs.models.size import measure
+        from jobs.models.size import check_one_image, measure
         from jobs.optimizers.depth import depths
         from jobs.precision import resolve
 
@@ -62,9 +62,11 @@ class Needs:
         spec = resolve(spec, torch.device("cuda" if cuda else "cpu"))
         steps = spec.steps(len(data.train))
         width = _BYTES[spec.precision]
+        if steps.part == 1:
+            check_one_image(spec, data)
         size = measure(spec.model, len(data.classes), data.channels, data.size, steps.part, width)
         if data.test_size != data.size:
-            measure(spec.model, len(data.classes), data.channels, data.test_size, 1, width)
+            measure(spec.model, len(data.classes), data.channels, data.test_size, 2, width)
         if spec.optimizer.layer_decay is not None:
             depths(on_meta(spec.model, len(data.classes), data.channels))
         alike = spec.optimizer.model_copy(update={"layer_decay": None})

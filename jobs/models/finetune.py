@@ -137,7 +137,11 @@ def _check(
         wrong = f"they are of variant {theirs}, and model.variant is {variant}, which computes otherwise"
     if wrong:
         told = {name: value for name, value in meta["model"].items() if value not in (None, {}, False, 0)}
+        own = {name: value for name, value in model.architecture().model_dump(mode="json").items() if name in told}
+        cure = f"They were kept for {told}; set model to that, or take other weights"
+        if own == told:
+            first = next(iter(tensors), "nothing")
+            cure = f"The first of their tensors is called {first}; take weights of this network, or set model to theirs"
         raise ValueError(
-            f"model.pretrained: the weights of {where} do not fit the body of model {model.kind}: {wrong}. "  # type: ignore[attr-defined]
-            f"They were kept for {told}; set model to that, or take other weights"
-        )
+            f"model.pretrained: the weights of {where} do not fit the body of model {model.kind}: {wrong}. {cure}"
+        )  # type: ignore[attr-defined]

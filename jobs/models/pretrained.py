@@ -120,19 +120,9 @@ def _folder(model: Model, weights: str | None, file: str | None, *more: object) 
 
 def _read(file: str, model: Model) -> Mapping[str, torch.Tensor]:
     """The tensors of a file, by the names that the network gives them."""
-    import torch
-    from safetensors.torch import load_file
+    from jobs.models.files import tensors_of
 
-    try:
-        if file.endswith(".safetensors"):
-            return dict(load_file(file))
-        tensors = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever is wrong with a file that comes from elsewhere
-        raise ValueError(f"{file} holds no weights that can be read safely: {error}") from error
-    for name in ("state_dict", "model"):  # as training scripts wrap them
-        tensors = tensors.get(name, tensors) if isinstance(tensors, dict) else tensors
-    if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
-        raise ValueError(f"{file} holds no weights: a mapping of names to tensors was expected, or one in state_dict")
+    tensors = tensors_of(file, model)
     return _by_its_names(tensors, model)
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from jobs.models.meta import on_meta
 from jobs.models.model import Model
+
+if TYPE_CHECKING:
+    from jobs.data.sets import Data
+    from jobs.spec import JobSpec
 
 _DTYPES = {2: torch.bfloat16, 4: torch.float32, 8: torch.float64}
 
@@ -61,12 +66,10 @@ def measure(model: Model, classes: int, channels: int, size: int, batch: int, dt
             logits = network(x)
     except Exception as error:  # whatever a library's network raises on a size that does not fit it
         images = f"{size}x{size} images of {channels} channels"
-        raise ValueError(f"model {model.model_dump(mode='json')} cannot take {images}: {error}") from error
+        raise ValueError(f"model {_named(model)} cannot take {images}: {error}") from error
     shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
     if shape != (batch, classes):
-        raise ValueError(
-            f"model {model.model_dump(mode='json')} must put out logits of shape {(batch, classes)}, got {shape}"
-        )
+        raise ValueError(f"model {_named(model)} must put out logits of shape {(batch, classes)}, got {shape}")
     tensors = [*network.parameters(), *network.buffers()]
     own = {tensor.untyped_storage()._cdata for tensor in tensors}
     parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -77,3 +80,30 @@ def measure(model: Model, classes: int, channels: int, size: int, batch: int, dt
         activation_bytes=kept + (2 * parameters if dtype_bytes == 2 else 0),
         flops_per_image=flops.get_total_flops() // batch,
     )
+
+
+def check_one_image(spec: JobSpec, data: Data) -> None:
+    """Refuse a job whose parts are of one image if its network cannot be trained on one.
+
+    Raises:
+        ValueError: that it is so, and what helps.
+    """
+    network = on_meta(spec.model, len(data.classes), data.channels)
+    one, two = (torch.empty(count, data.channels, data.size, data.size, device="meta") for count in (1, 2))
+    try:
+        network(one)
+    except ValueError as error:
+        network(two)  # which says what else is wrong, if anything is
+        workers, accumulation = spec.resources.most, spec.accumulation
+        raise ValueError(
+            f"each of the {workers} workers gets 1 image at a time (batch_size {spec.batch_size} / {workers} workers x "
+            f"{accumulation} accumulation), and BatchNorm needs 2 or more where maps are 1x1, as in model "
+            f"{_named(spec.model)} at {data.size}x{data.size} pixels; raise batch_size to {2 * spec.parts}, lower "
+            "resources.workers or accumulation, or take larger images"
+        ) from error
+
+
+def _named(model: Model) -> str:
+    """What a spec says of the network, without what it leaves as it is."""
+    said = model.model_dump(mode="json", exclude_defaults=True)
+    return ", ".join([model.kind, *(f"{name} {value}" for name, value in said.items() if name != "kind")])  # type: ignore[attr-defined]

@@ -244,7 +244,7 @@ def _speed(data: dict[str, Any], found: Survey, image: tuple[int, int], gpu: boo
     spec = JobSpec.model_validate(assign(data, {"resources.workers": 1, "resources.use_gpu": gpu}))
     size, channels = image
     part = spec.batch_size // data["resources"]["workers"]
-    flops = 3 * measure(spec.model, len(found.classes), channels, size, 1, 4).flops_per_image
+    flops = 3 * measure(spec.model, len(found.classes), channels, size, 2, 4).flops_per_image
     speed = _FLOPS_A_CPU * spec.resources.cpus_per_worker
     if not gpu and flops * part / speed > _SLOW_S:
         return speed / flops, f"reckoned from {flops / 1e9:.1f} GFLOP an image, {_FLOPS_A_CPU / 1e9:.0f} GFLOP/s a CPU"

@@ -237,7 +237,7 @@ def _parameters(spec: JobSpec, reference: ray.ObjectRef[Data]) -> float:
     from jobs.models.size import measure
 
     data = ray.get(reference)
-    return float(measure(spec.model, len(data.classes), data.channels, data.size, 1, 4).parameters)
+    return float(measure(spec.model, len(data.classes), data.channels, data.size, 2, 4).parameters)
 
 
 def _direct(

@@ -1,7 +1,10 @@
 """Photographs for the augmentations, and what torchvision makes of them."""
 
+import numpy as np
 import torch
+from PIL import Image
 from sklearn.datasets import load_sample_image
+from timm.data.auto_augment import solarize_add
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.autoaugment import _apply_op
 
@@ -22,7 +25,11 @@ def pictures(count: int, height: int, width: int, channels: int = 3) -> torch.Te
 
 
 def torchvisions(image: torch.Tensor, op: str, magnitude: float) -> torch.Tensor:
-    """The operation of torchvision's AutoAugment on one uint8 ``(H, W, C)`` image."""
+    """The operation of torchvision's AutoAugment on one uint8 ``(H, W, C)`` image; timm's where it has none."""
+    if op == "SolarizeAdd":
+        grey = image.shape[2] == 1
+        brighter = solarize_add(Image.fromarray((image[..., 0] if grey else image).numpy()), int(magnitude))
+        return torch.from_numpy(np.array(brighter)).view(image.shape)
     return _apply_op(image.permute(2, 0, 1), op, magnitude, InterpolationMode.NEAREST, None).permute(1, 2, 0)
 
 

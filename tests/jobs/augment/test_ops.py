@@ -94,6 +94,7 @@ def test_values_by_hand() -> None:
     assert after("Posterize", image, 2) == [[0, 0, 64], [128, 192, 192]]
     assert after("Posterize", image, 8) == [[0, 50, 100], [150, 200, 250]]
     assert after("Solarize", image, 150) == [[0, 50, 100], [105, 55, 5]]
+    assert after("SolarizeAdd", one([0, 127], [128, 100]), 110) == [[110, 237], [128, 210]]
     assert after("Invert", image, 0) == [[255, 205, 155], [105, 55, 5]]
     assert after("AutoContrast", one([10, 20], [40, 10]), 0) == [[0, 85], [255, 0]]
     assert after("AutoContrast", one([10, 10], [10, 10]), 0) == [[10, 10], [10, 10]]
@@ -127,4 +128,4 @@ def test_signs() -> None:
     chosen = torch.arange(len(ops.OPS)).repeat(2)
     uniform = torch.tensor([0.49, 0.5], dtype=torch.float64).repeat_interleave(len(ops.OPS))
     got = ops.signed(torch.full((len(chosen),), 2.0, dtype=torch.float64), chosen, uniform)
-    assert got.tolist() == [2.0] + [-2.0] * 9 + [2.0] * 5 + [2.0] * 15
+    assert got.tolist() == [2.0] + [-2.0] * 9 + [2.0] * 6 + [2.0] * 16

@@ -189,8 +189,8 @@ def test_magnitudes_off_the_scale_are_refused(fields: dict[str, object], said: s
         RandAugment.model_validate(fields)
 
 
-def test_the_share_of_untouched_images_is_the_probabilitys(picture: torch.Tensor) -> None:
+def test_a_good_quarter_of_the_images_is_left_as_it_is(picture: torch.Tensor) -> None:
     images, draws = copies(picture)
     trick = RandAugment(ops="timm", magnitude=6, probability=0.5, magnitude_std=0.5)
     untouched = (trick(images, draws, SIDE) == picture).flatten(1).all(1).double().mean().item()
-    assert untouched > 0.25 and untouched == pytest.approx(0.27, abs=0.03)
+    assert 0.25 < untouched < 0.35, "a quarter of them by the probability, some since an operation does nothing to them"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from jobs import models
 from jobs.data import Digits, Synthetic
-from jobs.models import CNN, Model, ResNet, Timm, Torchvision, finetune
+from jobs.models import CNN, Model, ResNet, Timm, Torchvision, finetune, stored
+from jobs.models.files import unprefixed
 from jobs.models.pretrained import materialize
 from jobs.models.weights import FileWeights, StoredWeights
 from jobs.outcome import keep_model
@@ -156,6 +159,74 @@ def test_files_that_are_not_there_or_not_weights_are_refused(tmp_path: Path) -> 
 
 def library(kind: str, name: str, **more: Any) -> JobSpec:
     return job(model={"kind": kind, "name": name, "pretrained": {"kind": "library", **more}})
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda tensors: {"module." + name: tensor for name, tensor in tensors.items()},
+        lambda tensors: {"state_dict": {"model." + name: tensor for name, tensor in tensors.items()}, "epoch": 3},
+        lambda tensors: {"model": {"_orig_mod.module." + name: tensor for name, tensor in tensors.items()}},
+        lambda tensors: {"model_state_dict": tensors},
+        lambda tensors: {
+            "model_ema": {
+                "n_averaged": torch.tensor(3),
+                **{f"module.{name}": tensor for name, tensor in tensors.items()},
+            }
+        },
+    ],
+    ids=["ddp", "lightning", "compiled", "model_state_dict", "averaged"],
+)
+def test_files_as_training_scripts_write_them(
+    tmp_path: Path, wrap: Callable[[dict[str, torch.Tensor]], object]
+) -> None:
+    model = Torchvision(name="resnet18")
+    tensors = {name: tensor + 1 for name, tensor in model.build(5, 3).state_dict().items()}
+    torch.save(wrap(tensors), tmp_path / "weights.pth")
+    source = FileWeights(path=str(tmp_path / "weights.pth"))
+    read = stored.read(materialize(source, model))[1]
+    assert read.keys() == tensors.keys() and all(torch.equal(read[name], tensors[name]) for name in tensors)
+
+
+def test_a_prefix_that_the_network_has_itself_stays() -> None:
+    tensors = {"model.a": torch.ones(1), "model.b": torch.ones(1)}
+    assert unprefixed(tensors).keys() == {"a", "b"} and unprefixed(tensors, ["model."]) == tensors
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"<!DOCTYPE html><html>", "it is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "it is a pointer of Git LFS"),
+        (
+            {"epoch": 3, "net": {"a": torch.ones(1)}},
+            "one in state_dict, model_state_dict, model, model_ema; it has epoch, net",
+        ),
+        (torch.nn.Linear(2, 2), "it needs Python objects beside tensors"),
+    ],
+    ids=["page", "pointer", "other", "pickle"],
+)
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_what_else_a_file_may_be_is_named_in_a_line(tmp_path: Path, content: object, said: str, suffix: str) -> None:
+    file = tmp_path / f"weights.{suffix}"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        file = file.with_suffix(".pth")
+        torch.save(content, file)
+    with pytest.raises(ValueError, match=re.escape(said)) as caught:
+        materialize(FileWeights(path=str(file)), Torchvision(name="resnet18"))
+    assert "\n" not in str(caught.value) and "\x1b" not in str(caught.value) and "weights_only" not in str(caught.value)
+
+
+def test_the_very_model_is_not_the_cure_for_weights_that_do_not_fit(tmp_path: Path) -> None:
+    model = Torchvision(name="resnet18")
+    torch.save({f"net.{name}": tensor for name, tensor in model.build(5, 3).state_dict().items()}, tmp_path / "x.pth")
+    spec = job(model={**model.model_dump(mode="json"), "pretrained": {"kind": "file", "path": str(tmp_path / "x.pth")}})
+    with pytest.raises(
+        ValueError, match=r"The first of their tensors is called net.conv1.weight; take weights of this"
+    ):
+        finetune.resolve(spec)
 
 
 def test_without_a_network_the_file_is_named_that_must_be_brought(

@@ -1,12 +1,15 @@
 """Sizes against known ones and against what a real forward pass on the CPU keeps."""
 
+import re
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import ResNet50_Weights
 
 from jobs.models import CNN, Model, ResNet, Timm, Torchvision
-from jobs.models.size import measure
+from jobs.models.size import check_one_image, measure
+from tests.jobs.digits_job import job
 
 
 def kept_on_cpu(model: Model, batch: int, channels: int, size: int, dtype: torch.dtype) -> int:
@@ -98,6 +101,22 @@ def test_measuring_leaves_the_global_generator_alone() -> None:
 def test_size_that_does_not_fit_is_an_error_that_says_so() -> None:
     with pytest.raises(ValueError, match=r"vit_tiny_patch16_224.* cannot take 32x32 images of 3 channels: "):
         measure(Timm(name="vit_tiny_patch16_224"), 10, 3, 32, 1, 4)
+
+
+def test_parts_of_one_image_are_refused_where_maps_are_one_pixel() -> None:
+    model = {"kind": "torchvision", "name": "resnet18"}
+    data = {"kind": "synthetic", "size": 32}
+    spec = job(data=data, model=model, batch_size=2, resources__workers=2)
+    said = (
+        "each of the 2 workers gets 1 image at a time (batch_size 2 / 2 workers x 1 accumulation), and BatchNorm needs "
+        "2 or more where maps are 1x1, as in model torchvision, name resnet18 at 32x32 pixels; raise batch_size to 4, "
+        "lower resources.workers or accumulation, or take larger images"
+    )
+    with pytest.raises(ValueError, match=re.escape(said)):
+        check_one_image(spec, spec.data.open())
+    larger = spec.override({"data.size": 64})
+    check_one_image(larger, larger.data.open())
+    check_one_image(job(batch_size=2, accumulation=2), job().data.open())
 
 
 def test_output_that_is_no_logits_is_refused() -> None:
