@@ -48,6 +48,16 @@ class Parts:
             _copy(self._floats, self._mean)
 
 
+@contextlib.contextmanager
+def untouched(network: nn.Module) -> Iterator[None]:
+    """Context after which the network's buffers are as they were before."""
+    kept = [buffer.clone() for buffer in network.buffers()]
+    yield
+    with torch.no_grad():
+        for buffer, value in zip(network.buffers(), kept, strict=True):
+            buffer.copy_(value)
+
+
 @torch.no_grad()
 def average(network: nn.Module, place: Place) -> None:
     """Give every rank the mean over ranks of the network's float buffers, and rank 0's other ones (counters)."""

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
+from pydantic import Field, NonNegativeInt, PositiveInt
 
-from jobs.spec import EMA
+from jobs.base import Spec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 _COMPENSATED = 1e-3
 """Shares of the weights below which float32 would round a good part of an update of the average away."""
+
+
+class EMA(Spec):
+    """Exponential moving average of weights and BatchNorm buffers (Polyak & Juditsky, 1992); it is what is evaluated
+    and kept."""
+
+    decay: float = Field(0.999, gt=0, lt=1)
+    """Share of the average that stays each time the weights are taken in."""
+    every: PositiveInt = 1
+    """Updates between the times that the weights are taken in."""
+    warmup: bool = True
+    """Start with a short memory: decay is min(decay, (1 + n) / (10 + n)) at the n-th time."""
+    copy_epochs: NonNegativeInt = 0
+    """First epochs in which the average is a copy of the weights instead, and so is the first one taken in after them:
+    torchvision's, which resets it during the learning rate's warmup."""
 
 
 class Average:
@@ -27,6 +45,8 @@ class Average:
     """
 
     def __init__(self, spec: EMA, network: nn.Module, per_epoch: int = 1) -> None:
+        import torch
+
         self.spec, self.copy_updates = spec, spec.copy_epochs * per_epoch
         self.network = copy.deepcopy(network).requires_grad_(False)
         pairs = [*zip(_tensors(self.network), _tensors(network), strict=True)]
@@ -37,9 +57,17 @@ class Average:
         small = 1 - spec.decay < _COMPENSATED
         self._rest = [torch.zeros_like(mine) for mine in self._average] if small else []
 
-    @torch.no_grad()
+    def begun(self) -> bool:
+        """Whether it is what is scored and kept: from the first update on."""
+        return True
+
+    def lr(self, update: int) -> None:
+        """The learning rate stays the schedule's."""
+
     def update(self, updates: int) -> None:
         """Move towards the network's state after update number ``updates``, counted from 1."""
+        import torch
+
         if updates % self.spec.every:
             return
         count = updates // self.spec.every
@@ -54,6 +82,8 @@ class Average:
             torch._foreach_copy_(self._copies, self._counters)
 
     def _compensated(self, share: float) -> None:
+        import torch
+
         change = torch._foreach_sub(self._source, self._average)
         torch._foreach_mul_(change, share)
         torch._foreach_add_(change, self._rest)

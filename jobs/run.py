@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from jobs import buffers, divergence, precision, system
+from jobs.averages import average_of
+from jobs.batch import At
 from jobs.checkpoint import State, snapshot
 from jobs.data.identity import identity
 from jobs.data.sets import Data
-from jobs.ema import Average
 from jobs.models.stored import restore
 from jobs.objective import Objective
-from jobs.optimizers.parameters import arrange
+from jobs.optimizers.clipping import clip
+from jobs.optimizers.parameters import resume
 from jobs.place import Place
 from jobs.randomness import seed_global
 from jobs.report import Record
@@ -63,7 +65,7 @@ class Run:
             if start is None:  # a checkpoint has all of the network
                 self.started_from = finetune.fill(network, self.head, spec.model, assets["pretrained"])
         self.network = self._prepare(network)
-        self.average = Average(spec.ema, self.network, steps.per_epoch) if spec.ema else None
+        self.average = average_of(spec, self.network, steps.per_epoch)
         self.base_lr = spec.optimizer.rate(spec.batch_size)
         self.optimizer = spec.optimizer.build(self.network, self.base_lr)
         self.scaler = precision.scaler(spec, place.device)
@@ -112,7 +114,7 @@ class Run:
     @property
     def evaluated(self) -> torch.nn.Module:
         """The network that is scored and kept: the average where there is one."""
-        return self.average.network if self.average else self.network
+        return self.average.network if self.average and self.average.begun() else self.network
 
     @property
     def _networks(self) -> list[torch.nn.Module]:
@@ -127,27 +129,37 @@ class Run:
     def lr(self) -> float:
         """Learning rate of the update that comes next."""
         update = min(self.step + 1, self.steps.total)
-        return self.base_lr * self.spec.schedule(update, self.steps.total, self.steps.per_epoch)
+        held = self.average.lr(update) if self.average else None
+        return (
+            held
+            if held is not None
+            else self.base_lr * self.spec.schedule(update, self.steps.total, self.steps.per_epoch)
+        )
 
     def autocast(self) -> torch.autocast:
         """The autocast context of a forward pass."""
         return precision.autocast(self.spec, self.place.device)
 
-    @contextlib.contextmanager
-    def accumulate(self, part: int) -> Iterator[None]:
-        """Context of one part's forward and backward pass: gradients are exchanged after the last part of an update."""
-        number = part % self.spec.accumulation
+    def backward(self, x: torch.Tensor, y: torch.Tensor, at: At) -> torch.Tensor:
+        """Forward and backward pass of one part; its terms of the objective over the parts that a rank sees an update.
+
+        Gradients are exchanged after the last part of an update.
+        """
+        number = at.part % self.spec.accumulation
         last = number == self.spec.accumulation - 1 or not self.place.distributed
         with self._parts.part(number), contextlib.nullcontext() if last else self.trained.no_sync():
-            yield
+            with self.autocast():
+                terms = self.objective(self.trained(x), x, y, at) / self.spec.accumulation
+            self.scaler.scale(terms[0]).backward()
+        return terms.detach()
 
     def update(self, lr: float) -> None:
         """One optimizer step with the gradients at hand."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group.get("lr_scale", 1.0)
-        if self.spec.optimizer.clip_norm is not None:
+        if self.spec.optimizer.clips:
             self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.spec.optimizer.clip_norm)
+            clip(self.network, self.spec.optimizer)
         self.scaler.step(self.optimizer)
         if self.scaler.is_enabled():  # private, since all that is public makes the host wait for the device
             for overflowed in self.scaler._found_inf_per_device(self.optimizer).values():
@@ -167,15 +179,13 @@ class Run:
         self._shape = shape
         if not self.place.distributed:
             return
-        kept = [buffer.clone() for buffer in self.network.buffers()]
         seed_global("settle", device=self.place.device)
         x = torch.zeros(shape, dtype=precision.dtype(self.spec), device=self.place.device)
-        with self.autocast():
-            loss = self.trained(x).float().sum()
-        loss.backward()
+        with buffers.untouched(self.network):
+            with self.autocast():
+                loss = self.trained(x).float().sum()
+            loss.backward()
         self.optimizer.zero_grad(set_to_none=True)
-        for buffer, value in zip(self.network.buffers(), kept, strict=True):
-            buffer.copy_(value)
 
     def facts(self) -> dict[str, str]:
         """What was decided for this run, and where it runs."""
@@ -273,13 +283,8 @@ class Run:
         if self.average is not None:
             self.average.load(tree["average"])
         buffers.restore(self._networks, self.place, tree.get("statistics"))
-        groups: list[dict[str, Any]] = []
-        if tree["spec"]["optimizer"] != self.spec.optimizer.model_dump(mode="json"):  # weights of another configuration
-            groups = [{n: group[n] for n in group if n != "params"} for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(tree["optimizer"])
-        for group, settings in zip(self.optimizer.param_groups, groups, strict=False):  # none, or all of them
-            group.update(settings)
-        arrange(self.optimizer)
+        same = tree["spec"]["optimizer"] == self.spec.optimizer.model_dump(mode="json")
+        resume(self.optimizer, tree["optimizer"], keep_settings=not same)  # weights of another configuration
         self.scaler.load_state_dict(tree["scaler"])
         self.skipped.copy_(tree["skipped"])
         if self.place.rank == 0:

@@ -19,12 +19,17 @@ from jobs.base import Spec
 from jobs.batch import BatchSpec, LabelSmoothing, Mixing, fit_shares
 from jobs.data import DataSpec
 from jobs.distillation import Distillation
+from jobs.ema import EMA
 from jobs.losses import BCE, CrossEntropy, LossSpec
 from jobs.models import ModelSpec
 from jobs.optimizers import OptimizerSpec
 from jobs.paths import PathOrUrl
+from jobs.resources import Elastic as Elastic
+from jobs.resources import Resources
+from jobs.sam import SAM
 from jobs.schedules import ScheduleSpec
 from jobs.steps import Steps
+from jobs.swa import SWA
 
 
 def _each_kind_once(entries: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -42,21 +47,6 @@ class Seeds(Spec):
     """Seed of the initial weights."""
     data: NonNegativeInt = 0
     """Seed of sample order, augmentation, batch tricks and dropout."""
-
-
-class EMA(Spec):
-    """Exponential moving average of weights and BatchNorm buffers (Polyak & Juditsky, 1992); it is what is evaluated
-    and kept."""
-
-    decay: float = Field(0.999, gt=0, lt=1)
-    """Share of the average that stays each time the weights are taken in."""
-    every: PositiveInt = 1
-    """Updates between the times that the weights are taken in."""
-    warmup: bool = True
-    """Start with a short memory: decay is min(decay, (1 + n) / (10 + n)) at the n-th time."""
-    copy_epochs: NonNegativeInt = 0
-    """First epochs in which the average is a copy of the weights instead, and so is the first one taken in after them:
-    torchvision's, which resets it during the learning rate's warmup."""
 
 
 class EarlyStopping(Spec):
@@ -100,50 +90,6 @@ class Evaluation(Spec):
     flip: bool = False
     """Average the logits of every image and its mirror image (test-time augmentation); twice the work. State it beside
     the result."""
-
-
-class Elastic(Spec):
-    """A number of workers that follows the size of the cluster."""
-
-    min: PositiveInt = 1
-    """Fewest workers to train with."""
-    max: PositiveInt
-    """Most workers; the global batch is always cut into this x accumulation parts."""
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.min > self.max:
-            raise ValueError(f"min {self.min} is more than max {self.max}; swap them")
-        return self
-
-
-class Resources(Spec):
-    """Workers and hardware of one job."""
-
-    workers: PositiveInt | Elastic = 1
-    """Training processes; the global batch is divided among them. At equal workers x accumulation results are equal but
-    for rounding; another product changes which images are mixed with each other and normalised together, nothing else.
-    With ``min`` and ``max`` as many as the cluster has room for, of the numbers that divide ``parts``: a node that is
-    lost takes its workers with it, accumulation makes up for them, and they return with it."""
-    cpus_per_worker: PositiveFloat = 1
-    """CPUs reserved for a worker, which are its number of threads too."""
-    use_gpu: Literal["auto"] | bool = "auto"
-    """One GPU for each worker (true), none (false), or one where the cluster has enough (auto)."""
-    max_failures: NonNegativeInt = 3
-    """Restarts in a row, with no epoch between them, after a worker or its controller died; one more and the run has
-    failed. Lost nodes do not count."""
-    wait_minutes: NonNegativeFloat = 30
-    """Minutes to wait for room in the cluster, at the start and after a node was lost, before the run has failed."""
-
-    @property
-    def most(self) -> int:
-        """Largest number of workers."""
-        return self.workers.max if isinstance(self.workers, Elastic) else self.workers
-
-    @property
-    def fewest(self) -> int:
-        """Smallest number of workers."""
-        return self.workers.min if isinstance(self.workers, Elastic) else self.workers
 
 
 class Tracking(Spec):
@@ -203,6 +149,10 @@ class JobSpec(Spec):
     """Refuse nondeterministic CUDA kernels, so that equal runs are bit-identical on a GPU too (slower)."""
     ema: EMA | None = None
     """Exponential moving average of the weights; null trains without."""
+    swa: SWA | None = None
+    """The mean of the last epochs' weights, in place of ``ema``; null trains without it."""
+    sam: SAM | None = None
+    """Sharpness-aware minimisation, which takes twice the time; null trains without it."""
     seed: Seeds = Seeds()
     """Seeds of the run."""
     evaluation: Evaluation = Evaluation()
@@ -265,6 +215,14 @@ class JobSpec(Spec):
             raise ValueError(
                 f"schedule.warmup_epochs {self.schedule.warmup_epochs:g} must be less than epochs {self.epochs}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _averages(self) -> Self:
+        if self.swa is not None and self.ema is not None:
+            raise ValueError("swa and ema both say which average is scored and kept; leave one of them out")
+        if self.swa is not None and self.swa.epochs > self.epochs:
+            raise ValueError(f"swa.epochs {self.swa.epochs} must be at most epochs {self.epochs}")
         return self
 
     @model_validator(mode="after")

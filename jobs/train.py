@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobs import divergence, precision, system
-from jobs.backward import backward
+from jobs.backward import gradients
 from jobs.checkpoint import State
 from jobs.data.identity import check_same
 from jobs.data.loader import Loader
@@ -25,6 +25,7 @@ from jobs.place import Agreement, Place
 from jobs.report import STOP, Progress, Record, Report
 from jobs.run import Run
 from jobs.spec import JobSpec
+from jobs.swa import StochasticAverage
 from jobs.watch import Watch
 
 CONTINUE, END, LEAVE, BROKEN = 0, 1, 2, 3
@@ -78,6 +79,10 @@ def _train(run: Run, data: Data, report: Report, facts: Mapping[str, str]) -> Ou
             raise divergence.of_scores(run, name, scores.loss)
         return scores
 
+    def renew(epoch: int) -> None:
+        if isinstance(run.average, StochasticAverage):
+            run.average.renew((x for _, parts in loader.epoch(epoch, 0) for _, x, _ in parts), run.autocast)
+
     if place.rank == 0:
         report.note({**run.facts(), **facts})
     run.settle((steps.part, data.channels, data.size, data.size))
@@ -88,8 +93,7 @@ def _train(run: Run, data: Data, report: Report, facts: Mapping[str, str]) -> Ou
             run.losses.zero_()
         watch, began, lr = Watch(run.losses[:, 0], first), time.monotonic(), run.lr
         for step, parts in loader.epoch(epoch, first):
-            for part, x, labels in parts:
-                run.losses[step] += backward(run, part, x, labels, classes)
+            run.losses[step] += gradients(run, parts, classes)
             run.update(lr := run.lr)
             if agreement.due(run.step):
                 watch.look(step + 1)
@@ -109,6 +113,7 @@ def _train(run: Run, data: Data, report: Report, facts: Mapping[str, str]) -> Ou
         values["images_per_s"] = (len(losses) - first) * spec.batch_size / (time.monotonic() - began)
         last = word == END or run.step == steps.total
         if last or (epoch + 1) % spec.evaluation.every_epochs == 0:
+            renew(epoch)
             scores = score("val", data.val)
             run.judge(scores.top1, epoch + 1)
             values |= scores.metrics("val") | scores.recalls("val", data.classes)
@@ -132,8 +137,9 @@ def _train(run: Run, data: Data, report: Report, facts: Mapping[str, str]) -> Ou
     agreement.close()
     if not ended:
         return Outcome("stopped", run.step, None, None, spec)
-    network, test = run.select(), score("test", data.test)
     epoch = -(-run.step // steps.per_epoch)
+    renew(epoch - 1)
+    network, test = run.select(), score("test", data.test)
     values = test.metrics("test") | test.recalls("test", data.classes)
     if place.rank == 0:
         report.record([Record(name, epoch, value) for name, value in values.items()])

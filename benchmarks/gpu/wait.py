@@ -27,6 +27,7 @@ from benchmarks.gpu.cell import Cell, Row, Setting, Stage
 from benchmarks.gpu.correct import examples
 from benchmarks.gpu.made import Run, images, job, place, resolved, synchronize, teacher
 from jobs import specfile
+from jobs.backward import gradients
 from jobs.batch import At
 from jobs.data.loader import Loader
 from jobs.data.sets import Data
@@ -198,12 +199,7 @@ def update(setting: Setting) -> Row:
 
     def act() -> None:
         step, several = next(parts)
-        for part, x, labels in several:
-            y = jobs.train.one_hot(labels, 10, x.dtype)
-            with run.autocast():
-                terms = run.objective(run.trained(x), x, y, At(0, step, part, 2, 20))
-            run.scaler.scale(terms[0]).backward()
-            run.losses[step] += terms.detach()
+        run.losses[step] += gradients(run, several, 10)
         run.update(run.lr)
 
     return asleep({"update": act}, setting)

@@ -140,8 +140,9 @@ def _check(
         own = {name: value for name, value in model.architecture().model_dump(mode="json").items() if name in told}
         cure = f"They were kept for {told}; set model to that, or take other weights"
         if own == told:
-            first = next(iter(tensors), "nothing")
-            cure = f"The first of their tensors is called {first}; take weights of this network, or set model to theirs"
+            first = min(tensors, default="nothing")
+            cure = f"The first of their tensors by name is {first}; set model to their network, or take other weights"
+        kind: str = model.kind  # type: ignore[attr-defined]
         raise ValueError(
-            f"model.pretrained: the weights of {where} do not fit the body of model {model.kind}: {wrong}. {cure}"
-        )  # type: ignore[attr-defined]
+            f"model.pretrained: the weights of {where} do not fit the body of model {kind}: {wrong}. {cure}"
+        )

@@ -45,6 +45,11 @@ class Optimizer(Spec):
     (BEiT, arXiv 2106.08254; timm's ``layer_decay``); None gives all layers the same."""
     clip_norm: PositiveFloat | None = None
     """Largest global L2 norm of the gradient; None does not clip."""
+    clip_value: PositiveFloat | None = None
+    """Largest absolute value in the gradient, in place of ``clip_norm``; None does not clip."""
+    clip_adaptive: PositiveFloat | None = None
+    """Largest norm of each unit's gradient as a share of its weights' (AGC, arXiv 2102.06171; 0.01 there), in place of
+    ``clip_norm``, in all layers but the last linear one; None does not clip."""
 
     @model_validator(mode="after")
     def _one_rate(self) -> Self:
@@ -58,6 +63,17 @@ class Optimizer(Spec):
                 "lr is missing, a number > 0; or give lr_per_256, the learning rate of a batch of 256, "
                 "which is scaled to batch_size"
             )
+        return self
+
+    @property
+    def clips(self) -> list[str]:
+        """The limits on gradients that are set, by their fields."""
+        return [name for name in ("clip_norm", "clip_value", "clip_adaptive") if getattr(self, name) is not None]
+
+    @model_validator(mode="after")
+    def _one_clip(self) -> Self:
+        if len(self.clips) > 1:
+            raise ValueError(f"{' and '.join(self.clips)} both limit the gradient; leave all but one of them out")
         return self
 
     def rate(self, batch_size: int) -> float:

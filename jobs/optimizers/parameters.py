@@ -122,3 +122,14 @@ def arrange(optimizer: torch.optim.Optimizer) -> None:
                 values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
             elif not value.ndim and isinstance(count := values.get("step"), torch.Tensor):
                 values[name] = value.to(count.device)
+
+
+def resume(optimizer: torch.optim.Optimizer, state: dict[str, Any], keep_settings: bool) -> None:
+    """Load what ``state_dict`` gave; with ``keep_settings`` the groups' settings stay this optimizer's own."""
+    groups = (
+        [{n: group[n] for n in group if n != "params"} for group in optimizer.param_groups] if keep_settings else []
+    )
+    optimizer.load_state_dict(state)
+    for group, settings in zip(optimizer.param_groups, groups, strict=False):  # none, or all of them
+        group.update(settings)
+    arrange(optimizer)

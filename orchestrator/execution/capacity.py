@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
-from jobs.spec import JobSpec, Resources
+from jobs.resources import Resources
+from jobs.spec import JobSpec
 
 _ROUNDING = 1e-9
 

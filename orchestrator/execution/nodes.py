@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.spec import Resources
+from jobs.resources import Resources
 from jobs.urls import is_url, local
 from orchestrator.execution.capacity import Cluster
 from orchestrator.home import home

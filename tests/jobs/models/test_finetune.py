@@ -223,9 +223,7 @@ def test_the_very_model_is_not_the_cure_for_weights_that_do_not_fit(tmp_path: Pa
     model = Torchvision(name="resnet18")
     torch.save({f"net.{name}": tensor for name, tensor in model.build(5, 3).state_dict().items()}, tmp_path / "x.pth")
     spec = job(model={**model.model_dump(mode="json"), "pretrained": {"kind": "file", "path": str(tmp_path / "x.pth")}})
-    with pytest.raises(
-        ValueError, match=r"The first of their tensors is called net.conv1.weight; take weights of this"
-    ):
+    with pytest.raises(ValueError, match=r"first of their tensors by name is net.bn1.bias; set model to"):
         finetune.resolve(spec)
 
 
