@@ -59,7 +59,7 @@ def finite(network: nn.Module) -> bool:
 
 
 def _error(run: Run, what: str, update: int, before: str) -> NonFiniteLossError:
-    rate = run.base_lr * run.spec.schedule(update, run.steps.total, run.steps.per_epoch)
+    rate = run.spec.lr_at(update, run.steps)
     field = "lr" if run.spec.optimizer.lr is not None else "lr_per_256"
     latest = {record.name: record.value for record in run.records}
     seen = ", ".join(f"{name} {latest[name]:.4g}" for name in ("train/loss", "val/top1") if name in latest)

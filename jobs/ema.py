@@ -61,9 +61,6 @@ class Average:
         """Whether it is what is scored and kept: from the first update on."""
         return True
 
-    def lr(self, update: int) -> None:
-        """The learning rate stays the schedule's."""
-
     def update(self, updates: int) -> None:
         """Move towards the network's state after update number ``updates``, counted from 1."""
         import torch

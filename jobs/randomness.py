@@ -1,6 +1,7 @@
 """Every random draw as a function of where the run is, so that a resumed run needs its step and nothing else.
 
-- The order of the samples is a function of (seed, epoch): :func:`order`, :func:`balanced_order`.
+- The order of the samples is a function of (seed, epoch): :func:`order`, :func:`balanced_order`,
+  :func:`repeated_order`.
 - A sample's augmentation is a function of (seed, epoch, sample index, trick): :class:`SampleDraws`.
 - A batch trick's draws are a function of (seed, step, part, trick), or of (seed, step, place in the global batch,
   trick) where it changes each image by itself: :func:`generator`.
@@ -97,6 +98,21 @@ def balanced_order(seed: int, epoch: int, labels: torch.Tensor) -> torch.Tensor:
     first = torch.searchsorted(ordered, ordered)
     visit[places] += len(labels) * (torch.arange(len(labels)) - first)
     return visit
+
+
+def repeated_order(seed: int, epoch: int, samples: int, repeats: int, batch: int) -> torch.Tensor:
+    """An epoch in which every global batch shows each of its images ``repeats`` times: ``samples`` visits (as those of
+    :func:`balanced_order`) of a part of the images.
+
+    Repeated augmentation (Hoffer et al., arXiv 1901.09335; Berman et al., arXiv 1902.05509): the images of an epoch are
+    those of timm's ``RepeatAugSampler``, the first ones of a permutation. Within a batch the copies of an image are far
+    apart, so that with as many parts as repeats no part has two of them, and the order does not depend on the parts.
+    """
+    import torch
+
+    place = torch.arange(samples)
+    visit = order(seed, epoch, samples)[place // repeats] + samples * (place % repeats)
+    return torch.cat([part[(part // samples).argsort(stable=True)] for part in visit.split(batch)])
 
 
 class SampleDraws:

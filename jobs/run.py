@@ -34,7 +34,6 @@ class Run:
         step: updates done.
         losses: float64 ``(updates an epoch, terms)`` on the device: this rank's mean loss of each update of the epoch
             under way, the total in column 0 and the other terms of the objective beside it.
-        base_lr: learning rate that the schedule multiplies.
         head: names of the tensors that pretrained weights did not bring; empty without such.
         frozen: whether the rest stands still.
         skipped: int64 on the device: updates left out so far because fp16 gradients overflowed.
@@ -66,8 +65,7 @@ class Run:
                 self.started_from = finetune.fill(network, self.head, spec.model, assets["pretrained"])
         self.network = self._prepare(network)
         self.average = average_of(spec, self.network, steps.per_epoch)
-        self.base_lr = spec.optimizer.rate(spec.batch_size)
-        self.optimizer = spec.optimizer.build(self.network, self.base_lr)
+        self.optimizer = spec.optimizer.build(self.network, spec.optimizer.rate(spec.batch_size))
         self.scaler = precision.scaler(spec, place.device)
         self.skipped = torch.zeros((), dtype=torch.int64, device=place.device)
         terms = len(self.objective.names)
@@ -128,13 +126,7 @@ class Run:
     @property
     def lr(self) -> float:
         """Learning rate of the update that comes next."""
-        update = min(self.step + 1, self.steps.total)
-        held = self.average.lr(update) if self.average else None
-        return (
-            held
-            if held is not None
-            else self.base_lr * self.spec.schedule(update, self.steps.total, self.steps.per_epoch)
-        )
+        return self.spec.lr_at(min(self.step + 1, self.steps.total), self.steps)
 
     def autocast(self) -> torch.autocast:
         """The autocast context of a forward pass."""

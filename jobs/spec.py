@@ -120,6 +120,9 @@ class JobSpec(Spec):
     """The network."""
     augment: Annotated[tuple[AugmentSpec, ...], AfterValidator(_each_kind_once)] = ()
     """Augmentations of single images, applied in order."""
+    repeats: PositiveInt = 1
+    """How often each image of a global batch is in it, every time with an augmentation of its own (repeated
+    augmentation, arXiv 1901.09335); an epoch has as many updates as without, and shows that share of the images."""
     batch: Annotated[tuple[BatchSpec, ...], AfterValidator(_each_kind_once), AfterValidator(fit_shares)] = ()
     """Tricks on whole batches of images and soft targets, applied in order."""
     loss: LossSpec = CrossEntropy()
@@ -194,6 +197,13 @@ class JobSpec(Spec):
         """
         return Steps.of(samples, self.batch_size, self.parts, self.epochs)
 
+    def lr_at(self, update: int, steps: Steps) -> float:
+        """The learning rate of an update, counted from 1."""
+        swa = self.swa
+        if swa is not None and swa.lr is not None and update > (self.epochs - swa.epochs) * steps.per_epoch:
+            return swa.lr
+        return self.optimizer.rate(self.batch_size) * self.schedule(update, steps.total, steps.per_epoch)
+
     def trained_by(self, workers: int) -> Self:
         """The job with that many workers, one of ``sizes``: accumulation replaces those that are missing."""
         resources = self.resources.model_copy(update={"workers": workers})
@@ -223,6 +233,14 @@ class JobSpec(Spec):
             raise ValueError("swa and ema both say which average is scored and kept; leave one of them out")
         if self.swa is not None and self.swa.epochs > self.epochs:
             raise ValueError(f"swa.epochs {self.swa.epochs} must be at most epochs {self.epochs}")
+        return self
+
+    @model_validator(mode="after")
+    def _repeats(self) -> Self:
+        if self.repeats > 1 and self.data.balanced_sampling:
+            raise ValueError("repeats and data.balanced_sampling both say which images an epoch shows; leave one out")
+        if self.repeats > self.batch_size:
+            raise ValueError(f"repeats {self.repeats} must be at most batch_size {self.batch_size}")
         return self
 
     @model_validator(mode="after")

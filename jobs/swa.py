@@ -41,7 +41,7 @@ class StochasticAverage:
     """
 
     def __init__(self, spec: SWA, network: nn.Module, epochs: int, per_epoch: int) -> None:
-        self.spec, self.first, self.per_epoch = spec, (epochs - spec.epochs) * per_epoch, per_epoch
+        self.first, self.per_epoch = (epochs - spec.epochs) * per_epoch, per_epoch
         self.network = copy.deepcopy(network).requires_grad_(False)
         self._pairs = [*zip(self.network.parameters(), network.parameters(), strict=True)]
         self.taken, self._stale = 0, False
@@ -49,10 +49,6 @@ class StochasticAverage:
     def begun(self) -> bool:
         """Whether there is anything in it."""
         return self.taken > 0
-
-    def lr(self, update: int) -> float | None:
-        """The learning rate of an update, counted from 1; None is the schedule's."""
-        return self.spec.lr if update > self.first else None
 
     def update(self, updates: int) -> None:
         """Take the weights in after update number ``updates``, where an epoch ends."""

@@ -213,6 +213,15 @@ def paper_levels(bins: int, height: int, width: int) -> Tensor:
 
 
 @lru_cache
+def mix_levels(height: int, width: int) -> Tensor:
+    """Magnitudes ``(operations, 10)`` of torchvision's AugMix: AutoAugment's, but shifts to a third of the image and
+    4 to 0 bits."""
+    levels = _levels(10, (0.3, 0.3, width / 3.0, height / 3.0, 30, 0.9, 0.9, 0.9, 0.9), 4)
+    levels[list(OPS).index("Posterize")] -= 4
+    return levels
+
+
+@lru_cache
 def wide_levels(bins: int) -> Tensor:
     """Magnitudes ``(operations, bins)`` of TrivialAugment's wide space, whatever the size: shear to 0.99, shifts to 32
     pixels, 135 degrees, factors from 0.01 to 1.99, 6 bits."""

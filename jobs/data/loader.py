@@ -18,7 +18,7 @@ from jobs.augment import Augmentation
 from jobs.data.decode import fit
 from jobs.data.sets import Arrays, Data, Split, Stored
 from jobs.place import Place
-from jobs.randomness import SampleDraws, balanced_order, order
+from jobs.randomness import SampleDraws, balanced_order, order, repeated_order
 from jobs.spec import JobSpec
 from jobs.steps import Steps
 
@@ -76,6 +76,8 @@ class Loader:
         labels, seed = self.data.train.labels, self.spec.seed.data
         if self.data.balanced_sampling:
             return balanced_order(seed, epoch, torch.tensor(labels))
+        if self.spec.repeats > 1:
+            return repeated_order(seed, epoch, len(labels), self.spec.repeats, self.spec.batch_size)
         return order(seed, epoch, len(labels))
 
     def _input(self, images: torch.Tensor) -> torch.Tensor:

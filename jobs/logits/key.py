@@ -33,6 +33,7 @@ def inputs(spec: JobSpec) -> dict[str, Any]:
         "batch": [trick.model_dump(mode="json") for trick in tricks],
         "epochs": length,
         "seed": spec.seed.data,
+        "repeats": spec.repeats,
         "batch_size": spec.batch_size,
         "parts": spec.parts,
         "arithmetic": [spec.precision, spec.channels_last, spec.deterministic],

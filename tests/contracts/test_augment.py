@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from jobs.augment import (
     Augmentation,
     AugmentSpec,
+    AugMix,
     AutoAugment,
     ColorJitter,
     Crop,
@@ -16,6 +17,7 @@ from jobs.augment import (
     PCANoise,
     RandAugment,
     RandomResizedCrop,
+    ThreeAugment,
     TrivialAugment,
 )
 from jobs.randomness import SampleDraws, generator
@@ -37,6 +39,10 @@ EXAMPLES: list[Augmentation] = [
     PCANoise(std=0),
     PCANoise(std=10),
     RandAugment(),
+    AugMix(),
+    AugMix(severity=10, width=10, depth=3, alpha=0.01, all_ops=False),
+    AugMix(severity=1, width=1, depth=1, alpha=100.0),
+    ThreeAugment(),
     RandAugment(num_ops=1, magnitude=0),
     RandAugment(num_ops=14, magnitude=30),
     RandAugment(num_ops=14, magnitude=10, ops="timm", magnitude_std=10.0),

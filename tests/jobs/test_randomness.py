@@ -4,8 +4,9 @@ from itertools import combinations
 
 import pytest
 import torch
+from timm.data.distributed_sampler import RepeatAugSampler
 
-from jobs.randomness import SampleDraws, _seed, generator, key, order, seed_global
+from jobs.randomness import SampleDraws, _seed, generator, key, order, repeated_order, seed_global
 
 COUNT = 40_000
 
@@ -153,3 +154,24 @@ def test_global_generators_are_seeded_from_words() -> None:
     assert torch.equal(first, torch.nn.functional.dropout(torch.ones(100)))
     seed_global(1, 2, 4)
     assert not torch.equal(first, torch.nn.functional.dropout(torch.ones(100)))
+
+
+@pytest.mark.parametrize(("samples", "repeats", "batch"), [(1280, 3, 96), (1280, 4, 64), (1000, 3, 64), (10, 4, 5)])
+def test_repeated_order_shows_what_timms_sampler_does(samples: int, repeats: int, batch: int) -> None:
+    """The images of every global batch are those of all ranks together, and copies differ in their augmentation."""
+    world = 4
+    visits = repeated_order(0, 2, samples, repeats, batch)
+    assert visits.dtype == torch.int64 and len(visits) == samples == len(visits.unique())
+    permutation = order(0, 2, samples)
+    samplers = [RepeatAugSampler(range(samples), world, rank, True, repeats, selected_round=0) for rank in range(world)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "randperm", lambda *_, **__: permutation)
+        theirs = [list(sampler) for sampler in samplers]
+    for step in range(samples // batch if batch % world == 0 else 0):
+        ours = visits[step * batch : (step + 1) * batch]
+        each = batch // world
+        expected = sorted(index for indices in theirs for index in indices[step * each : (step + 1) * each])
+        assert (ours % samples).sort().values.tolist() == expected
+        if batch % (repeats * repeats) == 0:
+            assert all(len((part % samples).unique()) == len(part) for part in ours.chunk(repeats))
+    assert torch.equal(repeated_order(0, 2, samples, 1, batch), permutation)

@@ -12,9 +12,11 @@ import torch
 
 from jobs import models
 from jobs.checkpoint import State, Store
+from jobs.data.loader import Loader
 from jobs.divergence import NonFiniteLossError
 from jobs.outcome import keep_model
 from jobs.place import Place
+from jobs.randomness import repeated_order
 from jobs.report import CONTINUE, STOP, Keep, Progress, Verdict
 from jobs.run import Run
 from jobs.spec import JobSpec
@@ -133,6 +135,19 @@ def test_accumulation_changes_nothing_without_batch_tricks() -> None:
     four = world.run(1, final_weights, job(accumulation=4, **common).model_dump_json())[0]
     one = world.run(1, final_weights, job(**common).model_dump_json())[0]
     assert furthest(one["weights"], four["weights"]) < 1e-8
+
+
+def test_repeated_augmentation_shows_each_image_more_than_once() -> None:
+    spec = job(epochs=1, schedule__warmup_epochs=0, repeats=4, batch=[])
+    data = spec.data.open()
+    loader = Loader(spec, data, Place(), spec.steps(len(data.train)))
+    _, parts = next(loader.epoch(0, 0))
+    _, x, labels = next(parts)
+    visits = repeated_order(0, 0, len(data.train), 4, 64)[:64]
+    assert labels.tolist() == data.train.labels[visits.numpy() % len(data.train)].tolist()
+    assert len((visits % len(data.train)).unique()) == 16 and len(x.unique(dim=0)) > 40, "crops of their own"
+    outcome = train(spec, Place(), Keep(), {"data": data})
+    assert outcome.step == spec.steps(len(data.train)).total
 
 
 def test_a_non_finite_loss_says_when_and_at_which_rate() -> None:
