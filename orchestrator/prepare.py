@@ -73,8 +73,8 @@ class Needs:
         built = alike.build(torch.nn.Conv2d(1, 1, 1), spec.optimizer.rate(spec.batch_size))
         moments = 2 if isinstance(built.defaults.get("betas"), tuple) else 1
         one = size.parameters * (8 if spec.precision == "fp64" else 4)
-        averaged = spec.ema is not None
-        states = one * (2 + moments + averaged)
+        averaged = spec.ema is not None or spec.swa is not None
+        states = one * (2 + moments + averaged + (spec.sam is not None))
         return cls(
             steps,
             size,

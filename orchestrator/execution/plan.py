@@ -27,7 +27,7 @@ def plan(found: Prepared) -> tuple[dict[str, str], bool]:
     asked = needs.worker if needs.cuda else workers * needs.worker + needs.held
     curve = [1, *(round(steps.total * share / 4) for share in (1, 2, 3)), steps.total]
     base = spec.optimizer.rate(spec.batch_size)
-    rates = (f"{base * spec.schedule(max(1, u), steps.total, steps.per_epoch):.4g}" for u in curve)
+    rates = (f"{spec.lr_at(max(1, u), steps):.4g}" for u in curve)
     each = f"{need.cpus_per_worker:g} CPUs{' and 1 GPU' if found.fit.use_gpu else ''}"
     problem = found.fit.problem
     if problem is None and asked > room and not cluster.live:
@@ -50,6 +50,12 @@ def plan(found: Prepared) -> tuple[dict[str, str], bool]:
         lines["waits"] = found.fit.remark
     if spec.model.pretrained is not None:
         lines["pretrained"] = _started(spec, data, base)
+    if spec.sam is not None:
+        lines["sam"] = "two forward and backward passes an update: twice the time"
+    if spec.swa is not None:
+        lines["swa"] = (
+            f"the mean of the last {spec.swa.epochs} epochs, each with one more pass for BatchNorm's statistics"
+        )
     if found.taught:
         lines["teacher"] = found.taught
     for number, note in enumerate(data.notes):

@@ -79,7 +79,7 @@ def _moved(distribution: Distribution, value: Any, perturb: float, u: float) -> 
 
 _SETTLED = (
     *("data", "model", "epochs", "batch_size", "accumulation", "precision", "channels_last", "compile", "seed"),
-    *("ema", "select"),
+    *("ema", "swa", "repeats", "select"),
 )
 """Fields that a half-trained network must keep."""
 
