@@ -40,20 +40,19 @@ def ascend(run: Run, parts: Sequence[Part]) -> None:
     from jobs.randomness import seed_global
 
     assert run.spec.sam is not None
-    weights = [parameter for parameter in run.network.parameters() if parameter.grad is not None]
-    before = [weight.detach().clone() for weight in weights]
-    with torch.no_grad():
-        torch._foreach_add_(weights, climb([weight.grad for weight in weights], run.spec.sam.rho))
+    learned = [parameter for parameter in run.network.parameters() if parameter.grad is not None]
+    gradients, weights = [parameter.grad for parameter in learned], [parameter.detach() for parameter in learned]
+    before = [weight.clone() for weight in weights]
+    torch._foreach_add_(weights, climb(gradients, run.spec.sam.rho))
     run.optimizer.zero_grad(set_to_none=True)
     with untouched(run.network):
         for x, y, at in parts:
             seed_global(run.spec.seed.data, "model", at.step, at.part, device=run.place.device)
             run.backward(x, y, at)
-    with torch.no_grad():
-        torch._foreach_copy_(weights, before)
+    torch._foreach_copy_(weights, before)
 
 
-def climb(gradients: Sequence[torch.Tensor | None], rho: float) -> Sequence[torch.Tensor]:
+def climb(gradients: Sequence[torch.Tensor | None], rho: float) -> list[torch.Tensor]:
     """``rho g / |g|`` with the norm over all gradients; nothing where they are not finite (an overflow in fp16)."""
     import torch
 

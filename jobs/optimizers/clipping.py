@@ -44,6 +44,6 @@ def adaptive(parameters: list[nn.Parameter], factor: float) -> None:
 
 
 def _unit_norms(values: torch.Tensor) -> torch.Tensor:
-    if values.ndim <= 1:
-        return torch.linalg.vector_norm(values)
-    return torch.linalg.vector_norm(values, dim=tuple(range(1, values.ndim)), keepdim=True)
+    axes = tuple(range(1, values.ndim)) if values.ndim > 1 else None
+    norms: torch.Tensor = torch.linalg.vector_norm(values, dim=axes, keepdim=True)
+    return norms
