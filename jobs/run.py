@@ -16,6 +16,7 @@ from jobs.checkpoint import State, snapshot
 from jobs.data.identity import identity
 from jobs.data.sets import Data
 from jobs.models.stored import restore
+from jobs.models.sync import synchronise
 from jobs.objective import Objective
 from jobs.optimizers.clipping import clip
 from jobs.optimizers.parameters import resume
@@ -64,6 +65,8 @@ class Run:
             if start is None:  # a checkpoint has all of the network
                 self.started_from = finetune.fill(network, self.head, spec.model, assets["pretrained"])
         self.network = self._prepare(network)
+        if spec.model.sync_batchnorm and place.distributed:
+            self.network = synchronise(self.network, place.device)
         self.average = average_of(spec, self.network, steps.per_epoch)
         self.optimizer = spec.optimizer.build(self.network, spec.optimizer.rate(spec.batch_size))
         self.scaler = precision.scaler(spec, place.device)

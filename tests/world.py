@@ -52,7 +52,7 @@ def run(world: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
                     failure = f"its process ended with exit code {members[rank][0].exitcode}"
                 failures |= {rank: failure} if failure else {}
         if failures:
-            _end()  # the other ranks may wait for these for ever
+            _end()  # the other ranks may wait for these without end
             raise RuntimeError("\n".join(f"rank {rank} of {world}: {text}" for rank, text in sorted(failures.items())))
         return [torch.load(f"{path}/{rank}.pt", weights_only=True) for rank in range(world)]
 

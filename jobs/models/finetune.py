@@ -95,23 +95,23 @@ def freeze(network: nn.Module, fresh: frozenset[str], frozen: bool) -> None:
 
 def hold_statistics(network: nn.Module) -> None:
     """Put every module that keeps running statistics (BatchNorm, ...) in eval mode, and leave the others as they are:
-    dropout goes on, and nothing of a frozen body moves."""
+    dropout stays on, and nothing of a frozen body moves."""
     for module in network.modules():
         if any(name.startswith("running_") for name, _ in module.named_buffers(recurse=False)):
             module.eval()
 
 
-def _fitted(data: Source, told: Mapping[str, Any]) -> Source:
+def _fitted(data: Source, known: Mapping[str, Any]) -> Source:
     """The data spec with what the weights say of images, where it says nothing itself."""
-    if data.channels is not None and told.get("channels") not in (None, data.channels):
+    if data.channels is not None and known.get("channels") not in (None, data.channels):
         raise ValueError(
-            f"model.pretrained: the weights take images of {told['channels']} channels, but data.channels is "
-            f"{data.channels}; set data.channels to {told['channels']} (images are converted), or leave it out"
+            f"model.pretrained: the weights take images of {known['channels']} channels, but data.channels is "
+            f"{data.channels}; set data.channels to {known['channels']} (images are converted), or leave it out"
         )
     changes = {
         name: tuple(value) if isinstance(value, list) else value
         for name in IMAGES
-        if getattr(data, name) is None and (value := told.get(name)) is not None
+        if getattr(data, name) is None and (value := known.get(name)) is not None
     }
     return data.model_copy(update=changes)
 
@@ -136,10 +136,10 @@ def _check(
     if not wrong and theirs is not None and variant is not None and theirs != variant:
         wrong = f"they are of variant {theirs}, and model.variant is {variant}, which computes otherwise"
     if wrong:
-        told = {name: value for name, value in meta["model"].items() if value not in (None, {}, False, 0)}
-        own = {name: value for name, value in model.architecture().model_dump(mode="json").items() if name in told}
-        cure = f"They were kept for {told}; set model to that, or take other weights"
-        if own == told:
+        kept = {name: value for name, value in meta["model"].items() if value not in (None, {}, False, 0)}
+        own = {name: value for name, value in model.architecture().model_dump(mode="json").items() if name in kept}
+        cure = f"They were kept for {kept}; set model to that, or take other weights"
+        if own == kept:
             first = min(tensors, default="nothing")
             cure = f"The first of their tensors by name is {first}; set model to their network, or take other weights"
         kind: str = model.kind  # type: ignore[attr-defined]

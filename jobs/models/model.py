@@ -27,6 +27,10 @@ class Model(Spec):
     freeze_epochs: NonNegativeInt = 0
     """First epochs in which only the head learns: the weights and running statistics of the body do not change."""
 
+    sync_batchnorm: bool = False
+    """Whether BatchNorm takes mean and variance of the images of all workers together; the result then depends on
+    their number, and not on accumulation x workers alone."""
+
     @model_validator(mode="after")
     def _starts_once(self) -> Self:
         kind: str = self.kind  # type: ignore[attr-defined]
@@ -56,7 +60,7 @@ class Model(Spec):
 
     def architecture(self) -> Self:
         """The spec without what was done to get its weights: what a trained network is rebuilt from."""
-        return self.model_copy(update={"pretrained": None, "freeze_epochs": 0})
+        return self.model_copy(update={"pretrained": None, "freeze_epochs": 0, "sync_batchnorm": False})
 
     @abstractmethod
     def build(self, classes: int, channels: int) -> nn.Module:

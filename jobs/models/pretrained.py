@@ -195,8 +195,8 @@ def _config(model: Model, weights: str | None = None) -> dict[str, Any]:
         url, classes = hub if found.hf_hub_id else found.url, [f"class {k}" for k in range(found.num_classes)]
     else:
         return {}
-    told = {"size": size, "channels": len(mean), "mean": list(mean), "std": list(std), **_moments(model)}
-    return {**told, "classes": _names(classes), "url": url}
+    known = {"size": size, "channels": len(mean), "mean": list(mean), "std": list(std), **_moments(model)}
+    return {**known, "classes": _names(classes), "url": url}
 
 
 def _published(name: str) -> Any:

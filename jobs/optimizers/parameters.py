@@ -88,7 +88,7 @@ def _part(module: nn.Module, name: str) -> str | None:
 
 
 def _is_norm(module: nn.Module) -> bool:
-    """Most normalisations of timm are subclasses of torch's; the others are told by module and name."""
+    """Most normalisations of timm are subclasses of torch's; the others are recognised by module and name."""
     return isinstance(module, _NORMS) or any(
         cls.__module__.startswith("timm.layers.") and re.search("Norm|Abn", cls.__name__) for cls in type(module).mro()
     )

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from timm.layers import BatchNormAct2d
 from torch import nn
 
 from jobs import buffers
+from jobs.models.sync import synchronise
 from jobs.place import Place
 from jobs.randomness import generator
 from jobs.report import Keep
@@ -77,6 +79,22 @@ def test_by_hand() -> None:
             expected[name] = 0.7 * value + 0.3 * torch.stack(seen[name]).mean(0)
             torch.testing.assert_close(network.get_buffer(name), expected[name], rtol=1e-14, atol=1e-14)
     assert network.num_batches_tracked == 2
+
+
+def test_synchronised_two_workers_equal_one_with_the_whole_batch() -> None:
+    common: dict[str, Any] = {"precision": "fp64", "batch": [{"kind": "label_smoothing"}], "epochs": 2}
+    one = world.run(1, outcome_of, job(**common).model_dump_json())[0]
+    two = world.run(2, outcome_of, job(resources__workers=2, model__sync_batchnorm=True, **common).model_dump_json())
+    apart = world.run(2, outcome_of, job(resources__workers=2, **common).model_dump_json())[0]
+    assert two[0]["values"] == pytest.approx(one["values"], rel=0, abs=1e-9)
+    for name, value in one["weights"].items():
+        torch.testing.assert_close(two[1]["weights"][name], value, rtol=0, atol=1e-9, msg=name)
+    assert apart["values"]["train/loss 2"] != pytest.approx(one["values"]["train/loss 2"], abs=1e-6)
+
+
+def test_what_cannot_be_synchronised_is_named() -> None:
+    with pytest.raises(ValueError, match="a BatchNormAct2d cannot be synchronised on a CPU"):
+        synchronise(nn.Sequential(BatchNormAct2d(3)), torch.device("cpu"))
 
 
 class Odd(nn.Module):

@@ -1,4 +1,4 @@
-"""Randomness as a function: uniform, independent of the batch, and the same function for ever."""
+"""Randomness as a function: uniform, independent of the batch, and a function that does not change."""
 
 from itertools import combinations
 

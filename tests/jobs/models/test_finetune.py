@@ -142,8 +142,8 @@ def test_a_file_for_a_library_s_network_is_used_as_the_library_says(tmp_path: Pa
     assert meta["classes"][0] == "n01440764"  # ImageNet's
     assert all(torch.equal(kept_tensors[name], tensor) for name, tensor in tensors.items())
     assert materialize(FileWeights(path=str(file)), model) == found.model.pretrained.path
-    told = job(model={**model.model_dump(mode="json"), "pretrained": {"kind": "file", "path": str(file), "size": 64}})
-    assert finetune.resolve(told).data.size == 64
+    sized = job(model={**model.model_dump(mode="json"), "pretrained": {"kind": "file", "path": str(file), "size": 64}})
+    assert finetune.resolve(sized).data.size == 64
 
 
 def test_files_that_are_not_there_or_not_weights_are_refused(tmp_path: Path) -> None:
