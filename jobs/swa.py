@@ -44,6 +44,8 @@ class StochasticAverage:
         self.first, self.per_epoch = (epochs - spec.epochs) * per_epoch, per_epoch
         self.network = copy.deepcopy(network).requires_grad_(False)
         self._pairs = [*zip(self.network.parameters(), network.parameters(), strict=True)]
+        buffers = zip(self.network.buffers(), network.buffers(), strict=True)
+        self._counters = [pair for pair in buffers if not pair[0].is_floating_point()]
         self.taken, self._stale = 0, False
 
     def begun(self) -> bool:
@@ -80,6 +82,8 @@ class StochasticAverage:
                     self.network(x)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
+        for mine, theirs in self._counters:  # of updates, whatever the parts
+            mine.copy_(theirs)
         self._stale = False
 
     def state(self) -> dict[str, Any]:

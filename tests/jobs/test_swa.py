@@ -37,7 +37,9 @@ def test_equals_torchs_with_its_statistics() -> None:
     ours.renew(batches, autocast)
     update_bn(batches, theirs)
     for name, value in theirs.module.state_dict().items():
-        torch.testing.assert_close(ours.network.state_dict()[name], value, msg=name)
+        if value.is_floating_point():
+            torch.testing.assert_close(ours.network.state_dict()[name], value, msg=name)
+    assert ours.network[1].num_batches_tracked == source[1].num_batches_tracked == 20, "updates, whatever the parts"
     assert ours.network[1].momentum == 0.1
     mean = ours.network[1].running_mean.clone()
     ours.renew([batches[0]], autocast)
