@@ -254,7 +254,7 @@ def test_dump_reads_back() -> None:
 
 def test_dump_reads_back_whatever_the_kinds() -> None:
     dice, shape, done = random.Random(1), Shape(JobSpec), 0
-    for _ in range(200):
+    for _ in range(1000):
         data = draw(shape, shape.root, dice)
         try:
             spec = JobSpec.model_validate(data)

@@ -42,7 +42,7 @@ def test_settings_are_ones_own_and_what_was_learned_is_the_other_s(kind: str) ->
     same.load(state)
     assert sorted({group["weight_decay"] for group in taker.optimizer.param_groups}) == [0.0, 0.3]
     assert sorted({group["weight_decay"] for group in same.optimizer.param_groups}) == [0.0, 0.1]
-    assert taker.lr == 0.01
+    assert taker.lr == taker.spec.lr_at(2, taker.steps) and taker.spec.optimizer.lr == 0.01
     pairs = zip(donor.network.parameters(), taker.network.parameters(), strict=True)
     for mine, other in pairs:
         assert torch.equal(mine, other)
