@@ -19,7 +19,6 @@ class Run(Protocol):
     step: int
     spec: JobSpec
     steps: Steps
-    base_lr: float
     records: list[Record]
 
 
