@@ -1,4 +1,4 @@
-"""Exact evaluation: every image once, whatever the number of workers; integer counts, float64 loss."""
+"""Exact evaluation: every image once, whatever the number of workers; integer counts, float64 sums."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from jobs import buffers
+from jobs.metrics import METRICS
 from jobs.models.logits import logits, wide
 from jobs.place import Place
 
@@ -24,18 +25,22 @@ class Scores:
 
     Attributes:
         count: images scored.
-        loss: mean cross-entropy with the hard labels.
-        top1, top5: fractions; ``top5`` is None for fewer than six classes, where it says nothing.
+        top1: fraction of the images that were recognised.
+        means: the value of every metric of ``jobs.metrics``, by its name.
         recall: float64 ``(K,)``, NaN for a class without images.
         confusion: int64 ``(K, K)``, true class by predicted class; None for more than ``CONFUSION_CLASSES`` classes.
     """
 
     count: int
-    loss: float
     top1: float
-    top5: float | None
+    means: dict[str, float]
     recall: torch.Tensor
     confusion: torch.Tensor | None
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy with the hard labels."""
+        return self.means["loss"]
 
     @property
     def balanced_accuracy(self) -> float:
@@ -49,15 +54,13 @@ class Scores:
         return {f"{split}/recall/{name}": float(r) for name, r in zip(classes, self.recall, strict=True)}
 
     def metrics(self, split: str) -> dict[str, float]:
-        """The scalars, named ``<split>/...``; recall by class is apart (:meth:`recalls`)."""
-        values = {"loss": self.loss, "top1": self.top1, "balanced_accuracy": self.balanced_accuracy}
-        if self.top5 is not None:
-            values["top5"] = self.top5
+        """The scalars, named ``<split>/...``, without the recall of each class (:meth:`recalls`)."""
+        values = {"loss": self.loss, "top1": self.top1, "balanced_accuracy": self.balanced_accuracy, **self.means}
         return {f"{split}/{name}": value for name, value in values.items()}
 
 
 class Tally:
-    """What is counted of a split, batch by batch; all of it can be added up over ranks.
+    """What is counted of a split, batch by batch; all counts add up over ranks.
 
     Attributes:
         seen, right: int64 ``(K,)``: images of each class, and those of them that were recognised.
@@ -67,25 +70,23 @@ class Tally:
     def __init__(self, classes: int, device: torch.device) -> None:
         self.classes = classes
         self.seen = torch.zeros(classes, dtype=torch.int64, device=device)
-        self.right, self._right5 = torch.zeros_like(self.seen), torch.zeros((), dtype=torch.int64, device=device)
-        self._loss = torch.zeros((), dtype=torch.float64, device=device)
+        self.right = torch.zeros_like(self.seen)
+        self._metrics = [metric for metric in METRICS if classes >= metric.min_classes]
+        self._sums = torch.zeros(len(self._metrics), dtype=torch.float64, device=device)
         self._cells = classes**2 if classes <= CONFUSION_CLASSES else 0
         self._confusion = torch.zeros(self._cells, dtype=torch.int64, device=device)
-        self.counts = (self.seen, self.right, self._right5, self._loss, self._confusion)
+        self.counts = (self.seen, self.right, self._sums, self._confusion)
 
     def add(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Count a batch: logits ``(n, K)`` and int64 labels ``(n,)``; returns the predicted classes, int64 ``(n,)``."""
         logits = wide(logits)
-        losses = nn.functional.cross_entropy(logits, labels, reduction="none")
-        ranked = logits.topk(min(5, self.classes), dim=1).indices
-        hits = ranked == labels[:, None]
-        self._loss += losses.to(torch.float64).sum()
+        predicted = logits.topk(min(5, self.classes), dim=1).indices[:, 0]  # ties: the class that top-5 ranks first
+        self._sums += torch.stack([metric(logits, labels).to(torch.float64).sum() for metric in self._metrics])
         self.seen.index_add_(0, labels, torch.ones_like(labels))
-        self.right.index_add_(0, labels, hits[:, 0].to(torch.int64))
-        self._right5 += hits.sum()
+        self.right.index_add_(0, labels, (predicted == labels).to(torch.int64))
         if self._cells:
-            self._confusion.index_add_(0, labels * self.classes + ranked[:, 0], torch.ones_like(labels))
-        return ranked[:, 0]
+            self._confusion.index_add_(0, labels * self.classes + predicted, torch.ones_like(labels))
+        return predicted
 
     def scores(self, count: int) -> Scores:
         """The scores of a split of ``count`` images; it is asserted that this many were counted."""
@@ -93,9 +94,10 @@ class Tally:
         assert scored == count, f"scored {scored} images of a split of {count}"
         return Scores(
             count=scored,
-            loss=float(self._loss) / scored,
             top1=int(self.right.sum()) / scored,
-            top5=int(self._right5) / scored if self.classes > 5 else None,
+            means={
+                metric.name: total / scored for metric, total in zip(self._metrics, self._sums.tolist(), strict=True)
+            },
             recall=(self.right.to(torch.float64) / self.seen).cpu(),
             confusion=self._confusion.view(self.classes, self.classes).cpu() if self._cells else None,
         )

@@ -57,7 +57,7 @@ def test_scores_are_those_of_the_training_loop_s_evaluation(tmp_path: Path, arit
     wanted = evaluate(
         Given(), [(torch.arange(50), labels)], 50, 8, Place(), lambda: precision.autocast(arithmetic, CPU)
     )
-    assert (found.scores.top1, found.scores.top5) == (wanted.top1, wanted.top5)
+    assert (found.scores.top1, found.scores.means["top5"]) == (wanted.top1, wanted.means["top5"])
     assert found.scores.loss == pytest.approx(wanted.loss, rel=1e-6)
     assert wanted.confusion is not None
     assert found.scores.confusion is not None

@@ -9,17 +9,19 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from jobs.base import Spec
+from jobs.metrics import METRICS as OF_A_SPLIT
 from jobs.words import nearest, suggestion
 
 Mode = Literal["max", "min"]
 
 METRICS: dict[str, Mode] = {
-    **dict.fromkeys(("val/top1", "val/top5", "val/balanced_accuracy", "images_per_s"), "max"),
-    **dict.fromkeys(("val/loss", "train/loss", "train/loss_hard", "train/loss_distillation", "epoch_s"), "min"),
+    **dict.fromkeys(("val/top1", "val/balanced_accuracy", "images_per_s"), "max"),
+    **{f"val/{metric.name}": metric.better for metric in OF_A_SPLIT},
+    **dict.fromkeys(("train/loss", "train/loss_hard", "train/loss_distillation", "epoch_s"), "min"),
     **dict.fromkeys(("seconds", "parameters"), "min"),
 }
 """Metrics that every trial has, and which way each is better; ``seconds`` (of the trial) and ``parameters`` (of the
-network) are the search's own. Recall by class comes on top: ``val/recall/<class>``."""
+network) are added by the search. Recall by class is known too: ``val/recall/<class>``."""
 
 _RECALL = "val/recall/"
 
