@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import PositiveInt, field_validator
+from pydantic import PositiveInt
 
 from jobs.models.model import Model
 
@@ -16,21 +16,13 @@ if TYPE_CHECKING:
 class CNN(Model):
     """Three 3x3 convolutions, the last two at stride 2, global average pooling and a linear layer."""
 
+    residual: ClassVar[bool] = False
+
     kind: Literal["cnn"] = "cnn"
     width: PositiveInt = 32
     """Channels of the first convolution; they double at each of the next two."""
     norm: bool = True
     """BatchNorm after each convolution; without it the convolutions have biases."""
-
-    @field_validator("zero_gamma")
-    @classmethod
-    def _no_branches(cls, zero_gamma: bool) -> bool:
-        if zero_gamma:
-            raise ValueError(
-                "zero_gamma true is for networks of residual blocks: kind cnn has no shortcuts, so a gamma of 0 would "
-                "zero the signal itself; leave it out or take kind resnet"
-            )
-        return zero_gamma
 
     def build(self, classes: int, channels: int) -> nn.Module:
         """A freshly initialised network."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import NonNegativeInt, model_validator
 
@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 
 class Model(Spec):
-    """A classifier: images ``(N, channels, size, size)`` to logits ``(N, classes)``."""
+    """A classifier: images ``(N, channels, size, size)`` to logits ``(N, classes)``.
+
+    Attributes:
+        residual: whether the network has residual branches, whose last gamma may start at 0.
+    """
+
+    residual: ClassVar[bool] = True
 
     zero_gamma: bool = False
     """Start the last normalisation of every residual branch with gamma 0 (Goyal et al., arXiv 1706.02677), so that each
@@ -34,6 +40,11 @@ class Model(Spec):
     @model_validator(mode="after")
     def _starts_once(self) -> Self:
         kind: str = self.kind  # type: ignore[attr-defined]
+        if self.zero_gamma and not self.residual:
+            raise ValueError(
+                f"zero_gamma true is for networks of residual blocks: kind {kind} has no shortcuts, so a gamma of 0 "
+                "would zero the signal itself; leave it out or take kind resnet"
+            )
         if self.pretrained is None:
             if self.freeze_epochs:
                 raise ValueError(

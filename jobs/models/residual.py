@@ -49,6 +49,8 @@ class ResidualNetwork(nn.Module):
         drop_path: probability of dropping the last branch; that of branch i of L, from 0, is ``drop_path i / (L - 1)``.
     """
 
+    layer_order = (r"stem\.", r"blocks\.(\d+)\.")
+
     def __init__(
         self,
         depth: int,

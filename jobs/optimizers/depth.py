@@ -1,8 +1,8 @@
 """How deep in a network each parameter lies: 0 at the images, the largest number at the classes.
 
 Layer-wise learning rates need it (BEiT, arXiv 2106.08254, whose code timm's ``param_groups_layer_decay`` follows; the
-idea is ULMFiT's, arXiv 1801.06146). timm's networks tell it themselves, block by block; what belongs to no block counts
-as the head, as there.
+idea is ULMFiT's, arXiv 1801.06146). timm's networks know their blocks; ours say them in ``layer_order``, or are an
+``nn.Sequential``; torchvision's are listed here. What belongs to no block counts as the head, as in timm.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from torch import nn
 
 _FEATURES = (r"$", r"features\.(\d+)\.")
 _ORDERS = {
-    "jobs.models.residual.ResidualNetwork": (r"stem\.", r"blocks\.(\d+)\."),
     "torchvision.models.resnet.ResNet": (r"conv1\.|bn1\.", r"layer(\d+)\.(\d+)\."),
     "torchvision.models.vision_transformer.VisionTransformer": (
         r"conv_proj\.|class_token|encoder\.pos_embedding",
@@ -26,7 +25,8 @@ _ORDERS = {
     "torchvision.models.mobilenetv3.MobileNetV3": _FEATURES,
     "torchvision.models.swin_transformer.SwinTransformer": _FEATURES,
 }
-"""Class of a network -> what its stem's parameters are called, and its blocks', whose numbers order them."""
+"""Class of a network -> patterns of the names of its stem's parameters, and of its blocks', whose numbers order them;
+a network's ``layer_order`` is the same."""
 
 
 def depths(network: nn.Module) -> dict[str, int]:
@@ -38,8 +38,8 @@ def depths(network: nn.Module) -> dict[str, int]:
     names = [name for name, _ in network.named_parameters()]
     cls = f"{type(network).__module__}.{type(network).__name__}"
     matcher: Any = getattr(network, "group_matcher", None)
-    if cls in _ORDERS:
-        places = {name: _place(name, *_ORDERS[cls]) for name in names}
+    if order := getattr(network, "layer_order", None) or _ORDERS.get(cls):
+        places = {name: _place(name, *order) for name in names}
     elif type(network) is nn.Sequential:
         places = _in_turn(network)
     elif callable(matcher):
@@ -52,8 +52,8 @@ def depths(network: nn.Module) -> dict[str, int]:
             f"optimizer.layer_decay: the order of the layers of a {cls} is not known; leave layer_decay out, or take a "
             f"network of timm, kind resnet or cnn, or one of torchvision's {known}"
         )
-    order = {place: depth for depth, place in enumerate(sorted(set(places.values())))}
-    return {name: order[place] for name, place in places.items()}
+    ranks = {place: depth for depth, place in enumerate(sorted(set(places.values())))}
+    return {name: ranks[place] for name, place in places.items()}
 
 
 def _place(name: str, stem: str, block: str) -> tuple[int, ...]:
