@@ -104,7 +104,7 @@ def header(given: argparse.Namespace) -> None:
     out.print(f"{cpu or platform.machine()}, {os.cpu_count()} CPUs, {psutil.virtual_memory().total / 2**30:.0f} GiB")
     out.print(f"Python {platform.python_version()}, {versions}; load {os.getloadavg()[0]:.2f}")
     if os.getloadavg()[0] > QUIET_LOAD:
-        out.print("[bold]this machine is busy with something else: the figures tell little[/bold]")
+        out.print("[bold]this machine is busy with something else: the figures say little[/bold]")
     if given.quick:
         out.print("[bold]--quick: these figures show only that the benchmark works[/bold]")
 

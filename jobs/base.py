@@ -109,7 +109,7 @@ def _assign(node: Any, path: list[str], value: Any, specs: list[type[Spec]]) -> 
             node[node.index(entry)] = {"kind": head, **value}
         elif value is not True:
             raise ValueError(
-                f"{head} stands in a list of specs: give it fields, true to add it or null to remove it, got {value!r}"
+                f"{head} is an entry of a list: give it fields, true to add it or null to remove it, got {value!r}"
             )
     elif not rest:
         if head == "kind" and node.get("kind") != value:

@@ -28,7 +28,7 @@ def crop(images: torch.Tensor, top: torch.Tensor, left: torch.Tensor, padding: i
     count, height, width, channels = images.shape
     padded = torch.nn.functional.pad(images, (0, 0, padding, padding, padding, padding))
     down, across = padded.shape[1:3]
-    # every window that lies in the pixels of all padded images one after the other, by the number of its first pixel
+    # every window of the pixels of all padded images one after the other, by the number of its first pixel
     starts = count * down * across - (height - 1) * across - (width - 1)
     windows = padded.as_strided((starts, height, width * channels), (channels, across * channels, 1))
     first = (torch.arange(count, device=images.device) * down + top) * across + left

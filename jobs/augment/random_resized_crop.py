@@ -1,7 +1,7 @@
 """Random resized crop (Szegedy et al., arXiv 1409.4842, section 6), with torchvision's draws of the box.
 
 A box of a share U[scale] of the image's area and of an aspect ratio exp(U[log ratio]) at a random place, resized to the
-model's size (``jobs.augment.resample``). Ten boxes are drawn and the first that lies inside is taken; if none does, the
+model's size (``jobs.augment.resample``). Ten boxes are drawn and the first one inside is taken; if none does, the
 largest central one of a legal ratio.
 """
 

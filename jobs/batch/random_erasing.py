@@ -1,4 +1,4 @@
-"""Random Erasing (Zhong et al., arXiv 1708.04896, algorithm 1): some images lose a rectangle that lies wholly inside.
+"""Random Erasing (Zhong et al., arXiv 1708.04896, algorithm 1): some images lose a rectangle, wholly inside the image.
 
 A random share s of the area and a random aspect r = height / width give ``sqrt(s H W r)`` rows and ``sqrt(s H W / r)``
 columns, rounded, which must be fewer than the image's. The authors' code tries 100 times, torchvision 10; so do we, all

@@ -99,9 +99,7 @@ class Distillation(Spec):
             )
         mine, theirs = tuple(data.classes), tuple(teacher.classes)
         if len(mine) != len(theirs):
-            raise ValueError(
-                f"the teacher tells {len(theirs)} classes apart, the data has {len(mine)}; take another teacher"
-            )
+            raise ValueError(f"the teacher has {len(theirs)} classes, the data has {len(mine)}; take another teacher")
         if self.teacher.check_classes and mine != theirs:
             at = next(k for k, names in enumerate(zip(mine, theirs, strict=True)) if names[0] != names[1])
             raise ValueError(

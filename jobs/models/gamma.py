@@ -1,7 +1,7 @@
 """Zero gamma (Goyal et al., arXiv 1706.02677, section 5.1) in the networks of torchvision and timm.
 
 The last normalisation of a residual branch starts with gamma 0, so that a fresh block is ``act(shortcut(x))``; that of
-the projection never does. Where it stands is told by the class of the block. Pre-activation blocks are not listed: the
+the projection never does. The class of a block says which one it is. Pre-activation blocks are not listed: the
 branch ends in a convolution there, and gamma 0 before its ReLU would stop every gradient for good.
 """
 

@@ -44,8 +44,8 @@ class Library(Model):
         try:
             network = create(self.name, **given, **self.kwargs)
         except (TypeError, AssertionError) as error:
-            told = ", ".join(f"{name}={value!r}" for name, value in self.kwargs.items()) or "none"
-            message = f"{self.kind} {self.name} refuses model.kwargs ({told}): {error}"  # type: ignore[attr-defined]
+            shown = ", ".join(f"{name}={value!r}" for name, value in self.kwargs.items()) or "none"
+            message = f"{self.kind} {self.name} refuses model.kwargs ({shown}): {error}"  # type: ignore[attr-defined]
             raise ValueError(message) from error
         if not set_last_gammas(network, 0.0 if self.zero_gamma else 1.0) and self.zero_gamma:
             raise ValueError(

@@ -64,7 +64,7 @@ class Model(Spec):
                 )
             if kind == "timm" and self.pretrained.weights is not None:
                 raise ValueError(
-                    f"pretrained.weights {self.pretrained.weights!r} is torchvision's way; timm's weights stand in "
+                    f"pretrained.weights {self.pretrained.weights!r} is torchvision's way; timm's weights are part of "
                     "model.name, such as resnet50.a1_in1k"
                 )
         return self

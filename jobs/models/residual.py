@@ -1,6 +1,6 @@
 """Residual networks (He et al., arXiv 1512.03385): the network that ``jobs.models.resnet`` specifies.
 
-Two families, told apart by the depth. For ImageNet (section 4.1, table 1): a 7x7 stem at stride 2, a max-pool and
+Two families, which the depth distinguishes. For ImageNet (section 4.1, table 1): a 7x7 stem at stride 2, a max-pool and
 four stages of basic or bottleneck blocks. For small images (section 4.2): a 3x3 stem and three stages of n basic
 blocks, which makes 6n + 2 layers.
 
@@ -166,7 +166,7 @@ def _small_stem(channels: int, width: int) -> nn.Sequential:
 
 
 def _convolution(before: int, after: int, kernel: int, stride: int = 1, relu: bool = True) -> list[nn.Module]:
-    """Convolution that keeps the size up to its stride, BatchNorm and, unless told otherwise, ReLU."""
+    """Convolution that keeps the size up to its stride, BatchNorm and, by default, ReLU."""
     convolution = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False)
     return [convolution, nn.BatchNorm2d(after), *([nn.ReLU(inplace=True)] if relu else [])]
 

@@ -1,4 +1,4 @@
-"""The optimizer behind AdaBound and AdaBoundW; :mod:`jobs.optimizers.adabound` tells what it computes."""
+"""The optimizer behind AdaBound and AdaBoundW; :mod:`jobs.optimizers.adabound` has the equations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 class Bounded(torch.optim.Optimizer):
     """Adam with bounded rates, one pass of foreach kernels a step.
 
-    ``base_lr`` is the rate at construction; it stands in the parameter groups, so that ``state_dict`` has it. So build
+    ``base_lr`` is the rate at construction; it is kept in the parameter groups, so that ``state_dict`` has it. So build
     with the base rate, not with the first of a warmup.
 
     Args:

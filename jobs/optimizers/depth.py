@@ -1,4 +1,4 @@
-"""How deep in a network each parameter lies: 0 at the images, the largest number at the classes.
+"""How deep in a network each parameter is: 0 at the images, the largest number at the classes.
 
 Layer-wise learning rates need it (BEiT, arXiv 2106.08254, whose code timm's ``param_groups_layer_decay`` follows; the
 idea is ULMFiT's, arXiv 1801.06146). timm's networks know their blocks; ours say them in ``layer_order``, or are an

@@ -78,8 +78,8 @@ class Library(Optimizer):
         try:
             made = create(parameters, lr=lr, **{**given, **self.kwargs})
         except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-            told = ", ".join(f"{name}={value!r}" for name, value in self.kwargs.items()) or "none"
-            raise ValueError(f"{who} refuses optimizer.kwargs ({told}) or this network: {error}") from error
+            shown = ", ".join(f"{name}={value!r}" for name, value in self.kwargs.items()) or "none"
+            raise ValueError(f"{who} refuses optimizer.kwargs ({shown}) or this network: {error}") from error
         for name, value in made.param_groups[0].items():
             try:
                 json.dumps(None if name == "params" else value)

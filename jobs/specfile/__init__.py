@@ -1,4 +1,4 @@
-"""Spec files: YAML to a spec and back. All that is wrong with a file is told at once, with its place and its cure."""
+"""Spec files: YAML to a spec and back. Every mistake of a file is reported at once, with its place and its cure."""
 
 from __future__ import annotations
 

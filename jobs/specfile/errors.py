@@ -1,4 +1,4 @@
-"""What is wrong with a spec file, said so that it can be mended at once: pydantic's errors in words."""
+"""What is wrong with a spec file, in words that say how to fix it: pydantic's errors, reworded."""
 
 from __future__ import annotations
 
@@ -115,15 +115,15 @@ def dotted(data: Any, path: Sequence[str | int]) -> str:
 
 
 def findings(shape: Shape, data: Any, errors: Iterable[ErrorDetails]) -> list[Finding]:
-    """pydantic's errors about ``data`` in words; the branches of a union are told as one."""
-    told: dict[tuple[Any, ...], Finding] = {}
+    """pydantic's errors about ``data`` in words; the branches of a union become one."""
+    found: dict[tuple[Any, ...], Finding] = {}
     for error in errors:
         spot = _locate(shape, data, error["loc"])
         finding = _WORDS.get(error["type"], _wrong)(shape, data, spot, error)
-        told.setdefault((spot.path, finding.by_schema or finding.what), finding)
-    paths = [finding.path for finding in told.values()]
+        found.setdefault((spot.path, finding.by_schema or finding.what), finding)
+    paths = [finding.path for finding in found.values()]
     deeper = {path[:length] for path in paths for length in range(len(path))}
-    return [finding for finding in told.values() if not (finding.by_schema and finding.path in deeper)]
+    return [finding for finding in found.values() if not (finding.by_schema and finding.path in deeper)]
 
 
 def _locate(shape: Shape, data: Any, loc: Sequence[str | int]) -> _Spot:
@@ -212,7 +212,7 @@ def _unknown(shape: Shape, data: Any, spot: _Spot, error: ErrorDetails) -> Findi
 
 
 def guess_key(shape: Shape, above: str, kind: str | None, key: str, allowed: Sequence[str]) -> str:
-    """What the unknown ``key`` of the mapping ``above`` most likely stands for; empty for no idea."""
+    """What the unknown ``key`` of the mapping ``above`` most likely means; empty if nothing is near."""
     full = f"{above}.{key}".removeprefix(".")
     if (near := key.replace("-", "_").lower()) in allowed:
         return f"did you mean {near}?"
@@ -235,7 +235,7 @@ def guess_key(shape: Shape, above: str, kind: str | None, key: str, allowed: Seq
 
 
 def guess_name(shape: Shape, name: str) -> str:
-    """What an unknown dotted name most likely stands for; empty for no idea."""
+    """What an unknown dotted name most likely means; empty if nothing is near."""
     above, _, key = name.rpartition(".")
     names = [other.dotted for other in shape.names]
     siblings = [other.parts[-1] for other in shape.names if ".".join(other.parts[:-1]) == above]

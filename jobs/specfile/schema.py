@@ -19,7 +19,7 @@ _BOUNDS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "m
 
 class _Generate(GenerateJsonSchema):
     def field_title_should_be_set(self, schema: Any) -> bool:
-        return False  # "Lr" above "lr" tells an editor's user nothing
+        return False  # "Lr" above "lr" adds nothing for an editor's user
 
 
 def schema(cls: type[BaseModel]) -> Node:
@@ -76,7 +76,7 @@ class Shape:
         return node
 
     def options(self, node: Node) -> list[Node]:
-        """What may stand at a node: the branches of its union, or itself."""
+        """What may be at a node: the branches of its union, or itself."""
         node = self.resolve(node)
         return [found for branch in node.get("anyOf", ()) for found in self.options(branch)] or [node]
 
@@ -92,7 +92,7 @@ class Shape:
         return {kind: self.resolve({"$ref": ref}) for kind, ref in mapping.items()}
 
     def step(self, node: Node, key: str | int) -> Node:
-        """The node at a mapping's key or a list's index; an empty one where anything or nothing may stand."""
+        """The node at a mapping's key or a list's index; an empty one where anything or nothing is allowed."""
         if isinstance(key, int):
             fixed = node.get("prefixItems", [])
             return fixed[key] if key < len(fixed) else node.get("items") or {}
@@ -100,7 +100,7 @@ class Shape:
         return node.get("properties", {}).get(key) or (more if isinstance(more, dict) else {})
 
     def describe(self, node: Node) -> str:
-        """What may stand at a node, in words; empty where anything may."""
+        """What may be at a node, in words; empty where anything may."""
         words = [word for option in self.options(node) for word in self._words(option)]
         return any_of(words) if all(words) else ""
 

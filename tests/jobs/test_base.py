@@ -118,7 +118,7 @@ def test_none_removes_a_list_entry() -> None:
 
 @pytest.mark.parametrize("value", [False, 0.2, "yes", [1]])
 def test_list_entry_cannot_be_a_scalar(value: object) -> None:
-    with pytest.raises(ValueError, match=r"blue stands in a list of specs: .*null to remove it, got"):
+    with pytest.raises(ValueError, match=r"blue is an entry of a list: .*null to remove it, got"):
         HOUSE.override({"coats.blue": value})
 
 

@@ -30,7 +30,7 @@ DIGITS = Path("jobs/recipes/digits.yaml")
         ({"space": {"epochs": {"kind": "choice", "values": [1, 2]}}}, "leave space out"),
         ({"scheduler": {"kind": "asha"}, "budget": {"trials": 4}}, "leave budget.trials, scheduler out"),
         ({"arms": {"jobs": {"a": {}, "b": {}}, "seeds": [1, 2]}}, "at least 3"),
-        ({"arms": {"jobs": {"a": {}, "b": {}}, "seeds": [1, 2, 2]}}, "2 stands more than once"),
+        ({"arms": {"jobs": {"a": {}, "b": {}}, "seeds": [1, 2, 2]}}, "2 appears more than once"),
         (
             {"arms": {"jobs": {"a": {}, "b": {}}, "seeds": [1, 2, 3], "questions": [{"arm": "c", "against": "a"}]}},
             "'c'",

@@ -123,7 +123,7 @@ def test_every_problem_is_told_at_once_in_the_job_s_words() -> None:
         "space.batch.mixup.alpha at 1e-09: batch.mixup.alpha must be a number >= 0.0001 and <= 10000, got 1e-09",
         "space.batch.mixup.alpha at 1000000000.0: batch.mixup.alpha must be",
         "space.schedule.warmup_epoch: there is no schedule.warmup_epoch\n  did you mean schedule.warmup_epochs?",
-        "space.optimizer.momentum: optimizer.momentum stands in set as well",
+        "space.optimizer.momentum: optimizer.momentum is in set as well",
         "space.optimizer.betas at [0.9, 0.99]: unknown key optimizer.betas\n  betas belongs to kind ",
         "space.model.width.when: there is no model.knd\n  did you mean model.kind?",
         "space.distillation.temperature at 1.0: distillation.teacher is missing",
@@ -244,7 +244,7 @@ def test_objectives() -> None:
     assert search(budget={}, searcher={"kind": "grid"}).budget.trials is None
     with pytest.raises(ValidationError, match="goes by one metric"):
         search(objectives=objectives, scheduler={"kind": "asha"})
-    with pytest.raises(ValidationError, match="stand in for metric and mode"):
+    with pytest.raises(ValidationError, match="replace metric and mode"):
         search(objectives=objectives, metric="val/top5")
 
 

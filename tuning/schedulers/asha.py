@@ -1,11 +1,11 @@
 """ASHA, asynchronous successive halving (Li et al., arXiv 1810.05934).
 
-Rung k is at epoch ``grace * eta^k``. Of the n trials that have a value at a rung, the best ``n / eta`` go on.
+Rung k is at epoch ``grace * eta^k``. Of the n trials that have a value at a rung, the best ``n / eta`` continue.
 
 Departure: Algorithm 2 of the paper pauses a trial at its rung and promotes it once it is among the best. Here, as in
-other libraries, a trial is judged once, when it gets to the rung, so it needs no room while it waits: it goes on if it
-is among the best ``max(1, floor(n / eta))`` of those that are there by then, itself among them. So the first one always
-goes on, unless its value is NaN.
+other libraries, a trial is judged once, when it gets to the rung, so it needs no room while it waits: it continues if
+it is among the best ``max(1, floor(n / eta))`` of those that are there by then, itself among them. So the first one
+always continues, unless its value is NaN.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@ resume from the weights of one of the best (``exploit``, by truncation selection
 (``explore``).
 
 Both are pure here: who copies whom and what changes follow from the scores and from numbers that were drawn before.
-Copying weights is for whoever runs the trials.
+Whoever runs the trials copies the weights.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class PBT(Policy):
         mode: Mode,
         *words: int | str,
     ) -> dict[int, tuple[int, dict[str, Any]]]:
-        """The worst take over the best, a little changed; see :meth:`Policy.take_over`."""
+        """The worst copy the best, a little changed; see :meth:`Policy.take_over`."""
         scores = {ordinal: value for ordinal, (_, value) in trials.items()}
         picks = {ordinal: uniform(*words, "exploit", ordinal) for ordinal in trials}
         changes = {}

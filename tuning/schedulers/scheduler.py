@@ -15,14 +15,13 @@ from tuning.spec.space import Space
 
 
 class Scheduler(ABC):
-    """Hears the values of trials; its answers are a function of the reports so far alone.
+    """Receives the values of trials; its answers are a function of the reports so far alone.
 
-    A trial that goes on from a checkpoint reports epochs again: the first report of an epoch counts, and the answer to
-    it is given again. Inside, more is better, and NaN is the worst value there is.
+    A trial that is resumed from a checkpoint reports epochs again: the first report of an epoch counts, and the answer
+    to it is given again. Inside, more is better, and NaN is the worst value there is.
 
-    Args:
-        mode: whether more is better, or less.
-        epochs: of a trial; a trial that has them all is at its end and is not stopped.
+    Args: mode: whether more is better, or less. epochs: of a trial; a trial that has them all is at its end and is not
+    stopped.
     """
 
     def __init__(self, mode: Mode, epochs: int | None = None) -> None:

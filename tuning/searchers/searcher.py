@@ -1,4 +1,4 @@
-"""What a way to choose configurations is: a spec that builds a searcher, which is asked and told."""
+"""The interface of searchers: a spec builds one, which is asked for configurations and told their results."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def uniform(*words: int | str) -> float:
 class Searcher(ABC):
     """Chooses the parameters of trials, which are numbered by ordinals from 0.
 
-    What it answers is a function of its arguments and of what it was told, so one that is built afresh after a crash
-    and told the same goes on as the old one would have. Start points are asked first; what they leave out is drawn.
+    What it answers is a function of its arguments and of what it was told, so one that is rebuilt after a crash
+    and told the same continues as the old one would have. Start points are asked first; what they leave out is drawn.
     Observations of another search are told under negative ordinals before the first ask.
 
     Args:

@@ -1,4 +1,4 @@
-"""What searchers with an Optuna sampler share: the study, built afresh for every question from what was told.
+"""What searchers with an Optuna sampler share: the study, rebuilt for every question from what was told.
 
 Optuna's samplers carry a random state from question to question. Here each question gets a sampler of its own, seeded
 by (seed, ordinal), over a study in the order of the ordinals: the answer depends on what was told, not on when, nor on
@@ -60,7 +60,7 @@ class StudySearcher(Searcher):
         """Whether too little is known yet, so that the space is filled evenly."""
 
     def ask(self, ordinal: int) -> dict[str, Any] | None:
-        """Parameters of a new trial; those of one that has begun, again."""
+        """Parameters of a new trial; those of one that has started, again."""
         return deepcopy(self.seen[ordinal].params) if ordinal in self.seen else super().ask(ordinal)
 
     def begin(self, ordinal: int, params: Mapping[str, Any]) -> None:

@@ -77,7 +77,7 @@ class Arms(Spec):
     @model_validator(mode="after")
     def _known(self) -> Self:
         if twice := sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1}):
-            raise ValueError(f"seeds must differ, but {', '.join(map(str, twice))} stands more than once")
+            raise ValueError(f"seeds must differ, but {', '.join(map(str, twice))} appears more than once")
         for question in self.questions:
             for arm in (question.arm, question.against):
                 if arm not in self.jobs:

@@ -56,7 +56,7 @@ class _Check:
         self.inner = {prefix for name in self.known for prefix in _prefixes(name)}
         self.problems: list[Problem] = []
         self.remarks: list[str] = []
-        self.told: set[tuple[str, str]] = set()
+        self.reported: set[tuple[str, str]] = set()
         self.sound: list[str] = []
         """Names of the space without a problem of their own."""
         self.teachers: set[str] = set()
@@ -65,9 +65,9 @@ class _Check:
     def add(self, source: str, what: str, *cures: str) -> None:
         """Note a problem, once for both ends of a range."""
         place = (source.partition(" at ")[0], what)
-        if place in self.told:
+        if place in self.reported:
             return
-        self.told.add(place)
+        self.reported.add(place)
         self.problems.append(Problem(what, "", source, cures=tuple(filter(None, cures))))
 
     def names(self) -> None:
@@ -83,7 +83,7 @@ class _Check:
             if name == "epochs" and self.search.budget.epochs_per_trial is not None:
                 self.add(f"space.{name}", "budget.epochs_per_trial sets epochs as well", "leave one of them out")
             if name in self.search.set:
-                self.add(f"space.{name}", f"{name} stands in set as well", "leave one of them out")
+                self.add(f"space.{name}", f"{name} is in set as well", "leave one of them out")
             for other in distribution.when:
                 late = [axis for axis in places if _decides(axis, other) and places[axis] >= places[name]]
                 if late:

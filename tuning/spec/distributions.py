@@ -52,7 +52,7 @@ class Distribution(Spec):
         return value
 
     def decode(self, value: Any) -> Any:
-        """What Optuna's value stands for."""
+        """The value that Optuna's stands for."""
         return value
 
 
@@ -254,7 +254,7 @@ class Fixed(Distribution):
         return same(value, self.value)
 
     def optuna(self) -> BaseDistribution:
-        """A choice of one, which stands for it by its index."""
+        """A choice of one, the index of the value."""
         from optuna.distributions import CategoricalDistribution
 
         return CategoricalDistribution([0])

@@ -135,7 +135,7 @@ class SearchSpec(Spec):
         return begun
 
     def base(self) -> JobSpec:
-        """The job that trials change: of a search that has begun, as its file was then.
+        """The job that trials change: for a search that has started, as its file was then.
 
         Raises:
             jobs.specfile.SpecError: the file or ``set`` is wrong.
@@ -148,11 +148,11 @@ class SearchSpec(Spec):
         try:
             return read(self.job, JobSpec, [f"{name}={json.dumps(value)}" for name, value in changes.items()])
         except SpecError as error:
-            told = [replace(problem, source=problem.source.replace("-s ", "set ")) for problem in error.problems]
+            problems = [replace(problem, source=problem.source.replace("-s ", "set ")) for problem in error.problems]
             if not os.path.exists(self.job):
                 where = f"it is the job of search {self.name}; relative paths begin at {os.getcwd()}"
-                told = [replace(problem, cures=(*problem.cures, where)) for problem in told]
-            raise SpecError(told) from None
+                problems = [replace(problem, cures=(*problem.cures, where)) for problem in problems]
+            raise SpecError(problems) from None
 
     def axes(self, base: JobSpec | None = None) -> dict[str, Distribution]:
         """The space: the one given, or that of the four axes; arms have none."""
@@ -171,7 +171,7 @@ class SearchSpec(Spec):
         return self.searcher.build(self.axes(base), base, self.seed, self.goals, points)
 
     def told(self, ordinal: int, params: Mapping[str, Any]) -> dict[str, Any]:
-        """What tells a trial from the others: its parameters, or its arm and seed."""
+        """What distinguishes a trial from the others: its parameters, or its arm and seed."""
         return dict(params) if self.arms is None else dict(zip(("arm", "seed"), self.arms.place(ordinal), strict=True))
 
     def trial(self, params: dict[str, Any], base: JobSpec | None = None) -> JobSpec:
@@ -202,7 +202,7 @@ class SearchSpec(Spec):
         elif len({objective.metric for objective in self.objectives}) < max(2, len(self.objectives)):
             raise ValueError("objectives must be two or more different metrics; for one, set metric and mode")
         elif (self.metric, self.mode) != ("val/top1", "max"):
-            raise ValueError("objectives stand in for metric and mode: leave those out")
+            raise ValueError("objectives replace metric and mode: leave those out")
         return self
 
     @model_validator(mode="after")
