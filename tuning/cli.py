@@ -1,7 +1,8 @@
 """``orchestrator search``: parse, call, print."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group
@@ -23,9 +24,13 @@ from orchestrator.cli.console import (
     say,
     warn,
 )
+from orchestrator.runs.standing import Standing
 from tuning.spec.arms import FEWEST
 from tuning.spec.check import check
 from tuning.spec.search import SearchSpec
+
+if TYPE_CHECKING:
+    from tuning.run.driver import Driver
 
 search = commands("Many jobs that differ in some fields of their spec.")
 SearchPath = Annotated[Path, typer.Argument(help="YAML file of the search.")]
@@ -216,13 +221,14 @@ def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool
     doing = Text("")
     shown: set[tuple[int, int]] = set()
     ended: set[int] = set()
+    standings: list[Standing] = []
 
     def tell(text: str, lasting: bool) -> None:
         if lasting or not out.is_terminal:
             echo(text)
         doing.plain = "" if lasting else text
 
-    def show(driver: Any) -> None:
+    def show(driver: "Driver") -> None:
         if out.is_terminal:
             live.update(Group(board(driver.spec, driver.trials, driver.spec.name, True, _SHOWN), doing))
             return
@@ -238,6 +244,9 @@ def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool
                 ended.add(trial.ordinal)
                 why = trial.cause or (f"stopped by {trial.stopped_by}" if trial.stopped_by else "finished")
                 echo(f"trial {trial.ordinal:>3}  {trial.status}: {why}")
+        standings[:] = [*standings[-1:], standing(driver)]
+        if standings[0] != standings[-1]:
+            standings[-1].publish()
 
     live = Live(console=out, transient=True, refresh_per_second=4, get_renderable=None)
     try:
@@ -266,8 +275,29 @@ def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool
             say("verdict", outcome.report.parent / "verdict.md")
     if not history.over:
         say("resume", f"orchestrator search resume {outcome.name}")
+    kept = "" if history.over else "no finished trial is repeated"
+    for last in standings[-1:]:
+        replace(last, status=outcome.status, cause=last.cause or outcome.why, kept=kept).publish()
     if outcome.status == "KILLED":
         raise typer.Exit(INTERRUPTED)
     if not outcome.ranked:
         warn("no trial came to a result")
         raise typer.Exit(FAILED)
+
+
+def standing(driver: "Driver") -> Standing:
+    """How a search stands."""
+    from tuning.run.history import number, ranked
+
+    ended = [trial for trial in driver.trials if trial.status != "RUNNING"]
+    failed = [trial for trial in ended if trial.status == "FAILED"]
+    best = [number(trial.found, driver.goal.metric) for trial in ranked(driver.trials, driver.goal)[:1]]
+    return Standing(
+        run=driver.spec.name,
+        unit="trials",
+        done=len(ended),
+        in_all=driver.spec.budget.trials,
+        metric=driver.goal.metric,
+        best=next(iter(best), None),
+        cause=f"{failed[0].cause} (the first of {len(failed)} failed trials)" if failed else "",
+    )

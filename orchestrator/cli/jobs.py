@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,7 +32,7 @@ from orchestrator.cli.console import (
     say,
     warn,
 )
-from orchestrator.execution.answer import INTERRUPTED_TWICE
+from orchestrator.execution.answer import INTERRUPTED_TWICE, STOPPED
 from orchestrator.home import default_uri, home
 
 if TYPE_CHECKING:
@@ -131,6 +132,12 @@ def train(
     if result.metrics:
         out.print(table)
     say("run", f"{result.run} ({result.status}: {result.ended_by})")
+    kept = ""
+    if result.status == "KILLED":
+        last = "a last checkpoint was written; the run is KILLED and resumes from there"
+        kept = last if result.ended_by == STOPPED else "the run is KILLED and resumes from its newest checkpoint"
+    ended = replace(display.standing, run=result.run, status=result.status, cause=result.ended_by, kept=kept)
+    ended.publish()
     if result.behind:
         say("tracking", f"{result.behind} events are not in MLflow yet; ship them with: orchestrator sync")
     if result.status == "KILLED":

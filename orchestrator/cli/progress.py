@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +17,7 @@ from rich.table import Table
 from jobs.report import Progress
 from jobs.spec import JobSpec
 from jobs.words import duration
+from orchestrator.runs.standing import Standing
 from orchestrator.tracking.recorder import State
 
 _PLAIN = ("train/loss", "val/loss", "val/top1", "lr", "images_per_s", "epoch_s")
@@ -35,10 +37,15 @@ _BAR = 30
 
 
 class Display:
-    """Call it with every state of the recorder, and :meth:`tell` with what happens before and after."""
+    """Call it with every state of the recorder, and :meth:`tell` with what happens before and after.
+
+    Attributes:
+        standing: how the run stands, by what was shown.
+    """
 
     def __init__(self, console: Console, spec: JobSpec) -> None:
         self.console, self.spec = console, spec
+        self.standing = Standing(spec.name, "epochs", in_all=spec.epochs)
         self._spinner = Spinner("dots")
         self._doing = ""
         self._progress: Progress | None = None
@@ -78,6 +85,10 @@ class Display:
         for epoch, values in sorted(epochs.items()):
             self._epoch(f"{epoch}/{in_all}", values)
             self._epochs_s += [values["epoch_s"]] if "epoch_s" in values else []
+            best = [at for at in (self.standing.best, values.get("val/top1")) if at is not None and math.isfinite(at)]
+            self.standing = replace(self.standing, done=epoch, in_all=in_all, best=max(best, default=None))
+        if epochs:
+            self.standing.publish()
         if state.trouble and state.trouble != self._trouble:
             self._trouble = state.trouble
             self._print(f"tracking: {state.trouble}")

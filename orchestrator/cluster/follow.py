@@ -11,8 +11,8 @@ from typing import Literal
 from rich.console import Console
 
 from orchestrator.cluster.client import Cluster, Job
-from orchestrator.cluster.submit import cause
 from orchestrator.cluster.tail import Tail
+from orchestrator.runs.standing import Standing, for_people
 
 _OF_RAY = re.compile(r"\d{4}-\d\d-\d\d [\d:,.]+\s+(INFO|WARNING) \w+\.py:\d+ -- |Running entrypoint for job ")
 _SETTLE_S = 15.0
@@ -78,7 +78,7 @@ def follow(cluster: Cluster, id: str, out: Console, ask: Callable[[], Choice] = 
 
 
 class Printer:
-    """Prints whole lines of a job, and leaves out what Ray says of itself."""
+    """Prints whole lines of a job that are for people, without what Ray says of itself."""
 
     def __init__(self, out: Console) -> None:
         self._out, self._rest = out, ""
@@ -87,8 +87,8 @@ class Printer:
         """Print the lines that ``text`` completes."""
         *whole, self._rest = (self._rest + text).split("\n")
         for line in whole:
-            if not _OF_RAY.match(line):
-                self._out.print(line, markup=False, soft_wrap=True)
+            if (shown := for_people(line)) is not None and not _OF_RAY.match(shown):
+                self._out.print(shown, markup=False, soft_wrap=True)
 
     def flush(self) -> None:
         """Print what has no end of line."""
@@ -120,20 +120,24 @@ def summary(cluster: Cluster, job: Job, again: str | None) -> list[str]:
     lines = [f"job      {job.id} {job.state}"]
     if job.state != "SUCCEEDED":
         log = cluster.logs(job.id)
+        standing = Standing.last(log)
         lines.append(f"cause    {cause(job, log)}")
-        if "unknown" not in (kept := checkpoint(log)):
-            lines.append(f"kept     {kept}")
+        if standing and standing.kept:
+            lines.append(f"kept     {standing.kept}")
         if again:
             lines.append(f"go on    {again} {where}")
     return lines
 
 
-def checkpoint(log: str) -> str:
-    """What a job's log says of its last checkpoint."""
-    if re.search(r"^run +\S+ \(KILLED: stopped\)$", log, re.MULTILINE):
-        return "a last checkpoint was written; the run is KILLED and goes on from there"
-    if re.search(r"^run +\S+ \(KILLED", log, re.MULTILINE):
-        return "the run is KILLED and goes on from its newest checkpoint"
-    if re.search(r"^\S+: KILLED \(interrupted\)|^resume +orchestrator search", log, re.MULTILINE):
-        return "no finished trial is repeated"
-    return "unknown"
+def cause(job: Job, log: str) -> str:
+    """Why a job ended as it did, in a line: as its driver printed it, else the last line of the log."""
+    standing = Standing.last(log)
+    if standing and standing.cause:
+        return standing.cause
+    lines = [shown for line in (log or job.message).splitlines() if (shown := for_people(line)) and shown.strip()]
+    if job.exit_code == 127 or (lines and "No module named" in lines[-1]):
+        return (
+            f"{lines[-1].strip() if lines else 'command not found'}: the cluster's environment lacks it; start the "
+            "cluster from the environment that this package is installed in, with its python first on the PATH"
+        )
+    return lines[-1].strip() if lines else job.message or job.state

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,14 +12,11 @@ from jobs.urls import redact
 from jobs.words import duration
 from orchestrator.cluster.client import KIND, NEED, TRACKING, Cluster, Job
 from orchestrator.home import default_uri, home
+from orchestrator.runs.standing import Standing
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-
-_EPOCH = re.compile(r"^epoch +(\d+)/(\d+) (.*)$", re.MULTILINE)
-_TOP1 = re.compile(r"val/top1 ([\d.]+)")
-_TRIAL = re.compile(r"^trial +(\d+) +(?:epoch +\d+/\d+ +(\S+) ([\d.e+-]+|nan)|(FINISHED|FAILED): )", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -120,18 +116,12 @@ def _logged(cluster: Cluster, job: Job) -> Row:
         log = cluster.logs(job.id)
     except ConnectionError:  # its node is gone
         return Row(job)
-    if job.about.get(KIND) == "search":
-        seen = _TRIAL.findall(log)
-        ended = {trial for trial, _, _, how in seen if how}
-        metric = next((name for _, name, _, _ in seen if name), "")
-        values = [float(value) for _, _, value, _ in seen if value]
-        return Row(job, "", f"{len(ended)} trials", _score(metric, values), "its log") if seen else Row(job)
-    epochs = _EPOCH.findall(log)
-    if not epochs:
+    if (standing := Standing.last(log)) is None:
         return Row(job)
-    scores = [float(value) for _, _, rest in epochs for value in _TOP1.findall(rest)]
-    done, in_all, _ = epochs[-1]
-    return Row(job, "", f"{done}/{in_all} epochs", _score("val/top1", scores), "its log")
+    in_all = "" if standing.unit == "trials" else f"/{standing.in_all}"
+    best = [] if standing.best is None else [standing.best]
+    progress = f"{standing.done}{in_all} {standing.unit}"
+    return Row(job, standing.status or "", progress, _score(standing.metric, best), "its log")
 
 
 def _score(metric: str, values: list[float], lower: bool = False) -> str:

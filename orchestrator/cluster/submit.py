@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -101,22 +100,3 @@ def submit(
             return Submitted(found[0], False)
         raise clusters.ClusterError(f"the cluster did not take the job: {str(error)[:500]}") from None
     return Submitted(cluster.find_id(submission), True, remarks, last)
-
-
-_CAUSE = re.compile(r"^run +\S+ \((?:FAILED|KILLED): (.*)\)$", re.MULTILINE)
-_TRIAL = re.compile(r"^trial +\d+ +FAILED: (.*)$", re.MULTILINE)
-
-
-def cause(job: Job, log: str) -> str:
-    """Why a job ended as it did, in a line."""
-    if found := _CAUSE.findall(log):
-        return str(found[-1])
-    if found := _TRIAL.findall(log):
-        return f"{found[0]} (the first of {len(found)} failed trials)"
-    lines = [line for line in (log or job.message).splitlines() if line.strip()]
-    if job.exit_code == 127 or (lines and "No module named" in lines[-1]):
-        return (
-            f"{lines[-1].strip() if lines else 'command not found'}: the cluster's environment lacks it; start the "
-            "cluster from the environment that this package is installed in, with its python first on the PATH"
-        )
-    return lines[-1].strip() if lines else job.message or job.state

@@ -17,7 +17,7 @@ import pytest
 from orchestrator.__main__ import SUBMITTED
 from orchestrator.cluster import follow, preflight, shipping
 from orchestrator.cluster.client import Cluster, ClusterError, Job, Node, Room, address_of
-from orchestrator.cluster.submit import cause
+from orchestrator.runs.standing import PREFIX
 from tests.orchestrator.real import DIGITS, ROOT, job
 
 BIG, SMALL = Node("big", "10.0.0.1", True, 8, 1), Node("small", "10.0.0.2", False, 3, 0)
@@ -180,19 +180,19 @@ def test_an_interrupt_on_a_terminal_asks(typed: str, choice: str, monkeypatch: p
     os.close(ours)
 
 
+RUNNING = f'{PREFIX}{{"run": "a", "unit": "epochs", "done": 1}}'
+FAILED = f'{PREFIX}{{"run": "a", "unit": "epochs", "status": "FAILED", "cause": "rank 0: no memory"}}'
+
+
 @pytest.mark.parametrize(
     ("log", "code", "said"),
     [
-        ("epoch 1\nrun      a (FAILED: rank 0: no memory)\n", 1, "rank 0: no memory"),
-        (
-            "trial   3  FAILED: broke\ntrial   4  FAILED: broke too\nno trial came to a result\n",
-            1,
-            "broke (the first of 2",
-        ),
+        (f"epoch 1\n{FAILED}\nrun      a (FAILED: other)\n", 1, "rank 0: no memory"),
+        (f"{RUNNING}\nKeyError: 'a'\n{RUNNING}\n", 1, "KeyError: 'a'"),
         ("Traceback\n  File x\nKeyError: 'a'\n", 1, "KeyError: 'a'"),
         ("/bin/sh: 1: python: not found\n", 127, "with its python first on the PATH"),
     ],
 )
 def test_the_first_cause_is_found(log: str, code: int, said: str) -> None:
     ended = Job("a", "FAILED", "python", 0.0, 1.0, code, "", {})
-    assert said in cause(ended, log)
+    assert said in follow.cause(ended, log)

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from orchestrator.execution.answer import Answer
+from orchestrator.runs.standing import Standing
 from orchestrator.tracking.client import RecorderClient
 from tests.jobs.digits_job import job
+from tuning.cli import standing
 from tuning.report.board import board
 from tuning.run.driver import Driver
 from tuning.run.history import History, front, ranked
@@ -146,6 +148,17 @@ def test_the_front_keeps_its_models_before_what_it_dominates(folder: Path) -> No
     made.leftovers.sweep = lambda trials, last: swept.extend(trial.ordinal for trial in trials)  # type: ignore[method-assign]
     made.sweep()
     assert swept == [1, 0, 2]
+    made.history.close()
+
+
+def test_followers_are_shown_how_far_a_search_is_and_its_first_failure(folder: Path) -> None:
+    made = driver(folder, 4)
+    finish(made, 0, 0.5, 0.7)
+    made.result(1, 1, {"val/top1": 0.8})
+    made.failed(2, "broke", "bug")
+    made.failed(3, "broke too", "bug")
+    cause = "broke (the first of 2 failed trials)"
+    assert standing(made) == Standing("s", "trials", 3, 4, "val/top1", 0.8, cause=cause)
     made.history.close()
 
 
