@@ -1,45 +1,33 @@
-"""The gradients of an update: batch tricks, forward and backward passes; what the loop and the speed probe repeat."""
+"""A part of an update: batch tricks, forward pass, loss, backward pass; what the loop and the speed probe repeat."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 import torch
 
 from jobs.batch import At, acting
 from jobs.randomness import seed_global
 from jobs.run import Run
-from jobs.sam import Part, ascend
 
 
-def gradients(run: Run, parts: Iterable[tuple[int, torch.Tensor, torch.Tensor]], classes: int) -> torch.Tensor:
-    """Compute this rank's gradients of the update under way.
+def backward(run: Run, part: int, x: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tensor:
+    """The forward and backward pass of a part of the update under way.
 
     Args:
         run: its network's gradients are added to.
-        parts: for each part of the update that is this rank's: its number, images ``(N, C, H, W)``, and int64 labels
-            ``(N,)``.
+        part: which of the update's parts.
+        x: images ``(N, C, H, W)``.
+        labels: int64 ``(N,)``.
         classes: K.
 
     Returns:
-        float64: the terms of the objective, a mean over this rank's images; on the device, detached.
+        the terms of the objective, the part's share of the update's mean; detached.
     """
-    spec, epoch = run.spec, run.step // run.steps.per_epoch
-    terms: torch.Tensor | float = 0.0
-    again: list[Part] = []
-    for part, x, labels in parts:
-        at = At(epoch, run.step, part, spec.epochs, run.steps.total)
-        seed_global(spec.seed.data, "model", run.step, part, device=run.place.device)
-        y = one_hot(labels, classes, x.dtype)
-        for trick in acting(spec.batch, spec.seed.data, at):
-            x, y = trick(x, y, trick.source(spec.seed.data, at), at)
-        terms = terms + run.backward(x, y, at).double()
-        if spec.sam is not None:
-            again.append((x, y, at))
-    if again:
-        ascend(run, again)
-    assert isinstance(terms, torch.Tensor)
-    return terms
+    spec, at = run.spec, At(run.step // run.steps.per_epoch, run.step, part, run.spec.epochs, run.steps.total)
+    seed_global(spec.seed.data, "model", run.step, part, device=run.place.device)
+    y = one_hot(labels, classes, x.dtype)
+    for trick in acting(spec.batch, spec.seed.data, at):
+        x, y = trick(x, y, trick.source(spec.seed.data, at), at)
+    return run.backward(x, y, at)
 
 
 def one_hot(labels: torch.Tensor, classes: int, dtype: torch.dtype) -> torch.Tensor:

@@ -62,6 +62,15 @@ def scaler(spec: JobSpec, device: torch.device) -> torch.amp.GradScaler:
     return torch.amp.GradScaler(device.type, enabled=spec.precision == "fp16")
 
 
+def step(scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer, skipped: torch.Tensor) -> None:
+    """One optimizer step under ``scaler``; ``skipped``, int64 on the device, counts those left out by an overflow."""
+    scaler.step(optimizer)
+    if scaler.is_enabled():  # private, since all that is public makes the host wait for the device
+        for overflowed in scaler._found_inf_per_device(optimizer).values():
+            skipped += overflowed > 0
+    scaler.update()
+
+
 @contextlib.contextmanager
 def backends(spec: JobSpec, device: torch.device) -> Iterator[None]:
     """Set torch's global switches for the run and put them back afterwards.

@@ -23,7 +23,9 @@ from jobs.optimizers.parameters import resume
 from jobs.place import Place
 from jobs.randomness import seed_global
 from jobs.report import Record
+from jobs.sam import ascend
 from jobs.spec import JobSpec
+from jobs.start import network as start_network
 from jobs.steps import Steps
 
 
@@ -33,6 +35,7 @@ class Run:
     Attributes:
         data: which images it is of (``jobs.data.identity``).
         step: updates done.
+        seen: what SAM computes again: the parts of the update under way.
         losses: float64 ``(updates an epoch, terms)`` on the device: this rank's mean loss of each update of the epoch
             under way, the total in column 0 and the other terms of the objective beside it.
         head: names of the tensors that pretrained weights did not bring; empty without such.
@@ -55,15 +58,8 @@ class Run:
         self.spec, self.place, self.steps, self.data = spec, place, steps, identity(data)
         self.objective = Objective(spec, data, assets, place.device, self._prepare)
         seed_global(spec.seed.init, "init", device=place.device)
-        network = spec.model.build(len(data.classes), data.channels)
-        self.head: frozenset[str] = frozenset()
-        self.started_from: str | None = None
-        if spec.model.pretrained is not None:
-            from jobs.models import finetune
-
-            self.head = finetune.head(network, spec.model, len(data.classes), data.channels)
-            if start is None:  # a checkpoint has all of the network
-                self.started_from = finetune.fill(network, self.head, spec.model, assets["pretrained"])
+        weights = assets["pretrained"] if spec.model.pretrained is not None and start is None else None
+        network, self.head, self.started_from = start_network(spec.model, len(data.classes), data.channels, weights)
         self.network = self._prepare(network)
         if spec.model.sync_batchnorm and place.distributed:
             self.network = synchronise(self.network, place.device)
@@ -80,6 +76,7 @@ class Run:
         self.risen_to, self.stale_epochs = -1.0, 0
         self._spent_s, self._began = 0.0, time.monotonic()
         self._shape = (0, 0, 0, 0)
+        self.seen: list[tuple[torch.Tensor, torch.Tensor, At]] = []
         self._parts = buffers.Parts(self.network, spec.accumulation)
         self._wrap((start.step if start else 0) // steps.per_epoch)
         if start is not None:
@@ -136,10 +133,12 @@ class Run:
         return precision.autocast(self.spec, self.place.device)
 
     def backward(self, x: torch.Tensor, y: torch.Tensor, at: At) -> torch.Tensor:
-        """Forward and backward pass of one part; its terms of the objective over the parts that a rank sees an update.
+        """Forward and backward pass of a part; its terms, as shares of the rank's mean. Ranks meet after the last."""
+        if self.spec.sam is not None:
+            self.seen.append((x, y, at))
+        return self._pass(x, y, at)
 
-        Gradients are exchanged after the last part of an update.
-        """
+    def _pass(self, x: torch.Tensor, y: torch.Tensor, at: At) -> torch.Tensor:
         number = at.part % self.spec.accumulation
         last = number == self.spec.accumulation - 1 or not self.place.distributed
         with self._parts.part(number), contextlib.nullcontext() if last else self.trained.no_sync():
@@ -148,18 +147,23 @@ class Run:
             self.scaler.scale(terms[0]).backward()
         return terms.detach()
 
+    def _again(self) -> None:
+        """The passes of the update under way once more, with the same draws."""
+        for x, y, at in self.seen:
+            seed_global(self.spec.seed.data, "model", at.step, at.part, device=self.place.device)
+            self._pass(x, y, at)
+        self.seen.clear()
+
     def update(self, lr: float) -> None:
         """One optimizer step with the gradients at hand."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group.get("lr_scale", 1.0)
+        if self.spec.sam is not None:
+            ascend(self.network, self.spec.sam.rho, self._again)
         if self.spec.optimizer.clips:
             self.scaler.unscale_(self.optimizer)
             clip(self.network, self.spec.optimizer)
-        self.scaler.step(self.optimizer)
-        if self.scaler.is_enabled():  # private, since all that is public makes the host wait for the device
-            for overflowed in self.scaler._found_inf_per_device(self.optimizer).values():
-                self.skipped += overflowed > 0
-        self.scaler.update()
+        precision.step(self.scaler, self.optimizer, self.skipped)
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         if self.average is not None:

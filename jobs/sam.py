@@ -8,7 +8,7 @@ BatchNorm's running statistics are those of the first pass; dropout draws the sa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -17,12 +17,7 @@ from jobs.base import Spec
 
 if TYPE_CHECKING:
     import torch
-
-    from jobs.batch import At
-    from jobs.run import Run
-
-Part = tuple["torch.Tensor", "torch.Tensor", "At"]
-"""Input, targets and place of a part."""
+    from torch import nn
 
 
 class SAM(Spec):
@@ -32,23 +27,21 @@ class SAM(Spec):
     """How far the weights are moved up the loss, as an L2 norm; the paper's is 0.05, timm's ViTs have up to 0.2."""
 
 
-def ascend(run: Run, parts: Sequence[Part]) -> None:
-    """Replace the gradients of ``run`` by those at ``w + e`` of the same parts; the weights end as they were."""
+def ascend(network: nn.Module, rho: float, again: Callable[[], None]) -> None:
+    """Replace the gradients of ``network`` by those at ``w + e``, which ``again`` computes; weights and buffers end as
+    they were."""
     import torch
 
     from jobs.buffers import untouched
-    from jobs.randomness import seed_global
 
-    assert run.spec.sam is not None
-    learned = [parameter for parameter in run.network.parameters() if parameter.grad is not None]
+    learned = [parameter for parameter in network.parameters() if parameter.grad is not None]
     gradients, weights = [parameter.grad for parameter in learned], [parameter.detach() for parameter in learned]
     before = [weight.clone() for weight in weights]
-    torch._foreach_add_(weights, climb(gradients, run.spec.sam.rho))
-    run.optimizer.zero_grad(set_to_none=True)
-    with untouched(run.network):
-        for x, y, at in parts:
-            seed_global(run.spec.seed.data, "model", at.step, at.part, device=run.place.device)
-            run.backward(x, y, at)
+    torch._foreach_add_(weights, climb(gradients, rho))
+    for parameter in learned:
+        parameter.grad = None
+    with untouched(network):
+        again()
     torch._foreach_copy_(weights, before)
 
 

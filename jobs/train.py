@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobs import divergence, precision, system
-from jobs.backward import gradients
+from jobs.backward import backward
 from jobs.checkpoint import State
 from jobs.data.identity import check_same
 from jobs.data.loader import Loader
@@ -93,7 +93,8 @@ def _train(run: Run, data: Data, report: Report, facts: Mapping[str, str]) -> Ou
             run.losses.zero_()
         watch, began, lr = Watch(run.losses[:, 0], first), time.monotonic(), run.lr
         for step, parts in loader.epoch(epoch, first):
-            run.losses[step] += gradients(run, parts, classes)
+            for part, x, labels in parts:
+                run.losses[step] += backward(run, part, x, labels, classes)
             run.update(lr := run.lr)
             if agreement.due(run.step):
                 watch.look(step + 1)

@@ -27,7 +27,7 @@ from benchmarks.gpu.cell import Cell, Row, Setting, Stage
 from benchmarks.gpu.correct import examples
 from benchmarks.gpu.made import Run, images, job, place, resolved, synchronize, teacher
 from jobs import specfile
-from jobs.backward import gradients
+from jobs.backward import backward
 from jobs.batch import At
 from jobs.data.loader import Loader
 from jobs.data.sets import Data
@@ -199,7 +199,8 @@ def update(setting: Setting) -> Row:
 
     def act() -> None:
         step, several = next(parts)
-        run.losses[step] += gradients(run, several, 10)
+        for part, x, labels in several:
+            run.losses[step] += backward(run, part, x, labels, 10)
         run.update(run.lr)
 
     return asleep({"update": act}, setting)

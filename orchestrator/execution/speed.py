@@ -25,7 +25,7 @@ def images_per_s(spec: JobSpec, data: Data, limit_s: float = math.inf) -> float:
     import torch
 
     from jobs import precision
-    from jobs.backward import gradients
+    from jobs.backward import backward
     from jobs.data.loader import Loader
     from jobs.place import Place
     from jobs.run import Run
@@ -40,7 +40,8 @@ def images_per_s(spec: JobSpec, data: Data, limit_s: float = math.inf) -> float:
         with precision.backends(spec, place.device):
             run, began = Run(spec, data, place, steps, {}), time.monotonic()
             for _, parts in Loader(spec, data, place, steps).epoch(0, 0):
-                gradients(run, parts, len(data.classes))
+                for part, x, labels in parts:
+                    backward(run, part, x, labels, len(data.classes))
                 run.update(run.lr)
                 if place.device.type == "cuda":
                     torch.cuda.synchronize()

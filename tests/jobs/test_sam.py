@@ -38,7 +38,8 @@ def test_an_update_is_the_definitions() -> None:
     y = torch.eye(10, dtype=torch.float64)[torch.arange(16) % 10]
     at = At(0, 0, 0, 1, 1)
     run.backward(x, y, at)
-    ascend(run, [(x, y, at)])
+    assert run.spec.sam is not None
+    ascend(run.network, run.spec.sam.rho, run._again)
 
     def gradient() -> list[torch.Tensor]:
         loss = torch.nn.functional.cross_entropy(reference.train()(x), y)
