@@ -51,7 +51,7 @@ def test_kinds_slots_and_fields_that_hold_fields() -> None:
     ("wrong", "meant"),
     [
         ("batch.mixup.alhpa", "batch.mixup.alpha"),
-        ("alpha", "did you mean batch.mixup.alpha or batch.cutmix.alpha?"),
+        ("alpha", "batch.mixup.alpha or batch.cutmix.alpha?"),
         ("tpe", "searcher.tpe"),
         ("optimizer.momentun", "optimizer.momentum"),
         ("qqqq", "orchestrator explain lists"),
