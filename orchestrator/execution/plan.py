@@ -6,6 +6,7 @@ import psutil
 
 from jobs.data.sets import Data
 from jobs.spec import JobSpec
+from jobs.words import byte_size
 from orchestrator.prepare import Prepared
 
 
@@ -35,15 +36,15 @@ def plan(found: Prepared) -> tuple[dict[str, str], bool]:
     lines = {
         "data": f"{len(data.train)} train, {len(data.val)} val, {len(data.test)} test images; "
         f"{len(data.classes)} classes; {data.size}x{data.size}x{data.channels}; "
-        f"{needs.held / 2**20:.0f} MB in memory, once a node",
+        f"{byte_size(needs.held)} in memory, once a node",
         "model": f"{size.parameters:,} parameters, {size.flops_per_image / 2e6:,.1f} million multiply-adds an image",
         "updates": f"{steps.total} ({steps.per_epoch} an epoch) of {spec.batch_size} images: {workers} workers x "
         f"{spec.accumulation} accumulation x {steps.part}",
         "lr": "  ".join(f"update {max(1, u)}: {rate}" for u, rate in zip(curve, rates, strict=True)),
         "arithmetic": f"{spec.precision}, {'NHWC' if spec.channels_last else 'NCHW'}{compiled}",
         "workers": f"{span} of {each} each, of {cluster.cpus:g} CPUs and {cluster.gpus:g} GPUs {cluster.where}",
-        "memory": f"{needs.worker / 2**20:,.0f} MB a worker, {asked / 2**20:,.0f} of {room / 2**20:,.0f} MB in all",
-        "disk": f"{needs.checkpoint / 2**20:,.1f} MB a checkpoint, {spec.checkpoint.keep} of them kept",
+        "memory": f"{byte_size(needs.worker)} a worker, {byte_size(asked)} of {byte_size(room)} in all",
+        "disk": f"{byte_size(needs.checkpoint)} a checkpoint, {spec.checkpoint.keep} of them kept",
         "verdict": f"does not fit: {problem}" if problem else "fits",
     }
     if found.fit.remark:

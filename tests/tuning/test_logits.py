@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from jobs.logits.key import inputs
+from jobs.words import byte_size
 from orchestrator.execution.capacity import Cluster
 from tests.tuning.test_driver import children
 from tuning.run.launch import Outcome
@@ -108,7 +109,7 @@ def test_what_does_not_fit_is_not_shared() -> None:
     epochs = 15 * 4 * (1 - (3 / 4) ** 8)
     told = expected(spec(logit_cache_mb=1), 2**20)
     assert told.share == pytest.approx((1 - epochs / (8 * 15)) / epochs)
-    assert told.bytes == 2**20 and f"they take {epochs:,.0f} MB: raise logit_cache_mb" in told.text
+    assert told.bytes == 2**20 and f"they take {byte_size(epochs * 2**20)}: raise logit_cache_mb" in told.text
 
 
 def test_branches_count_as_often_as_they_are_drawn() -> None:

@@ -125,7 +125,7 @@ def test_names_stay_within_what_a_spec_allows(monkeypatch: pytest.MonkeyPatch, t
             "15 in all at most",
             "",
         ),
-        (["budget={hours: 2}"], "until the budget is spent, 5", "as many as 2 hours allow", "about 2.0 hours"),
+        (["budget={hours: 2}"], "until the budget is spent, 5", "as many as 2 hours allow", "about 2 h 00 min"),
         (["budget={total_epochs: 12}"], "until the budget is spent, 5", "at most 12", ""),
     ],
 )

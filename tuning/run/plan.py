@@ -8,6 +8,7 @@ import shutil
 import psutil
 
 from jobs.spec import JobSpec
+from jobs.words import byte_size, duration
 from orchestrator.execution.speed import images_per_s
 from orchestrator.home import home
 from tuning.run.prepare import PreparedSearch
@@ -37,7 +38,7 @@ def plan(found: PreparedSearch) -> tuple[dict[str, str], bool]:
             problem = "memory: lower max_concurrent, set.resources.workers or batch_size"
         elif disk > free:
             problem = f"disk: free some below {home()}, or lower models_mb or logit_cache_mb"
-    logits = f", {shared.bytes / 2**20:,.1f} MB of logits" if shared.bytes else ""
+    logits = f", {byte_size(shared.bytes)} of logits" if shared.bytes else ""
     lines = {
         "space": "; ".join(f"{name}: {axis.kind}" for name, axis in spec.axes(base).items())
         or (f"{len(spec.arms.jobs)} arms x {len(spec.arms.seeds)} seeds" if spec.arms else ""),
@@ -45,9 +46,9 @@ def plan(found: PreparedSearch) -> tuple[dict[str, str], bool]:
         "epochs": told,
         "concurrency": f"{concurrent} at a time: {found.trials.why}",
         "time": _time(found, epochs),
-        "memory": f"{needs.worker / 2**20:,.0f} MB a worker, {asked / 2**20:,.0f} of {memory / 2**20:,.0f} MB in all",
-        "disk": f"{checkpoints / 2**20:,.1f} MB of checkpoints at a time, at most {models / 2**20:,.1f} MB of models"
-        f"{logits}, {free / 2**30:,.1f} GB free",
+        "memory": f"{byte_size(needs.worker)} a worker, {byte_size(asked)} of {byte_size(memory)} in all",
+        "disk": f"{byte_size(checkpoints)} of checkpoints at a time, at most {byte_size(models)} of models"
+        f"{logits}, {byte_size(free)} free",
         "verdict": f"does not fit: {problem}" if problem else "fits",
     }
     if shared.text:
@@ -66,7 +67,7 @@ def _time(found: PreparedSearch, epochs: float) -> str:
     if found.spec.budget.hours is not None:
         seconds = min(seconds, found.spec.budget.hours * 3600)
     return (
-        f"about {_duration(seconds)}: {rate:,.0f} images/s a trial (a short probe, alone on this machine, without a "
+        f"about {duration(seconds)}: {rate:,.0f} images/s a trial (a short probe, alone on this machine, without a "
         "teacher), start-up and evaluation not counted"
     )
 
@@ -114,7 +115,3 @@ def stages(spec: SearchSpec, base: JobSpec, trials: int | None) -> list[tuple[fl
     if trials is None:
         return []
     return spec.scheduler.stages(float(trials), base.epochs)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{seconds / 60:.1f} minutes"

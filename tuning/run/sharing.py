@@ -17,6 +17,7 @@ from typing import Any
 
 from jobs.logits.key import inputs
 from jobs.spec import JobSpec
+from jobs.words import byte_size
 from tuning.searchers import Method
 from tuning.spec.arms import Arms
 from tuning.spec.search import SearchSpec
@@ -103,7 +104,7 @@ def sharing(spec: SearchSpec, base: JobSpec, stages: Sequence[tuple[float, int]]
     parts = [f"{why} ({', '.join(seen.names)})" if seen.names else "all trials see the same images", *cures]
     if size > limit:
         share *= limit / size
-        parts.append(f"they take {size / 2**20:,.0f} MB: raise logit_cache_mb")
+        parts.append(f"they take {byte_size(size)}: raise logit_cache_mb")
     told = f"{100 * share:.0f} % of the teacher's forward passes are expected to be read instead"
     return Sharing(share, int(min(size, limit)), f"{told}: {'; '.join(parts)}")
 
