@@ -121,7 +121,7 @@ def _logged(cluster: Cluster, job: Job) -> Row:
     in_all = "" if standing.unit == "trials" else f"/{standing.in_all}"
     best = [] if standing.best is None else [standing.best]
     progress = f"{standing.done}{in_all} {standing.unit}"
-    return Row(job, standing.status or "", progress, _score(standing.metric, best), "its log")
+    return Row(job, "", progress, _score(standing.metric, best), "its log")
 
 
 def _score(metric: str, values: list[float], lower: bool = False) -> str:
