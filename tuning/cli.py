@@ -198,7 +198,7 @@ def report(
         typer.Option("--output", "-o", metavar="FILE", help="HTML file; in the search's folder unless given."),
     ] = None,
 ) -> None:
-    """Write one HTML file with what a search found so far; it needs no other file and no network."""
+    """Write the findings of a search so far as one HTML file that needs no network; over arms, the verdict too."""
     from tuning.report import write
     from tuning.report.findings import Findings
     from tuning.run.launch import find
@@ -208,9 +208,12 @@ def report(
     path = output or folder / write.REPORT
     try:
         path.write_text(write.render(findings, write.panels(findings)), encoding="utf-8")
+        verdicts = write.write_verdict(findings, folder)
     except OSError as error:
-        fail(f"the report cannot be written to {path}: {error.strerror}", FAILED)
+        fail(f"the report cannot be written to {error.filename}: {error.strerror}", FAILED)
     say("report", path.absolute())
+    for written in verdicts[1:]:
+        say("verdict", written.absolute())
 
 
 def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool, as_named: bool = False) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
 from jobs.specfile import SpecError
 from tests.tuning.browser import pages
 from tests.tuning.test_report import Search, html_of
+from tuning.cli import search as commands
 from tuning.report import write
 from tuning.report.findings import Findings
 from tuning.run.history import History, Trial
@@ -198,9 +201,26 @@ def test_the_page_reads_well_on_a_desk_and_in_a_hand(compared: Search) -> None:
             page.set_viewport_size({"width": width, "height": height})
             page.goto((compared.folder / write.REPORT).as_uri())
             assert page.evaluate("document.documentElement.scrollWidth") <= width, "the page itself scrolls sideways"
-            box = page.locator("#differences svg").bounding_box()
-            assert box is not None and box["width"] >= 600, "too small to read"
+            labels = page.locator("#differences svg text", has_text="against without")
+            labels.first.wait_for()
+            assert labels.count() == 9, "a row a question"
+            boxes = [label.bounding_box() for label in labels.all()]
+            assert all(box is not None and box["height"] >= 12 for box in boxes), "too small to read"
             table = page.locator("h2:has-text('Verdict') ~ .wide").first
             assert table.locator("tbody tr").count() == 10
             assert "better than without trick number 0" in page.locator("h2:has-text('Verdict') ~ p").first.inner_text()
         assert errors == []
+
+
+def test_a_report_that_is_written_anew_has_the_verdict_anew(compared: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared.journal.close()
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(compared.folder.parents[1]))
+    for name in write.VERDICT:
+        (compared.folder / name).write_text("old")
+    done = CliRunner().invoke(commands, ["report", "compared", "-o", str(compared.folder / "elsewhere.html")])
+    assert done.exit_code == 0, done.output
+    verdict = compared.folder / "verdict.md"
+    assert f"verdict  {verdict}" in done.output and (compared.folder / "elsewhere.html").exists()
+    found = judge(compared.spec.arms, Findings.of(compared.folder).trials)  # type: ignore[arg-type]
+    assert verdict.read_text() == found.markdown
+    assert (compared.folder / "verdict.json").read_text() == json.dumps(found.table)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.tuning.test_report import Search, draw, spec
 from tuning.report import write
-from tuning.report.lineage import way
+from tuning.report.landscape import way
 from tuning.schedulers import PBT
 
 EPOCHS, EVERY = 9, 3
@@ -50,13 +50,14 @@ def test_the_way_of_weights_goes_through_all_that_had_them(population: Search) -
     assert findings.ranked[0].ordinal == 3
 
 
-def test_the_report_shows_who_went_on_from_whom(population: Search) -> None:
+def test_the_report_shows_whose_weights_a_trial_continued_from(population: Search) -> None:
     findings = population.findings()
     shown = {panel.name: panel for panel in write.panels(findings)}
     figure = shown["lineage"].figure
     assert not isinstance(figure, str)
-    arrows = {(note.xy, note.xyann) for note in figure.axes[0].texts if note.arrow_patch is not None}
-    assert arrows == {((e, taker), (e, donor)) for e, taken in TAKEN.items() for taker, donor in taken.items()}
+    shafts = [layer for layer in figure["layer"] if layer["encoding"].get("y2") == {"field": "taker"}]
+    arrows = {(arrow["epoch"], arrow["taker"], arrow["donor"]) for arrow in shafts[0]["data"]["values"]}
+    assert arrows == {(epoch, taker, donor) for epoch, taken in TAKEN.items() for taker, donor in taken.items()}
     write.write(population.folder)
     assert (population.folder / "figures" / "lineage.png").stat().st_size > 5_000
-    assert "Who went on from whom" in (population.folder / "report.html").read_text(encoding="utf-8")
+    assert "Whose weights each trial continued from" in (population.folder / "report.html").read_text(encoding="utf-8")

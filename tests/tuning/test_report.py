@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import re
-import xml.etree.ElementTree as ET
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ import pytest
 from PIL import Image
 
 from orchestrator.tracking.journal import Journal
+from tests.orchestrator.real import wait_until
+from tests.tuning.browser import pages
 from tests.tuning.planted import BRANCHED, EPOCHS, TEACHER, curve
 from tuning.report import write
 from tuning.report.findings import Findings
@@ -33,6 +35,14 @@ SPACE: dict[str, Distribution] = {
     "resources.workers": Fixed(value=1),
 }
 LR = 0.03
+FIGURES = ["learning_curves", "best_so_far", "parallel_coordinates", "importance", "contour"]
+POINTED = """() => {
+  const marks = [...document.querySelectorAll("path[aria-label^='trial ']")];
+  const clear = marks.filter(mark => mark.getAttribute("opacity") === "1");
+  const rows = [...document.querySelectorAll("tr.on")];
+  return [[...new Set(clear.map(mark => mark.getAttribute("aria-label")))], rows.map(row => row.dataset.trial)];
+}"""
+"""The trials whose marks have not faded, and those whose rows are marked."""
 
 
 def spec(name: str = "made-up", **changes: Any) -> SearchSpec:
@@ -97,6 +107,17 @@ def search(tmp_path: Path) -> Callable[..., Search]:
     return lambda name="made-up", **changes: Search(tmp_path, spec(name, **changes))
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with pages() as context:
+        yield context
+
+
+def only(page: Any, trial: str) -> None:
+    """Wait until all others have faded in every figure, and its row alone is marked."""
+    wait_until(lambda: page.evaluate(POINTED) == [[f"trial {trial}"], [trial]], f"trial {trial} to stand out")
+
+
 def usual(search: Callable[..., Search], trials: int = 16) -> Search:
     """Finished trials, some that were stopped, two that failed and one without an end."""
     made = search(scheduler={"kind": "asha", "grace_epochs": 2})
@@ -112,7 +133,7 @@ def usual(search: Callable[..., Search], trials: int = 16) -> Search:
 
 
 class Page(HTMLParser):
-    """What a page has, and what it would load."""
+    """What a page says, which trials its table and figures have, and what it would load."""
 
     VOID = frozenset({"meta", "br", "hr", "img", "link", "input"})
 
@@ -122,25 +143,29 @@ class Page(HTMLParser):
         self.ids: list[str] = []
         self.trials: dict[str, set[str]] = {}
         self.loads: list[str] = []
-        self.references: set[str] = set()
-        self.text = ""
+        self.text = self.data = ""
         self.cells: list[list[str]] = []
-        self.figure = ""
         self.feed(html)
         assert not self.open, f"left open: {self.open}"
+        data = json.loads(self.data)
+        self.texts: dict[str, str] = data["texts"]
+        for name, figure in data["figures"].items():
+            for part in (figure, *figure["layer"]):
+                values = part.get("data", {}).get("values", ())
+                if isinstance(values, str):
+                    head, *lines = (line.split(",") for line in values.splitlines())
+                    values = [dict(zip(head, line, strict=True)) for line in lines]
+                self.trials.setdefault(name, set()).update(str(row["trial"]) for row in values if "trial" in row)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = {name: value or "" for name, value in attrs}
         if tag not in self.VOID:
             self.open.append(tag)
         self.ids += [found["id"]] if "id" in found else []
-        self.figure = found["id"] if tag == "figure" else "table" if tag == "table" else self.figure
         if "data-trial" in found:
-            self.trials.setdefault(self.figure, set()).add(found["data-trial"])
+            self.trials.setdefault("table", set()).add(found["data-trial"])
         addresses = [found[name] for name in ("src", "href") if name in found]
         self.loads += [address for address in addresses if not address.startswith(("#", "data:"))]
-        self.references |= {address[1:] for address in addresses if address.startswith("#")}
-        self.references |= set(re.findall(r"url\(#([^)]*)\)", " ".join(found.values())))
         if tag == "tr":
             self.cells.append([])
         if tag in ("td", "th"):
@@ -155,6 +180,9 @@ class Page(HTMLParser):
             assert self.open and self.open.pop() == tag, f"</{tag}> closes nothing"
 
     def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in ("script", "style"):
+            self.data = data if self.ids[-1:] == ["data"] and not self.data else self.data
+            return
         self.text += data
         if self.open and self.open[-1] in ("td", "th"):
             self.cells[-1][-1] += data
@@ -171,22 +199,91 @@ def test_the_page_is_whole_and_loads_nothing(search: Callable[..., Search]) -> N
     html = write.render(findings, write.panels(findings))
     page = Page(html)
     assert page.loads == [] and "@import" not in html
-    assert len(page.ids) == len(set(page.ids)), "an id stands twice"
-    assert page.references <= set(page.ids)
-    for drawn in re.findall(r"<svg.*?</svg>", html, re.DOTALL):
-        ET.fromstring(drawn)
-    assert html.count("<svg") == 5
+    assert len(page.ids) == len(set(page.ids)), "an id is used twice"
+    assert list(page.trials)[1:] == FIGURES
     assert len(html) < 2_000_000
 
 
-def test_every_trial_with_a_value_can_be_pointed_at_in_every_figure(search: Callable[..., Search]) -> None:
-    page = html_of(usual(search))
+def test_every_trial_with_a_value_can_be_pointed_at_in_every_figure(
+    search: Callable[..., Search], browser: Any
+) -> None:
+    made = usual(search)
     valued = {str(ordinal) for ordinal in range(16)}
-    assert page.trials["table"] == valued | {"16", "17", "18"}
-    assert page.trials["learning_curves"] == valued
-    assert page.trials["parallel_coordinates"] == valued
-    assert page.trials["best_so_far"] == valued
-    assert page.trials["contour"] <= valued and len(page.trials["contour"]) >= 11
+    page = html_of(made)
+    assert page.trials["table"] == valued | {"16", "17", "18"} == page.texts.keys()
+    write.write(made.folder)
+    shown, errors = browser.new_page(), list[str]()
+    shown.on("pageerror", lambda error: errors.append(str(error)))
+    shown.goto((made.folder / write.REPORT).as_uri())
+    for figure in FIGURES:
+        shown.locator(f"#{figure} svg").wait_for()
+    tip, other = shown.locator("#vg-tooltip-element.visible"), {"contour"}
+    for figure in ("learning_curves", "parallel_coordinates", "best_so_far", "contour"):
+        marks = shown.locator(f"#{figure} path[aria-label^='trial ']")
+        found = {mark.get_attribute("aria-label").removeprefix("trial ") for mark in marks.all()}
+        assert found == page.trials[figure] and (found <= valued if figure in other else found == valued)
+        assert len(found) >= 11
+        for ordinal in found:
+            mark = shown.locator(f"#{figure} path[aria-label='trial {ordinal}']").last
+            for event in ("mouseover", "mousemove"):
+                mark.dispatch_event(event)
+            assert tip.text_content() == page.texts[ordinal]
+            only(shown, ordinal)
+    assert errors == []
+    shown.close()
+
+
+def test_what_is_no_text_of_ours_is_shown_as_it_is(search: Callable[..., Search], browser: Any) -> None:
+    """Values, causes and names with markup in them are text, in the tables and where a trial is pointed at."""
+    evil = "</script><img src=x onerror=alert(1)>"
+    made = search(space={**SPACE, "schedule.decay.kind": Choice(values=(evil, "a, 'b' \\ \n {{c}}"))})
+    for ordinal in range(12):
+        made.learn(
+            {**draw(SPACE, ordinal), "schedule.decay.kind": (evil, "a, 'b' \\ \n {{c}}")[ordinal % 2]}, ordinal / 20
+        )
+    made.end(made.trial({**draw(SPACE, 90), "schedule.decay.kind": evil}), {}, status="FAILED", cause=evil, kind=evil)
+    page = html_of(made)
+    assert [evil, "1", "12", evil] in page.cells
+    write.write(made.folder)
+    shown, errors = browser.new_page(), list[str]()
+    for event in ("pageerror", "dialog", "requestfailed"):
+        shown.on(event, lambda what: errors.append(str(what)))
+    shown.goto((made.folder / write.REPORT).as_uri())
+    for figure in FIGURES:
+        shown.locator(f"#{figure} svg").wait_for()
+    shown.locator("#best_so_far path[aria-label='trial 10']").dispatch_event("mousemove")
+    assert evil in shown.locator("#vg-tooltip-element.visible").text_content()
+    assert shown.locator("img").count() == 0 and errors == []
+    shown.close()
+
+
+def test_the_report_is_for_keys_and_paper_too(search: Callable[..., Search], browser: Any) -> None:
+    made = usual(search, 40)
+    made.journal.close()
+    write.write(made.folder)
+    page = browser.new_page()
+    page.goto((made.folder / write.REPORT).as_uri())
+    page.locator("#contour svg").wait_for()
+    row = page.locator("tr[data-trial]").nth(1)
+    trial = row.get_attribute("data-trial")
+    row.focus()
+    only(page, trial)
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.locator("pre").focus()
+    only(page, trial)  # Enter keeps it
+    page.emulate_media(media="print")
+    box = page.locator("table").first.locator("xpath=..").evaluate("box => [box.scrollHeight, box.clientHeight]")
+    assert box[0] == box[1], "a table is cut off on paper"
+    page.close()
+
+
+def test_what_draws_the_report_is_imported_when_it_is_drawn() -> None:
+    program = (
+        "import sys; import orchestrator.__main__, tuning.cli, tuning.report.write, tuning.run.launch;"
+        "print([name for name in ('vl_convert', 'jinja2', 'matplotlib') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_the_leaderboard_has_the_best_first_and_the_others_last(search: Callable[..., Search]) -> None:
@@ -315,6 +412,7 @@ def test_the_front_of_several_objectives(search: Callable[..., Search]) -> None:
     assert [trial.ordinal for trial in findings.front()] == [3, 0, 1]
     page = Page(write.render(findings, write.panels(findings)))
     assert page.trials["front"] == {"0", "1", "2", "3", "4"}
+    assert "never among them" in page.text
 
 
 def test_branches_are_shown_where_they_were_not_drawn(search: Callable[..., Search]) -> None:

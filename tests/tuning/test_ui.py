@@ -13,6 +13,7 @@ from orchestrator.tracking.mlflow import Shipper
 from tests.orchestrator.real import wait_until
 from tests.tuning.browser import pages, server
 from tests.tuning.test_driver import outcome_spec, spec
+from tests.tuning.test_report import only
 from tuning.report.links import links
 from tuning.run.launch import find, search
 
@@ -84,8 +85,8 @@ def test_the_parent_run_has_a_leaderboard_and_the_report(outcome: Any, ui: dict[
     page.goto(f"{artifacts}/report.html")
     report = page.frame_locator("iframe")
     report.get_by_role("heading", name=f"Search {outcome.name}").wait_for()
-    report.locator("#best_so_far [data-trial] use").last.hover()
-    report.locator("#tip", has_text=": finished after 3 epochs").wait_for()
+    report.locator("#best_so_far path[aria-label^='trial ']").last.hover()
+    report.locator("#vg-tooltip-element", has_text=": finished after 3 epochs").wait_for()
     page.close()
 
 
@@ -98,13 +99,15 @@ def test_the_report_points_out_a_trial_in_every_figure(outcome: Any, browser: An
     page.goto(outcome.report.as_uri())
     assert asked == [outcome.report.as_uri()], "the report loads something"
     best = outcome.ranked[0].ordinal
-    page.locator(f"#best_so_far [data-trial='{best}'] use").last.hover()
-    assert page.locator("#tip").inner_text().startswith(f"trial {best}: finished after 3 epochs")
+    page.locator(f"#best_so_far path[aria-label='trial {best}']").hover()
+    tip = page.locator("#vg-tooltip-element.visible")
+    assert tip.inner_text().startswith(f"trial {best}: finished after 3 epochs")
+    only(page, str(best))
     for figure in ("learning_curves", "parallel_coordinates", "best_so_far"):
-        assert page.locator(f"#{figure} [data-trial='{best}'].on").count() > 0
-        assert page.locator(f"#{figure} [data-trial]:not([data-trial='{best}']).on").count() == 0
+        clear = page.locator(f"#{figure} path[aria-label='trial {best}'][opacity='1']")
+        assert clear.count() > 0, "it is seen in every figure"
     page.locator(f"tr[data-trial='{best}']").click()
     page.mouse.move(0, 0)
-    assert page.locator(f"tr[data-trial='{best}'].on").count() == 1, "a click keeps a trial"
+    only(page, str(best))  # a click keeps a trial
     assert errors == []
     page.close()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Group
 from rich.table import Table
@@ -22,7 +23,7 @@ def board(spec: SearchSpec, trials: Sequence[Trial], title: str, running: bool, 
         spec: the search.
         trials: in any order.
         title: above it.
-        running: whether somebody drives the search, so that trials without an end are under way.
+        running: whether a driver works, so that trials without an end are under way.
         most: rows to show; those under way and the best come first.
     """
     goal = spec.goals[0]
@@ -42,15 +43,15 @@ def board(spec: SearchSpec, trials: Sequence[Trial], title: str, running: bool, 
     for trial in [*ranked(under_way, goal), *(t for t in under_way if not t.results), *best, *rest][:most]:
         value = number(trial.found, goal.metric)
         state = {"RUNNING": "running" if running else "unfinished", "FINISHED": "finished", "FAILED": "failed"}
-        told = f"stopped by {trial.stopped_by}" if trial.stopped_by else state[trial.status]
+        ended = f"stopped by {trial.stopped_by}" if trial.stopped_by else state[trial.status]
         if trial.status == "FAILED":
-            told = f"failed ({trial.kind}): {trial.cause}"
+            ended = f"failed ({trial.kind}): {trial.cause}"
         table.add_row(
             str(trial.ordinal),
             *(Text(text(params[trial.ordinal][name])) if name in params[trial.ordinal] else "" for name in names),
             str(max(trial.results, default=0)),
             "" if math.isnan(value) else f"{value:.4f}",
-            Text(told),
+            Text(ended),
         )
     return table
 
@@ -61,13 +62,12 @@ def arms_board(arms: Arms) -> Table:
     table.add_column("arm")
     table.add_column("changes", overflow="fold")
     for arm, changes in arms.jobs.items():
-        told = ", ".join(f"{name} {text(value)}" for name, value in changes.items())
-        table.add_row(Text(arm), Text(told or "the job as it is"))
+        table.add_row(Text(arm), Text(listed(changes) or "the job as it is"))
     return table
 
 
 def verdict_board(arms: Arms, trials: Sequence[Trial], title: str) -> Group:
-    """The verdict as a table with that title, and what to know beside it."""
+    """The verdict as a table with that title, its headline and its notes."""
     found = judge(arms, trials)
     table = Table(title=Text(title), title_justify="left")
     for name in COLUMNS:
@@ -88,7 +88,7 @@ def summary(trials: Sequence[Trial], running: bool) -> str:
 
 
 def short(name: str, names: Sequence[str]) -> str:
-    """The last part of a dotted name, with as many before it as tell it from the others."""
+    """The last parts of a dotted name, as many as no other name ends with."""
     parts = name.split(".")
     for length in range(1, len(parts) + 1):
         short = ".".join(parts[-length:])
@@ -97,10 +97,15 @@ def short(name: str, names: Sequence[str]) -> str:
     return name
 
 
+def listed(params: Mapping[str, Any]) -> str:
+    """Names and values in a line."""
+    return ", ".join(f"{name} {text(value)}" for name, value in params.items())
+
+
 def text(value: object) -> str:
-    """A parameter as a person reads it; of a mapping with a kind that alone."""
+    """A parameter as a person reads it, of a mapping with a kind the kind alone; empty for NaN."""
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return "" if math.isnan(value) else f"{value:.4g}"
     if isinstance(value, dict) and "kind" in value:
         return str(value["kind"])
     if isinstance(value, dict):

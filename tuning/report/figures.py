@@ -1,152 +1,169 @@
-"""Figures of a search: how trials learned, how fast the best was found, what mattered, and the front."""
+"""Figures of a search: how trials learned, how soon the best was found, what matters, the front, and verdicts."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
 
-from orchestrator.runs.figures import blank
+from tuning.report.chart import (
+    BLUE,
+    GREY,
+    INK,
+    TRIAL,
+    Chart,
+    axis,
+    chart,
+    folded,
+    lines,
+    margin,
+    mark,
+    shades,
+    shapes,
+    table,
+    when,
+)
 from tuning.report.findings import Findings
 from tuning.report.importance import Importance
-from tuning.report.ink import BLUE, GREY, GRID, INK, Ids, Ink, limits, mark, title
 from tuning.report.scales import fence
 from tuning.run.history import Trial, number
-from tuning.spec.objective import METRICS, Mode
+from tuning.spec.objective import METRICS, Mode, Objective
 from tuning.studies.verdict import Verdict
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 _UNITS = ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
+_POINT: Chart = {"filled": True, "size": 55, "clip": True}
+_ROW = 38
+"""Pixels of a row with a name."""
 
 
-def learning_curves(findings: Findings) -> Figure | str:
+def learning_curves(findings: Findings) -> Chart | str:
     """The metric of every trial by epoch, the best on top, with a mark for how it ended; or why there is none."""
-    from matplotlib.ticker import MaxNLocator
-
     metric, mode = _curve_metric(findings)
-    shown = [trial for trial in findings.trials if _points(trial, metric)]
-    if not shown:
+    ranks = {trial.ordinal: rank for rank, trial in enumerate(findings.ranked)}
+    shown = sorted(findings.trials, key=lambda trial: -ranks.get(trial.ordinal, len(ranks)))
+    curves = [(trial, points) for trial in shown if (points := _points(trial, metric))]
+    if not curves:
         return "no trial has finished an epoch yet"
-    figure, ink, ids = blank(10, 5), Ink(findings), Ids()
-    axes = figure.add_subplot()
-    rank = {trial.ordinal: place for place, trial in enumerate(findings.ranked)}
-    shown.sort(key=lambda trial: -rank.get(trial.ordinal, len(rank)))
-    for trial in shown:
-        epochs, values = zip(*_points(trial, metric), strict=True)
-        best = rank.get(trial.ordinal) == 0
-        style: dict[str, Any] = {"color": ink.of(trial), "linewidth": 2.6 if best else 1.3}
-        axes.plot(epochs, values, linestyle="--" if trial.status == "FAILED" else "-", gid=ids(trial), **style)
-        axes.plot(epochs[-1:], values[-1:], mark(trial), color=ink.of(trial), markersize=5, gid=ids(trial))
-    for symbol, label in dict.fromkeys((mark(trial), _end(trial)) for trial in shown):
-        axes.plot([], [], symbol, color=INK, markersize=5, label=label)
-    limits(axes.set_ylim, *fence([value for trial in shown for _, value in _points(trial, metric)], mode))
-    last = max(epoch for trial in shown for epoch, _ in _points(trial, metric))
-    title(axes, f"{metric} by epoch")
-    axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    limits(axes.set_xlim, 1, last)
-    axes.legend(frameon=False, fontsize=9)
-    if findings.ranked:
-        ink.bar(figure, axes)
-    return figure
+    rows = [(trial.ordinal, epoch, value, epoch == at[-1][0]) for trial, at in curves for epoch, value in at]
+    last = max(row[1] for row in rows)
+    domain = [1, last + 0.015 * (last - 1)] if last > 1 else [0.5, 1.5]
+    place = {
+        "x": axis("epoch", "epoch", domain, tickMinStep=1, format="d", grid=False),
+        "y": axis("at", metric, margin(*fence([row[2] for row in rows], mode))),
+    }
+    colour = shades(findings.goal.metric, findings.goal.mode, map(findings.value, findings.ranked))
+    dashed = when("datum.ended === 'failed'", [5, 4], [1, 0])
+    shape = {"shape": shapes(trial for trial, _ in curves), "color": {**colour, "legend": None}}
+    return chart(
+        340,
+        table("trial,epoch,at,ends", rows),
+        *lines({**place, "color": colour, "strokeDash": dashed}),
+        mark("point", {**place, **TRIAL, **shape}, transform=[{"filter": "datum.ends"}], **_POINT),
+        resolve={"scale": {"color": "independent"}},  # one legend of lines and points would have no gradient
+    )
 
 
-def importances(found: Importance) -> Figure:
-    """A bar for each parameter, with the middle 80 % over resamples of the trials."""
-    names = list(found.shares)[::-1]
-    figure = blank(10, 1.3 + 0.42 * len(names))
-    axes = figure.add_subplot()
-    axes.barh(names, [found.shares[name] for name in names], color=BLUE if found.sure else GREY, height=0.6)
-    for row, name in enumerate(names):
-        axes.plot([found.low[name], found.high[name]], [row, row], color=INK, linewidth=1.4, solid_capstyle="butt")
-    axes.set_xlim(0, max(1e-9, *found.high.values(), *found.shares.values()) * 1.08)
-    axes.set_xlabel("share of the variance that it explains alone (line: middle 80 % over resamples of the trials)")
-    _rows(axes)
-    return figure
-
-
-def differences(verdict: Verdict) -> Figure | str:
-    """What each question came to: its pairs, their mean, and the interval where there is a verdict."""
-    rows = [row for row in verdict.rows if row.differences][::-1]
-    if not rows:
-        return "no pair of runs has ended yet"
-    figure = blank(10, 1.3 + 0.42 * len(rows))
-    axes = figure.add_subplot()
-    axes.axvline(0.0, color=INK, linewidth=1.0)
-    for place, row in enumerate(rows):
-        told = row.found is not None and row.found.different
-        colour = BLUE if told else GREY
-        axes.plot(row.differences, [place] * len(row.differences), "o", color=colour, alpha=0.35, markersize=4)
-        axes.plot([math.fsum(row.differences) / len(row.differences)], [place], "o", color=colour, markersize=8)
-        if row.found is not None:
-            axes.plot([row.found.low, row.found.high], [place, place], color=colour, linewidth=2.2)
-    axes.set_yticks(range(len(rows)), [f"{row.label} against {row.against}" for row in rows])
-    axes.set_xlabel("difference in points of test accuracy (blue: told from 0)")
-    _rows(axes)
-    return figure
-
-
-def _rows(axes: Axes) -> None:
-    """The look of a figure whose rows have names."""
-    axes.grid(axis="x", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(axis="y", length=0)
-
-
-def best_so_far(findings: Findings) -> Figure | str:
+def best_so_far(findings: Findings) -> Chart | str:
     """The best value by the time that drivers have worked, and all others as points; or why there is none."""
-    steps = findings.best_so_far()
+    steps, goal = findings.best_so_far(), findings.goal
     if not steps:
         return "no trial has ended with a value yet"
     unit, name = next((unit, name) for unit, name in _UNITS if findings.seconds >= 2 * unit or unit == 1)
-    figure, ink, ids = blank(10, 4.2), Ink(findings), Ids()
-    axes = figure.add_subplot()
-    times = [at / unit for at, _, _ in steps] + [findings.seconds / unit]
-    axes.plot(times, [*(value for _, value, _ in steps), steps[-1][1]], drawstyle="steps-post", color=BLUE, linewidth=2)
-    for trial in findings.ranked[::-1]:
-        if trial.ordinal in findings.ended:
-            at, value = findings.ended[trial.ordinal] / unit, findings.value(trial)
-            axes.plot(at, value, mark(trial), color=ink.of(trial), markersize=6, gid=ids(trial), zorder=3)
-    limits(axes.set_ylim, *fence([findings.value(trial) for trial in findings.ranked], findings.goal.mode))
-    title(axes, f"Best {findings.goal.metric} so far: {steps[-1][1]:.4f} by trial {steps[-1][2].ordinal}")
-    axes.set_xlabel(f"{name} of work, pauses between resumptions not counted")
-    axes.set_xlim(left=0)
-    ink.bar(figure, axes)
-    return figure
+    last, values = findings.seconds / unit, [findings.value(trial) for trial in findings.ranked]
+    place = {
+        "x": axis("time", [f"{name} of work", "(pauses between resumptions not counted)"], [0, last * 1.01]),
+        "y": axis("at", goal.metric, margin(*fence(values, goal.mode))),
+    }
+    best = table("time,at", [*((at / unit, value) for at, value, _ in steps), (last, steps[-1][1])])
+    ended = [trial for trial in findings.ranked[::-1] if trial.ordinal in findings.ended]
+    rows = [(trial.ordinal, findings.ended[trial.ordinal] / unit, findings.value(trial)) for trial in ended]
+    shape = {"color": shades(goal.metric, goal.mode, values), "shape": shapes(ended)}
+    return chart(
+        290,
+        table("trial,time,at", rows),
+        mark("line", place, best, interpolate="step-after", color=BLUE, strokeWidth=2, clip=True),
+        mark("point", {**place, **TRIAL, **shape}, **_POINT),
+    )
 
 
-def front(findings: Findings) -> Figure | str:
-    """The first objective against each other one, and the trials on the front; or why there is none."""
-    goals, on = findings.spec.goals, findings.front()
-    if not on:
+def front(findings: Findings, other: Objective) -> Chart | str:
+    """The first objective against another one, and the trials on the front; or why there is none."""
+    goals, best = findings.spec.goals, {trial.ordinal for trial in findings.front()}
+    if not best:
         return "no trial has finished with all objectives yet"
-    figure, ids = blank(5.6 * (len(goals) - 1) + 0.8, 4.6), Ids()
-    best = {trial.ordinal for trial in on}
-    for column, other in enumerate(goals[1:], 1):
-        axes = figure.add_subplot(1, len(goals) - 1, column)
-        for trial in findings.ranked:
-            x, y = findings.value(trial, other.metric), findings.value(trial)
-            if trial.ordinal not in best and math.isfinite(x):
-                axes.plot(x, y, "o", color=GREY, markersize=5, alpha=0.7, gid=ids(trial))
-        points = sorted((findings.value(trial, other.metric), findings.value(trial), trial.ordinal) for trial in on)
-        if len(goals) == 2:
-            where = "steps-post" if other.mode == "min" else "steps-pre"
-            axes.plot(*zip(*[(x, y) for x, y, _ in points], strict=True), drawstyle=where, color=BLUE, linewidth=1.5)
-        for trial in on:
-            x, y = findings.value(trial, other.metric), findings.value(trial)
-            axes.plot(x, y, "o", color=BLUE, markersize=7, gid=ids(trial), zorder=3)
-            axes.annotate(str(trial.ordinal), (x, y), (5, 5), textcoords="offset points", fontsize=8, color=INK)
-        axes.set_xlabel(f"{other.metric} ({'more' if other.mode == 'max' else 'less'} is better)")
-        axes.set_ylabel(f"{goals[0].metric} ({'more' if goals[0].mode == 'max' else 'less'} is better)")
-        title(axes, f"{len(on)} trials that none beats in all objectives" if column == 1 else "")
-    return figure
+    shown = [trial for trial in findings.ranked if math.isfinite(findings.value(trial, other.metric))]
+    shown.sort(key=lambda trial: trial.ordinal in best)
+    rows = [(t.ordinal, findings.value(t, other.metric), findings.value(t), t.ordinal in best) for t in shown]
+    place = {}
+    for way, goal, values in (("x", other, [row[1] for row in rows]), ("y", goals[0], [row[2] for row in rows])):
+        title = f"{goal.metric} ({'more' if goal.mode == 'max' else 'less'} is better)"
+        place[way] = axis(way, title, margin(min(values), max(values)))
+    on, step = [{"filter": "datum.on"}], "step-after" if other.mode == "min" else "step-before"
+    colour = {"color": when("datum.on", BLUE, GREY), "shape": shapes(shown)}
+    label = {**place, "text": {"field": "trial"}, "opacity": TRIAL["opacity"]}
+    return chart(
+        320,
+        table("trial,x,y,on", rows),
+        *([mark("line", place, transform=on, interpolate=step, color=BLUE)] if len(goals) == 2 else []),
+        mark("point", {**place, **TRIAL, **colour}, **_POINT),
+        mark("text", label, transform=on, align="left", dx=7, dy=-7),
+    )
+
+
+def importances(found: Importance) -> Chart:
+    """A bar for each parameter, with the middle 80 % over resamples of the trials."""
+    rows = []
+    for name, share in found.shares.items():
+        low, high = found.low[name], found.high[name]
+        text = f"{name}\nshare {share:.0%}, middle 80 % over resamples {low:.0%} to {high:.0%}"
+        rows.append({"name": folded(name, 22), "share": share, "low": low, "high": high, "text": text})
+    most = max(1e-9, *found.high.values(), *found.shares.values())
+    x = axis("share", ["share of the variance", "that it explains alone"], [0, most * 1.08], format="%")
+    return _named(
+        rows,
+        mark("bar", {"x": x}, color=BLUE if found.sure else GREY),
+        mark("rule", {"x": {**x, "field": "low"}, "x2": {"field": "high"}}, color=INK, strokeWidth=2),
+    )
+
+
+def differences(verdict: Verdict) -> Chart | str:
+    """The answer to each question: its pairs, their mean, and the interval where there is a verdict."""
+    rows = []
+    for row in verdict.rows:
+        if row.differences:
+            found, name = row.found, f"{row.label}\nagainst {row.against}"
+            mean = math.fsum(row.differences) / len(row.differences)
+            text = f"{name}\nmean {mean:+.2f} points"
+            text += f", interval {found.low:+.2f} to {found.high:+.2f}" if found else ""
+            text += f"\nseeds {', '.join(f'{pair:+.2f}' for pair in row.differences)}"
+            values: Chart = {"name": name, "mean": mean, "pairs": row.differences, "text": text}
+            values["colour"] = BLUE if found and found.different else GREY
+            rows.append(values | ({"low": found.low, "high": found.high} if found else {}))
+    if not rows:
+        return "no pair of runs has ended yet"
+    ends = [value for row in rows for value in (*row["pairs"], row.get("low", 0.0), row.get("high", 0.0))]
+    x = axis("mean", ["difference in points", "of test accuracy"], margin(min(ends), max(ends)))
+    colour = {"color": {"field": "colour", "type": "nominal", "scale": None}}
+    interval = {**colour, "x": {**x, "field": "low"}, "x2": {"field": "high"}}
+    pairs = [{"flatten": ["pairs"], "as": ["pair"]}]
+    return _named(
+        rows,
+        mark("rule", {"x": {"datum": 0}, "y": None}, color=INK),
+        mark("rule", interval, transform=[{"filter": "isValid(datum.low)"}], strokeWidth=1.8),
+        mark("point", {**colour, "x": {**x, "field": "pair"}}, transform=pairs, filled=True, size=32, opacity=0.7),
+        mark("point", {**colour, "x": x}, filled=True, size=90, opacity=1),
+    )
+
+
+def _named(rows: list[Chart], *layers: Chart) -> Chart:
+    """A chart whose rows have names and texts, in the order given."""
+    look = {"labelExpr": "split(datum.label, '\\n')", "labelLimit": 170, "labelPadding": 8}
+    axis = {**look, "ticks": False, "domain": False}
+    y = {"field": "name", "type": "nominal", "sort": None, "title": None, "axis": axis}
+    shared = {"y": y, "tooltip": {"field": "text", "type": "nominal"}}
+    return chart(_ROW * len(rows), {"values": rows}, *layers, transform=[], encoding=shared)
 
 
 def _curve_metric(findings: Findings) -> tuple[str, Mode]:
-    """The first objective that is learned; seconds and the like have no curve worth a look."""
+    """The first objective that is learned; seconds and parameters have no curve worth a look."""
     for goal in findings.spec.goals:
         if goal.metric.startswith(("val/", "train/")):
             return goal.metric, goal.mode
@@ -156,8 +173,3 @@ def _curve_metric(findings: Findings) -> tuple[str, Mode]:
 def _points(trial: Trial, metric: str) -> list[tuple[int, float]]:
     points = [(epoch, number(values, metric)) for epoch, values in sorted(trial.results.items())]
     return [(epoch, value) for epoch, value in points if math.isfinite(value)]
-
-
-def _end(trial: Trial) -> str:
-    ended = {"RUNNING": "not ended", "FAILED": "failed"}
-    return ended.get(trial.status, f"stopped by {trial.stopped_by}" if trial.stopped_by else "finished")

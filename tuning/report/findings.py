@@ -21,7 +21,7 @@ ENOUGH = 10
 
 @dataclass(frozen=True)
 class Findings:
-    """A search as it stands.
+    """A search as it is now.
 
     Attributes:
         name: its name.
@@ -70,8 +70,8 @@ class Findings:
         drawn = {name for trial in self.trials for name in trial.params}
         return {name: axis for name, axis in self.spec.axes().items() if name in drawn and not isinstance(axis, Fixed)}
 
-    def told(self, trial: Trial) -> dict[str, Any]:
-        """What tells a trial from the others: its parameters, or its arm and seed."""
+    def identity(self, trial: Trial) -> dict[str, Any]:
+        """What a trial is known by: its parameters, or its arm and seed."""
         return self.spec.told(trial.ordinal, trial.params)
 
     @property
@@ -80,14 +80,14 @@ class Findings:
         return ["arm", "seed"] if self.spec.arms else list(self.axes)
 
     def value(self, trial: Trial, metric: str | None = None) -> float:
-        """A metric of a trial at its end, or where it stands; NaN where there is none. The first objective's."""
+        """A metric of a trial at its end or, before it, of its last epoch; NaN where there is none."""
         return number(trial.found, metric or self.goal.metric)
 
     def seconds_of(self, trial: Trial) -> float:
-        """What a trial took to train, or where it did not say, from its beginning to its end; NaN while unknown."""
+        """What a trial reports as its seconds, or else those from its beginning to its end; NaN while unknown."""
         clock = self.ended.get(trial.ordinal, math.nan) - self.began[trial.ordinal]
-        said = self.value(trial, "seconds")
-        return clock if math.isnan(said) else said
+        reported = self.value(trial, "seconds")
+        return clock if math.isnan(reported) else reported
 
     @property
     def ranked(self) -> list[Trial]:
@@ -118,10 +118,10 @@ class Findings:
         return front(self.ranked, self.spec.goals)
 
     def comparable(self) -> tuple[dict[int, float], str]:
-        """Values that may be set against each other, ordinal -> value, and which they are in words.
+        """Values that may be compared, ordinal -> value, and in words which they are.
 
-        Those of trials that came to their end; where these are few and others were stopped early, those after the last
-        epoch that all of them reached, for a trial that was stopped is worse already by having trained for less.
+        Those of trials that finished; where these are few and others were stopped early, those after the last epoch
+        that all of them reached, since a trial that was stopped is worse already by having trained for less.
         """
         finished = {
             trial.ordinal: self.value(trial)

@@ -1,9 +1,9 @@
 """How much each parameter matters: fANOVA (Hutter et al., ICML 2014) by Optuna, and how far it can be trusted.
 
 A random forest is fitted to the trials; a parameter's importance is the share of the forest's variance that it explains
-alone. Departures: parameters enter by where they stand on their axis (a log-uniform one by its logarithm), so that
-variance is taken over the distribution that was searched; and the forest's fit on trials it has not seen and resamples
-of the trials say how much to believe.
+alone. Departures: parameters enter by their place on their axis (a log-uniform one by its logarithm), so that the
+variance is over the distribution that was searched; the forest's fit to trials that it has not seen and resamples of
+the trials say how far to trust the shares.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tuning.report.findings import ENOUGH, Findings
 from tuning.report.scales import Scale
+
+Array = NDArray[np.float64]
 
 _LEAST = 4
 _FAIR = 0.3
@@ -32,8 +35,8 @@ class Importance:
     Attributes:
         shares: name -> share of the variance, in all at most 1, the largest first.
         low, high: name -> the middle 80 % over resamples of the trials.
-        fit: share of the variance between trials that the forest foretells for trials it has not seen; at or below 0
-            it knows nothing.
+        fit: share of the variance that the forest explains of trials that it was not fitted to; at or below 0 it
+            knows nothing.
         trials: how many.
         of: which values.
         left_out: names that some of these trials did not draw.
@@ -57,14 +60,14 @@ class Importance:
         """How sure it is, in words."""
         if self.trials < ENOUGH:
             return f"With {self.trials} trials this means little: chance alone gives such bars."
-        told = f"the forest foretells {max(0.0, self.fit):.0%} of how trials differ that it was not grown on"
+        fit = f"he forest explains {max(0.0, self.fit):.0%} of the differences between trials that it was not fitted to"
         if not self.sure:
-            return f"This means little: {told}. More trials are needed, or the parameters hardly matter."
-        return f"{told[0].upper()}{told[1:]}."
+            return f"This means little: t{fit}. More trials are needed, or the parameters hardly matter."
+        return f"T{fit}."
 
 
 def importance(findings: Findings, scales: Mapping[str, Scale]) -> Importance | str:
-    """The importance of the parameters for the first objective, or why it cannot be told."""
+    """The importance of the parameters for the first objective, or why it is unknown."""
     values, of = findings.comparable()
     trials = [trial for trial in findings.trials if trial.ordinal in values]
     names = [name for name in scales if all(name in trial.params for trial in trials)]
@@ -79,7 +82,7 @@ def importance(findings: Findings, scales: Mapping[str, Scale]) -> Importance | 
     if not np.isfinite(x).all():
         return "some parameters have no place on their axes"
     if np.ptp(y) == 0:
-        return "all trials came out the same"
+        return "all trials have the same value"
     ordered = [scales[name].ordered for name in names]
     shares = _fanova(x, y, ordered, _TREES, 0)
     generator = np.random.default_rng(0)
@@ -101,7 +104,7 @@ def importance(findings: Findings, scales: Mapping[str, Scale]) -> Importance | 
     )
 
 
-def _fanova(x: np.ndarray, y: np.ndarray, ordered: Sequence[bool], trees: int, seed: int) -> np.ndarray:
+def _fanova(x: Array, y: Array, ordered: Sequence[bool], trees: int, seed: int) -> Array:
     """The shares, in the order of the columns; a column that is constant has none."""
     import optuna
     from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
@@ -120,18 +123,18 @@ def _fanova(x: np.ndarray, y: np.ndarray, ordered: Sequence[bool], trees: int, s
         evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=trees, seed=seed)
         try:
             shares = evaluator.evaluate(study)
-        except RuntimeError:  # every tree got trials that came out the same
+        except RuntimeError:  # every tree was fitted to trials with one value
             return np.zeros(x.shape[1])
     found = np.array([shares[str(column)] for column in range(x.shape[1])])
     return np.where(np.isfinite(found), found, 0.0)
 
 
-def _fit(x: np.ndarray, y: np.ndarray) -> float:
-    """The share of the variance that a forest explains of the trials that each of its trees was not grown on."""
+def _fit(x: Array, y: Array) -> float:
+    """The share of the variance that a forest explains of the trials that each of its trees was not fitted to."""
     from sklearn.ensemble import RandomForestRegressor
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the few trials that every tree has seen
+        warnings.simplefilter("ignore")  # about the few trials that every tree has seen
         forest = RandomForestRegressor(n_estimators=200, oob_score=True, random_state=0).fit(x, y)
     fit = float(forest.oob_score_)
     return fit if math.isfinite(fit) else 0.0

@@ -1,125 +1,171 @@
-"""The bare bones of the report's page: its style, its script, and figures as SVG in which trials can be pointed at."""
+"""The report as one HTML file: what each of its tables and lines says."""
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from jobs import specfile
+from tuning.report.board import listed, short, summary, text
+from tuning.report.chart import Chart, ended, trials_of
+from tuning.report.findings import Findings
+from tuning.run.history import Trial
+from tuning.studies.verdict import COLUMNS, judge
 
-STYLE = """
-body { margin: 0 auto; max-width: 1100px; padding: 24px; color: #1c1f23; background: #fff;
-  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 19px; margin: 40px 0 8px; }
-p { margin: 6px 0; max-width: 80ch; } .quiet { color: #5b626c; }
-.wide { overflow-x: auto; max-height: 560px; overflow-y: auto; border-bottom: 1px solid #e6e8eb; }
-table { border-collapse: collapse; font-size: 13px; width: 100%; font-variant-numeric: tabular-nums; }
-th { position: sticky; top: 0; background: #fff; border-bottom: 2px solid #d4d8dd; vertical-align: bottom; }
-th, td { text-align: left; padding: 4px 10px; vertical-align: top; } td { border-bottom: 1px solid #eef0f2; }
-.number { text-align: right; white-space: nowrap; } td.long { overflow-wrap: anywhere; min-width: 12em; }
-svg { width: 100%; height: auto; display: block; } figure { margin: 0; }
-pre { background: #f6f7f9; padding: 12px 16px; overflow-x: auto; font-size: 13px; }
-[data-trial] { cursor: pointer; }
-body.pointing svg [data-trial] { opacity: 0.12; } body.pointing svg [data-trial].on { opacity: 1; }
-svg [data-trial].on .seen { stroke-width: 3.5px !important; } tr.on td { background: #e8f1fb; }
-@media (max-width: 700px) {
-  body { padding: 16px; } th, td { padding: 4px 6px; } th.number { white-space: normal; }
-  figure { overflow-x: auto; } figure svg { min-width: 640px; }
-}
-#tip { position: fixed; display: none; white-space: pre; pointer-events: none; background: #1c1f23; color: #fff;
-  padding: 8px 10px; border-radius: 5px; font-size: 12px; line-height: 1.4; z-index: 9; }
-"""
-
-SCRIPT = """
-const tip = document.getElementById("tip"), told = {};
-let pinned = null;
-function point(trial) {
-  document.body.classList.toggle("pointing", trial !== null);
-  document.querySelectorAll("[data-trial]").forEach(e => e.classList.toggle("on", e.dataset.trial === trial));
-}
-function show(event) {
-  tip.style.display = "block";
-  const right = Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8);
-  const down = event.clientY + 14;
-  tip.style.left = Math.max(8, right) + "px";
-  tip.style.top = (down + tip.offsetHeight < innerHeight ? down : event.clientY - tip.offsetHeight - 10) + "px";
-}
-document.querySelectorAll("[data-trial]").forEach(part => {
-  const title = part.querySelector("title"), trial = part.dataset.trial;
-  if (title) { told[trial] = title.textContent; title.remove(); }
-  part.querySelectorAll("path").forEach(line => {
-    if (!/fill: none/.test(line.getAttribute("style") || "")) return;
-    const wide = line.cloneNode();
-    wide.setAttribute("style", "fill: none; stroke: #000; stroke-opacity: 0; stroke-width: 9px");
-    line.classList.add("seen");
-    line.after(wide);
-  });
-  part.addEventListener("mouseenter", () => { point(trial); tip.textContent = told[trial] || ""; });
-  part.addEventListener("mousemove", event => { if (part.closest("svg") && told[trial]) show(event); });
-  part.addEventListener("mouseleave", () => { tip.style.display = "none"; point(pinned); });
-  part.addEventListener("click", () => { pinned = pinned === trial ? null : trial; point(pinned); });
-});
-"""
+_METRICS = ("val/top1", "val/loss", "test/top1")
 
 
-_PIXELS = 105
-"""Of an inch of a figure, at most."""
+@dataclass(frozen=True)
+class Panel:
+    """A figure of the report.
+
+    Attributes:
+        name: of its file.
+        heading: above it.
+        figure: or why there is none.
+        note: what this search adds to the figure's caption.
+        least: width in pixels below which the figure scrolls in its box.
+    """
+
+    name: str
+    heading: str
+    figure: Chart | str
+    note: str = ""
+    least: int = 0
 
 
-def page(title: str, body: str) -> str:
-    """A whole HTML file that loads nothing."""
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title>\n"
-        f"<style>{STYLE}</style></head>\n<body>\n{body}\n"
-        f'<div id="tip"></div>\n<script>{SCRIPT}</script>\n</body>\n</html>\n'
+def render(findings: Findings, panels: Sequence[Panel]) -> str:
+    """The report as HTML that needs nothing else."""
+    import vl_convert
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    figures = {panel.name: panel.figure for panel in panels if not isinstance(panel.figure, str)}
+    texts = {trial.ordinal: _hover(findings, trial) for trial in findings.trials}
+    arms, best = findings.spec.arms, next(iter(findings.ranked), None)
+    pages = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    pages.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    return pages.from_string(Path(__file__).with_name("page.html").read_text(encoding="utf-8")).render(
+        findings=findings,
+        standing=_standing(findings),
+        verdict=judge(arms, findings.trials) if arms else None,
+        columns=COLUMNS,
+        best=best,
+        value=_number(findings.value(best), 4) if best else "",
+        params=listed(best.params) if best else "",
+        headings=["rank", "trial", *_metrics(findings), *(short(name, findings.names) for name in findings.names)],
+        rows=_cells(findings),
+        panels=panels,
+        failures=_failures(findings),
+        arms=[[arm, listed(changes) or "the job as it is"] for arm, changes in arms.jobs.items()] if arms else [],
+        space=_space(findings),
+        spec=specfile.dump(findings.spec),
+        data={"figures": figures, "trials": trials_of(findings), "texts": texts},
+        library=Markup(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")),
     )
 
 
-def svg(figure: Figure, name: str, told: Mapping[int, str]) -> str:
-    """A figure as SVG that stands in a page.
+def leaderboard(findings: Findings) -> dict[str, list[Any]]:
+    """The trials, the best first, as MLflow writes a table: names of the columns, and the rows.
 
-    Args:
-        figure: what belongs to a trial has an id ``t<ordinal>-<number>`` (:class:`tuning.report.ink.Ids`).
-        name: goes before every id, since those of several figures must differ.
-        told: ordinal -> what is said of the trial when it is pointed at.
+    Names have slashes for dots: MLflow's UI reads a dot as a way into the value, and shows nothing. Numbers have six
+    digits; all digits are in the runs.
     """
-    file = io.StringIO()
-    figure.savefig(file, format="svg")
-    text = file.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    wide = f"max-width: {figure.get_figwidth() * _PIXELS:.0f}px"
-    text = re.sub(r'^<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf'<svg \1 style="{wide}" role="img">', text)
-    text = text.replace("xlink:href=", "href=")
-    text = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", text)
-
-    def trial(match: re.Match[str]) -> str:
-        ordinal = int(match[1])
-        return f'<g data-trial="{ordinal}"><title>{escape(told.get(ordinal, f"trial {ordinal}"))}</title>'
-
-    return re.sub(rf'<g id="{name}-t(\d+)-\d+">', trial, text)
+    params = [name.replace(".", "/") for name in findings.names]
+    columns = ["rank", "trial", "run", *_metrics(findings), *params, "epochs", "seconds", "state", "cause"]
+    return {"columns": columns, "data": [[_plain(value) for value in row] for row in _rows(findings)]}
 
 
-def table(columns: Sequence[tuple[str, str]], rows: Iterable[tuple[int | None, Sequence[str]]]) -> str:
-    """A table.
+def _rows(findings: Findings) -> list[list[Any]]:
+    """The values of the leaderboard; NaN where there is none."""
+    ranked, rows = {trial.ordinal: rank for rank, trial in enumerate(findings.ranked, 1)}, []
+    for trial in sorted(findings.trials, key=lambda trial: ranked.get(trial.ordinal, math.inf)):
+        row = [ranked.get(trial.ordinal, math.nan), trial.ordinal, trial.run]
+        row += [findings.value(trial, metric) for metric in _metrics(findings)]
+        row += [findings.identity(trial).get(name, math.nan) for name in findings.names]
+        row += [max(trial.results, default=0), findings.seconds_of(trial), _state(findings, trial), trial.cause or ""]
+        rows.append(row)
+    return rows
 
-    Args:
-        columns: heading and CSS class (``number``, ``long`` or nothing) of each.
-        rows: the trial that a row is about, if any, and its cells.
-    """
-    head = "".join(f'<th class="{kind}">{escape(heading)}</th>' for heading, kind in columns)
-    lines = []
-    for trial, cells in rows:
-        mark = "" if trial is None else f' data-trial="{trial}"'
-        line = "".join(
-            f'<td class="{kind}">{escape(cell)}</td>' for (_, kind), cell in zip(columns, cells, strict=True)
-        )
-        lines.append(f"<tr{mark}>{line}</tr>")
-    return (
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{chr(10).join(lines)}\n</tbody></table></div>'
-    )
+
+def _cells(findings: Findings) -> list[list[str]]:
+    """The rows of the leaderboard as the page has them, without run and cause."""
+    last = 3 + len(_metrics(findings))
+    rows = []
+    for row in _rows(findings):
+        scores, (*rest, seconds, state, _) = row[3:last], row[last:]
+        numbers = [*(_number(score, 4) for score in scores), *map(text, rest), _number(seconds, 1), state]
+        rows.append([*map(text, row[:2]), *numbers])
+    return rows
+
+
+def _failures(findings: Findings) -> list[list[str]]:
+    """Kind, number of trials, which ones, and the cause that they share."""
+    rows = []
+    for kind, trials in findings.failed.items():
+        causes: dict[str, list[str]] = {}
+        for trial in trials:
+            causes.setdefault(trial.cause or "", []).append(str(trial.ordinal))
+        rows += [[kind, str(len(which)), ", ".join(which), cause] for cause, which in causes.items()]
+    return rows
+
+
+def _space(findings: Findings) -> list[list[str]]:
+    """Name, distribution, values and condition."""
+    rows = []
+    for name, axis in findings.spec.axes().items():
+        ends = [f"[{text(end)}]" if isinstance(end, list) else text(end) for end in axis.ends()]
+        among = ", ".join(ends) if axis.kind in ("choice", "fixed") else " to ".join(ends)
+        when = ", ".join(f"{condition} is {text(wanted)}" for condition, wanted in axis.when.items())
+        rows.append([name, axis.kind, among, when])
+    return rows
+
+
+def _standing(findings: Findings) -> str:
+    goals = " and ".join(f"{goal.metric} ({goal.mode})" for goal in findings.spec.goals)
+    ends = f"{summary(findings.trials, findings.state == 'running')}; {_duration(findings.seconds)} of work"
+    goal = "Judged on the test split" if findings.spec.arms else f"Goal: {goals}"
+    return f"{findings.state[0].upper()}{findings.state[1:]}. {ends}. {goal}."
+
+
+def _metrics(findings: Findings) -> list[str]:
+    wanted = dict.fromkeys((*(goal.metric for goal in findings.spec.goals), *_METRICS))
+    return [
+        metric
+        for metric in wanted
+        if metric != "seconds" and any(math.isfinite(findings.value(trial, metric)) for trial in findings.trials)
+    ]
+
+
+def _hover(findings: Findings, trial: Trial) -> str:
+    """The text of a trial that is pointed at."""
+    lines = [f"trial {trial.ordinal}: {_state(findings, trial)} after {max(trial.results, default=0)} epochs"]
+    lines += [f"{metric} {_number(findings.value(trial, metric), 4)}" for metric in _metrics(findings)]
+    return "\n".join([*lines, *(f"{name} {text(value)}" for name, value in findings.identity(trial).items())])
+
+
+def _state(findings: Findings, trial: Trial) -> str:
+    if trial.status == "RUNNING":
+        return "running" if findings.state == "running" else "unfinished"
+    return f"failed ({trial.kind})" if trial.status == "FAILED" else ended(trial)
+
+
+def _plain(value: Any) -> Any:
+    """A value as the leaderboard of MLflow has it."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else text(value)
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else ""
+
+
+def _duration(seconds: float) -> str:
+    for unit, name in ((3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds:.0f} seconds"

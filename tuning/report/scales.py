@@ -1,4 +1,4 @@
-"""Where a value stands on the axis of a figure: 0 at one end of what was searched, 1 at the other."""
+"""The place of a value on the axis of a figure: 0 at one end of what was searched, 1 at the other."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Scale:
     """An axis from 0 to 1.
 
     Attributes:
-        place: a value -> where it stands; NaN where it has no place.
-        ticks: where what is written.
-        ordered: whether neighbours are alike, so that there is something between them.
+        place: a value -> its place; NaN where it has none.
+        ticks: places and their labels.
+        ordered: whether neighbours are alike, so that there are values between them.
     """
 
     place: Callable[[Any], float]
@@ -42,7 +42,7 @@ def scale_of(distribution: Distribution, values: Sequence[Any]) -> Scale:
 
 
 def line(low: float, high: float, logarithmic: bool = False, whole: bool = False) -> Scale:
-    """Numbers from ``low`` to ``high``; those beyond stand at the ends."""
+    """Numbers from ``low`` to ``high``; those beyond are at the ends."""
     if low == high:
         low, high = (low / 2, high * 2) if logarithmic else (low - 0.5, high + 0.5)
     turn: Callable[[float], float] = math.log if logarithmic else float
@@ -60,7 +60,7 @@ def line(low: float, high: float, logarithmic: bool = False, whole: bool = False
 
 
 def fence(values: Sequence[float], mode: str) -> tuple[float, float]:
-    """Lowest and highest value to show, without those so bad that they would squeeze all others together."""
+    """Lowest and highest value to show; values so bad that all others would be squeezed together are beyond."""
     finite = np.array([value for value in values if math.isfinite(value)] or [0.0])
     first, third = np.quantile(finite, (0.25, 0.75))
     reach = 3 * (third - first)
@@ -81,8 +81,8 @@ def _steps(values: Sequence[Any]) -> Scale:
 
 
 def _label(value: Any) -> str:
-    told = text(value)
-    return told if len(told) <= _LONGEST else f"{told[: _LONGEST - 1]}…"
+    label = text(value)
+    return label if len(label) <= _LONGEST else f"{label[: _LONGEST - 1]}…"
 
 
 def _marks(low: float, high: float, whole: bool) -> list[float]:
