@@ -90,13 +90,14 @@ class Tally:
 
     def scores(self, count: int) -> Scores:
         """The scores of a split of ``count`` images; it is asserted that this many were counted."""
-        scored = int(self.seen.sum())
+        scored, sums = int(self.seen.sum()), self._sums.cpu().tolist()
         assert scored == count, f"scored {scored} images of a split of {count}"
         return Scores(
             count=scored,
             top1=int(self.right.sum()) / scored,
             means={
-                metric.name: total / scored for metric, total in zip(self._metrics, self._sums.tolist(), strict=True)
+                metric.name: total / scored
+                for metric, total in zip(self._metrics, self._sums.cpu().tolist(), strict=True)
             },
             recall=(self.right.to(torch.float64) / self.seen).cpu(),
             confusion=self._confusion.view(self.classes, self.classes).cpu() if self._cells else None,

@@ -7,6 +7,7 @@ into ``ORCHESTRATOR_HOME/cache/arrow``; where that file is missing (another node
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -109,16 +110,18 @@ def _map(path: Path) -> Any:
 def _convert(table: Table, path: str) -> None:
     import pyarrow as pa
 
-    named = is_text(table.schema().field(table.label).type)
+    batches = table.batches()
+    first = next(batches, None)  # its schema is at hand, where reading the table's own would fetch from elsewhere again
+    named = is_text((table.schema() if first is None else first.schema).field(table.label).type)
     fields = {"image": pa.large_binary(), "path": pa.string(), "label": pa.int64()}
     schema = pa.schema({**fields, _NAME: pa.large_string()} if named else fields)
     row = 0
     with pa.OSFile(path, "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        for batch in table.batches():
+        for batch in chain([] if first is None else [first], batches):
             image, label = batch.column(table.image), batch.column(table.label)
             if label.null_count:
-                first = int(np.flatnonzero(label.is_null().to_numpy(zero_copy_only=False))[0])
-                raise ValueError(f"{table.where(row + first)}: {table.label!r} is null; label the row or remove it")
+                at = row + int(np.flatnonzero(label.is_null().to_numpy(zero_copy_only=False))[0])
+                raise ValueError(f"{table.where(at)}: {table.label!r} is null; label the row or remove it")
             paths = pa.nulls(len(batch), pa.string())
             if pa.types.is_struct(image.type):
                 names = [image.type.field(number).name for number in range(image.type.num_fields)]

@@ -25,7 +25,6 @@ from jobs.data.loader import Loader
 from jobs.data.sets import Data
 from jobs.data.store import Streamed
 from jobs.place import Place
-from jobs.steps import Steps
 from tests.jobs.digits_job import job
 
 CLASSES, EACH, SIZE = ("ant", "bee", "cat"), 20, 8
@@ -157,7 +156,7 @@ def test_loader_processes_and_memory_change_no_pixel(kind: str, tmp_path: Path) 
         data = memory if workers is None else source.model_copy(update={"in_memory": False}).open()
         assert data.digest == memory.digest and isinstance(data.val, Streamed) == (workers is not None)
         spec = job(data=source.model_copy(update={"loader_workers": workers}).model_dump(mode="json"), batch_size=8)
-        loader = Loader(spec, data, Place(), Steps.of(spec, len(data.train)))
+        loader = Loader(spec, data, Place(), spec.steps(len(data.train)))
         fed.append([torch.cat(parts) for parts in zip(*loader.scoring(data.val), strict=True)])
     for images, labels in fed[1:]:
         assert torch.equal(images, fed[0][0]) and torch.equal(labels, fed[0][1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,9 +98,8 @@ def test_a_checkpoint_of_before_is_resumed_with_a_note() -> None:
     told: dict[str, str] = {}
 
     class Facts(Keep):
-        def __call__(self, *args: Any, facts: Any = None, **more: Any) -> Any:
-            told.update(facts or {})
-            return super().__call__(*args, **more)
+        def note(self, facts: Mapping[str, str]) -> None:
+            told.update(facts)
 
     train(job(epochs=3), Place(), Facts(), {"data": data}, old)
     assert told["resumed"] == UNKNOWN
