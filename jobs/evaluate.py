@@ -95,10 +95,7 @@ class Tally:
         return Scores(
             count=scored,
             top1=int(self.right.sum()) / scored,
-            means={
-                metric.name: total / scored
-                for metric, total in zip(self._metrics, self._sums.cpu().tolist(), strict=True)
-            },
+            means={metric.name: total / scored for metric, total in zip(self._metrics, sums, strict=True)},
             recall=(self.right.to(torch.float64) / self.seen).cpu(),
             confusion=self._confusion.view(self.classes, self.classes).cpu() if self._cells else None,
         )

@@ -199,7 +199,7 @@ def report(
     ] = None,
 ) -> None:
     """Write the findings of a search so far as one HTML file that needs no network; over arms, the verdict too."""
-    from tuning.report import write
+    from tuning.report import page, write
     from tuning.report.findings import Findings
     from tuning.run.launch import find
 
@@ -207,7 +207,7 @@ def report(
     findings = Findings.of(folder)
     path = output or folder / write.REPORT
     try:
-        path.write_text(write.render(findings, write.panels(findings)), encoding="utf-8")
+        path.write_text(page.render(findings, write.panels(findings)), encoding="utf-8")
         verdicts = write.write_verdict(findings, folder)
     except OSError as error:
         fail(f"the report cannot be written to {error.filename}: {error.strerror}", FAILED)
