@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, replace
 
 from jobs.resources import Resources
@@ -40,11 +41,13 @@ class Cluster:
 
     @classmethod
     def at_hand(cls) -> Cluster:
-        """The cluster of ``RAY_ADDRESS``, which this process joins, else this machine with all that it has."""
+        """The cluster that this process is connected to, or joins by ``RAY_ADDRESS``; else this machine with all that
+        it has."""
         if os.environ.get("RAY_ADDRESS"):
             from orchestrator.execution.session import start_ray
 
             start_ray()
+        if "ray" in sys.modules and sys.modules["ray"].is_initialized():
             return cls.joined()
         from torch.cuda import device_count
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
+import stat
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from orchestrator.cluster.client import make_token_private
@@ -30,6 +34,11 @@ Ray's metrics and events would cost the workers time, and nobody reads them ther
 loopback only, which is its default on other systems."""
 
 
+_TOKEN = secrets.token_hex(32)
+"""Of this process's own cluster. It is passed in the environment, which no other user can read; Ray would write one to
+``~/.ray/auth_token``, for all to read at first."""
+
+
 def start_ray(verbose: bool = False, dashboard: bool = True) -> None:
     """Join the cluster of ``RAY_ADDRESS``, or start one on this machine with all its CPUs.
 
@@ -48,6 +57,28 @@ def start_ray(verbose: bool = False, dashboard: bool = True) -> None:
     level = logging.INFO if verbose else logging.ERROR
     local: dict[str, Any] = {}
     if alone:
+        if not (os.environ.get("RAY_AUTH_TOKEN_PATH") or os.environ.get("RAY_AUTH_MODE") == "disabled"):
+            os.environ.setdefault("RAY_AUTH_TOKEN", _TOKEN)
         local = {"address": "local", "num_cpus": os.cpu_count(), "include_dashboard": dashboard}
+        local["_temp_dir"] = str(private_folder() / "ray")
+    elif os.environ.get("RAY_AUTH_TOKEN") == _TOKEN:  # another cluster does not know it
+        del os.environ["RAY_AUTH_TOKEN"]
     ray.init(log_to_driver=verbose, logging_level=level, **local)
     make_token_private()
+
+
+def private_folder() -> Path:
+    """A short path that only this user can enter, for Ray's files: it opens its own folder to all users.
+
+    Raises:
+        OSError: the temporary folder cannot be written to.
+    """
+    folder = Path(os.environ.get("RAY_TMPDIR") or "/tmp") / f"ray-{os.geteuid()}"
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        found = folder.lstat()
+        private = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
+        if not private:  # another user may have made it
+            return Path(tempfile.mkdtemp(prefix="ray-", dir=folder.parent))
+    return folder

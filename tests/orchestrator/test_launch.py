@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
+import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from jobs import models
 from orchestrator.execution import launch
+from orchestrator.execution.session import private_folder
 from orchestrator.home import run_folder
 from tests.orchestrator.real import ROOT, job, mlflow_run, points
 
@@ -38,15 +42,56 @@ def test_the_demo_recipe_is_trained_tracked_and_kept() -> None:
     assert right.mean() == pytest.approx(result.metrics["test/top1"], abs=0.01)
 
 
-def test_the_token_that_ray_makes_is_nobody_elses(tmp_path: Path) -> None:
-    start = "from orchestrator.execution.session import start_ray; start_ray()"
+_PRIVATE = """
+import os, stat, sys
+from pathlib import Path
+from orchestrator.execution.session import start_ray
+start_ray()
+import ray
+from ray._private.worker import global_worker
+assert not (Path.home() / ".ray").exists(), "the token is in no file"
+top = Path(global_worker.node.get_temp_dir_path()).parent
+assert stat.S_IMODE(top.stat().st_mode) == 0o700 and os.listdir(top)
+if os.geteuid() == 0:  # another user of the machine
+    if os.fork() == 0:
+        os.setuid(65534)
+        try:
+            os.listdir(top / "ray")
+        except PermissionError:
+            os._exit(0)
+        os._exit(1)
+    assert os.wait()[1] == 0, "a stranger reads Ray's folder"
+import subprocess
+stranger = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_TOKEN"}
+stranger |= {"HOME": os.environ["HOME"] + "/stranger", "RAY_AUTH_MODE": "disabled"}
+code = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False)"
+command = [sys.executable, "-c", code, global_worker.gcs_client.address]
+done = subprocess.run(command, env=stranger, capture_output=True, text=True)
+assert done.returncode and "oken" in done.stderr, "joined without a token: " + done.stderr[-500:]
+"""
+
+
+def test_nobody_else_of_the_machine_reads_ray_s_files_or_joins(tmp_path: Path) -> None:
     plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    subprocess.run([sys.executable, "-c", start], check=True, cwd=ROOT, env=plain | {"HOME": str(tmp_path)})
-    assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
+    plain |= {"HOME": str(tmp_path), "RAY_TMPDIR": tempfile.mkdtemp(dir="/tmp")}  # sockets want a short path
+    os.chmod(plain["RAY_TMPDIR"], 0o755)
+    done = subprocess.run([sys.executable, "-c", _PRIVATE], cwd=ROOT, env=plain, capture_output=True, text=True)
+    shutil.rmtree(plain["RAY_TMPDIR"])
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_folder_that_another_user_made_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    taken = tmp_path / f"ray-{os.geteuid()}"
+    taken.mkdir(mode=0o755)
+    found = private_folder()
+    assert found != taken and stat.S_IMODE(found.stat().st_mode) == 0o700
+    taken.chmod(0o700)
+    assert private_folder() == taken
 
 
 def test_what_cannot_fit_is_refused_with_the_arithmetic() -> None:
-    with pytest.raises(ValueError, match=r"4 workers x 1 CPUs = 4 CPUs, but the cluster has 2"):
+    with pytest.raises(ValueError, match=r"4 workers x 1 CPUs = 4 CPUs, but there are 2 CPUs"):
         launch.train(job("resources.workers=4"))
 
 
