@@ -42,8 +42,8 @@ def files_below(
     real, targets = os.path.realpath(top), list[str]()
     waiting = [("", True)]
     while waiting:
-        path, is_folder = waiting.pop()
-        if not is_folder:
+        path, listed = waiting.pop()
+        if not listed:
             yield path
             continue
         try:
@@ -55,8 +55,8 @@ def files_below(
         inside: list[tuple[str, bool]] = []
         for entry in found:
             inner = os.path.join(path, entry.name)
-            if not entry.is_dir():
-                if entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path)):
+            if not is_folder(entry):
+                if is_file(entry):
                     inside.append((inner, False))
                 else:
                     passed_over(inner, "it is no file (a pipe, a socket or a device)")
@@ -70,6 +70,19 @@ def files_below(
                 followed(inner, target)
             inside.append((inner, True))
         waiting += reversed(inside)
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle, or into a folder that is closed
+        return False
+
+
+def is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a regular file, a link to one, or a link that leads nowhere."""
+    return not os.path.exists(entry.path) if entry.is_symlink() and not os.path.isfile(entry.path) else entry.is_file()
 
 
 def is_within(path: str, folder: str) -> bool:

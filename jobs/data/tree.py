@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.data.files import Files, RemoteFiles
-from jobs.data.listing import files_below, is_within
+from jobs.data.listing import files_below, is_file, is_folder, is_within
 from jobs.data.remote import Object, listing
 from jobs.names import printable
 from jobs.urls import is_url, local, refused
@@ -78,7 +78,7 @@ class LocalTree:
         """Links to folders too, but not to one that the folder itself is in."""
         here = os.path.realpath(self.root / folder)
         with os.scandir(here) as entries:
-            found = sorted((entry for entry in entries if entry.name[0] != "." and entry.is_dir()), key=_name)
+            found = sorted((entry for entry in entries if entry.name[0] != "." and is_folder(entry)), key=_name)
         circles = [entry for entry in found if entry.is_symlink() and is_within(here, os.path.realpath(entry.path))]
         for entry in circles:
             self._note(f"{entry.path} was passed over: it is a link to a folder that holds it")
@@ -87,7 +87,7 @@ class LocalTree:
     def files(self, folder: str) -> list[str]:
         """Links to files too."""
         with os.scandir(self.root / folder) as entries:
-            return [entry.name for entry in entries if entry.name[0] != "." and entry.is_file()]
+            return [entry.name for entry in entries if entry.name[0] != "." and is_file(entry)]
 
     def below(self, folder: str) -> Iterator[str]:
         """See :func:`jobs.data.listing.files_below`."""
