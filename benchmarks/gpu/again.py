@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 from benchmarks.gpu.cell import Cell, Row, Setting, Stage
 from benchmarks.gpu.made import Run, apart, images, job, place, spread, written
 from jobs.checkpoint import State, Store
-from jobs.report import Print, Progress, Verdict
+from jobs.report import Print
 from jobs.spec import JobSpec
 
 JOBS: dict[str, dict[str, Any]] = {
@@ -55,20 +54,12 @@ class Dying(Print):
     def __init__(self, folder: str, step: int) -> None:
         self.store, self.step = Store(folder), step
 
-    def __call__(
-        self,
-        records: Any = (),
-        checkpoint: State | None = None,
-        progress: Progress | None = None,
-        facts: Mapping[str, str] | None = None,
-    ) -> Verdict:
+    def save(self, checkpoint: State) -> None:
         """Whatever was not stored is lost."""
-        if checkpoint is not None:
-            self.store.save(checkpoint)
-            self.store.wait()
-            if checkpoint.step >= self.step:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return super().__call__(records)
+        self.store.save(checkpoint)
+        self.store.wait()
+        if checkpoint.step >= self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def killed(name: str, setting: Setting) -> Row:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from jobs import precision
 from jobs.augment.crop import crop
 from jobs.augment.flip import flip
 from jobs.data.sets import Arrays, Data
-from jobs.report import CONTINUE, STOP, Verdict
+from jobs.report import CONTINUE, STOP, Progress, Record, Report, Verdict
 from jobs.spec import JobSpec
 from jobs.train import train
 
@@ -29,8 +29,8 @@ Segment = Callable[[], tuple[int, float]]
 """Runs one: images, seconds."""
 
 
-class Ours:
-    """The real loop in a thread that stands still between its epochs."""
+class Ours(Report):
+    """The real loop in a thread that stands still between its epochs; what the loop reports to."""
 
     def __init__(self, spec: JobSpec, data: Data, device: str) -> None:
         self.spec = spec.override({"epochs": 10**6, "evaluation.every_epochs": 10**6, "checkpoint.every_epochs": 10**6})
@@ -43,15 +43,28 @@ class Ours:
 
     def _train(self, data: Data) -> None:
         try:
-            train(self.spec, place(self.device), self._report, {"data": data})
+            train(self.spec, place(self.device), self, {"data": data})
         except BaseException as error:
             self._ended.put(error)
 
-    def _report(self, records: Any = (), checkpoint: Any = None, progress: Any = None, facts: Any = None) -> Verdict:
-        if not self._leaving and (facts is not None or any(record.name == "train/loss" for record in records)):
+    def note(self, facts: Mapping[str, str]) -> None:
+        """Stand still before the first epoch."""
+        self._stand()
+
+    def progress(self, progress: Progress) -> Verdict:
+        """Stop the loop that is left."""
+        return STOP if self._leaving else CONTINUE
+
+    def record(self, records: Sequence[Record]) -> Verdict:
+        """Stand still after an epoch."""
+        if any(record.name == "train/loss" for record in records):
+            self._stand()
+        return STOP if self._leaving else CONTINUE
+
+    def _stand(self) -> None:
+        if not self._leaving:
             self._ended.put(None)
             self._leaving = not self._go.get()
-        return STOP if self._leaving else CONTINUE
 
     def _wait(self) -> None:
         error = self._ended.get()

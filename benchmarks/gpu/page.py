@@ -105,7 +105,7 @@ def _value(value: Any) -> str:
 
 def _full(rows: Sequence[Row]) -> Iterator[str]:
     """Mean differences to the baseline in points of accuracy, of pairs with equal seeds."""
-    from tuning.statistics import compare
+    from tuning.studies.statistics import compare
 
     scores: dict[str, dict[int, float]] = {}
     for row in rows:
