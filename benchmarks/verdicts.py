@@ -3,7 +3,7 @@
     python -m benchmarks.verdicts            # 200 verdicts and, for a sharper figure, 20,000
 
 A verdict is that of ``search confirm --top 3 --seeds 5``: three arms and the base, paired by seed; or of fifteen arms,
-as ``ablate`` asks of a whole stack of tricks. It is wrong if it calls any arm different. Scores are a seed's part,
+as ``ablate`` does for a whole stack of tricks. It is wrong if it calls any arm different. Scores are a seed's part,
 which the arms of a seed share, and each run's own; or the share of a small test set that is classified rightly, which
 takes few values; or have heavy tails.
 """

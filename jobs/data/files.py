@@ -118,7 +118,7 @@ class RemoteFiles(Files):
         return key(self.root, self.text, self.begins.tobytes(), self.sizes.tobytes(), self.versions.tobytes())
 
     def here(self) -> None:
-        """Fetch what is missing; a note says that all was here, for to look at millions of files takes long."""
+        """Fetch what is missing; a note is kept when all is here, since looking at millions of files takes long."""
         note = Path(folder(), "whole", str(self.stamp))
         if note.exists():
             return

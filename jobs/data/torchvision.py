@@ -151,7 +151,7 @@ def _listing(root: Path) -> str:
 
 
 def _labels(dataset: Any, title: str) -> NDArray[np.int64]:
-    """The data set's list of labels where it has one, for to ask for the label is to decode the image."""
+    """The data set's list of labels if it has one; reading a label otherwise decodes the image."""
     for attribute in ("targets", "labels", "_labels", "y"):
         listed = getattr(dataset, attribute, None)
         if listed is not None and len(listed) == len(dataset):

@@ -24,14 +24,14 @@ Choice = Literal["d", "s", "c"]
 
 @dataclass(frozen=True)
 class Ended:
-    """How the following ended: the job as it stands, and whether it goes on without us."""
+    """How the following ended: the job as it stands, and whether it continues unwatched."""
 
     job: Job
     detached: bool = False
 
     @property
     def code(self) -> int:
-        """Exit code: 0 succeeded, 1 failed, 130 stopped, or going on without us."""
+        """Exit code: 0 succeeded, 1 failed, 130 stopped, or no longer watched."""
         if self.detached or self.job.state == "STOPPED" or self.job.exit_code == 130:
             return 130
         return 0 if self.job.state == "SUCCEEDED" else 1
@@ -43,7 +43,9 @@ def ask() -> Choice:
         return "d"
     try:
         print(
-            "\nThe job goes on by itself. [d]etach (default), [s]top it, [c]ontinue to watch? ", end="", file=sys.stderr
+            "\nThe job continues. [d]etach (default), [s]top it, [c]ontinue to watch? ",
+            end="",
+            file=sys.stderr,
         )
         answer = input().strip().lower()[:1]
     except (EOFError, KeyboardInterrupt):
@@ -103,12 +105,12 @@ def stop(cluster: Cluster, job: Job) -> Job:
 
 
 def summary(cluster: Cluster, job: Job, again: str | None) -> list[str]:
-    """What came of a job that is over, or goes on, in few lines.
+    """What came of a job that has ended, or still runs, in a few lines.
 
     Args:
         cluster: where it is.
         job: the job.
-        again: the command that goes on with it.
+        again: the command that resumes it.
     """
     where = f"--address {cluster.address}"
     if not job.over:
@@ -125,7 +127,7 @@ def summary(cluster: Cluster, job: Job, again: str | None) -> list[str]:
         if standing and standing.kept:
             lines.append(f"kept     {standing.kept}")
         if again:
-            lines.append(f"go on    {again} {where}")
+            lines.append(f"resume   {again} {where}")
     return lines
 
 

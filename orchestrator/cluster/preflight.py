@@ -34,7 +34,7 @@ class Kind:
         name: ``job`` or ``search``.
         spec: its class.
         command: words that run it there.
-        naming: the option of ``command`` that names what runs, or goes on with it.
+        naming: the option of ``command`` that names what runs, or resumes it.
         job: the job in a spec, or the job that a search varies, once all is checked; raises ``SpecError``.
     """
 

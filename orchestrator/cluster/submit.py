@@ -53,7 +53,7 @@ def submit(
         asked: what.
         cluster: where.
         shipment: what is sent.
-        id: name of the run. Where its last job failed or was stopped, another is submitted that goes on with the run;
+        id: name of the run. Where its last job failed or was stopped, another is submitted that resumes the run;
             None takes a fresh one.
         variables: of the job's environment.
 
@@ -64,7 +64,7 @@ def submit(
     told = variables or shipping.variables((), 60)
     run = id or new_id(asked)
     if not NAME.fullmatch(run):
-        raise ValueError(f"--id {run!r} is no name for a run: letters, digits, dots, - and _, at most 81 of them")
+        raise ValueError(f"--id {run!r} is not a valid name for a run: letters, digits, dots, - and _, at most 81")
     attempts = [job for job in cluster.jobs() if job.run == run or job.id == run] if id else []
     last = attempts[0] if attempts else None
     if last and (not last.over or last.state == "SUCCEEDED"):

@@ -143,7 +143,7 @@ def tracking() -> Found:
     except ValueError as error:
         return Finding("problem", "MLflow", str(error), "set MLFLOW_TRACKING_URI to a server or a database")
     except Unreachable as error:
-        cure = "start it, or set MLFLOW_TRACKING_URI; runs go on without it, and orchestrator sync sends them later"
+        cure = "start it, or set MLFLOW_TRACKING_URI; runs continue without it, and orchestrator sync sends them later"
         if "out-of-date" in str(error) or "revision" in str(error):
             cure = f"its tables are another MLflow's: mlflow db upgrade {redact(uri)}"
         return Finding("problem", "MLflow", str(error).splitlines()[0], cure)

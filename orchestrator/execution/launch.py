@@ -86,7 +86,7 @@ def train(
 
     Args:
         spec: the job.
-        resume: name of the run to go on with, from its newest sound checkpoint; see :mod:`orchestrator.runs.resume`.
+        resume: name of the run to resume, from its newest sound checkpoint; see :mod:`orchestrator.runs.resume`.
         show: called several times a second with what a display needs.
         tell: called with what is being done before and after the training, and whether it is worth keeping.
         verbose: let Ray talk.
@@ -120,12 +120,12 @@ def train(
     tags = {**of_data(data), **revision(), **environment(), **(tags or {})}
     tracking = spec.tracking
     earlier = recorders.begin(name, tracking.experiment, tracking.uri, spec.flatten(), tags, parent)
-    for key, value in submission().items():  # of a run that goes on, the newest
+    for key, value in submission().items():  # of a resumed run, the newest
         recorders.tag(name, key, value)
     (folder / resuming.SPEC).write_text(specfile.dump(spec), encoding="utf-8")
     recorders.artifact(name, folder / resuming.SPEC)
     epochs = max((record.step for record in earlier.records if record.name == "train/loss"), default=0)
-    tell(f"run {name}" + (f" goes on; {epochs} of {spec.epochs} epochs are recorded" if resume else ""), True)
+    tell(f"run {name}" + (f" is resumed; {epochs} of {spec.epochs} epochs are recorded" if resume else ""), True)
     if changed:
         text = ", ".join(f"{field}: {was!r} -> {now!r}" for field, (was, now) in changed.items())
         recorders.tag(name, "resumed_with", text)

@@ -12,7 +12,7 @@ def resolve(spec: JobSpec, resume: str | None = None) -> JobSpec:
 
     Args:
         spec: the job, with absolute paths.
-        resume: the run that goes on with it, if one does. What it has a checkpoint of needs no weights any more: they
+        resume: the run that is resumed, if any. What it has a checkpoint of needs no weights any more: they
             may be gone.
 
     Raises:

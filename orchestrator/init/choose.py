@@ -247,7 +247,7 @@ def _speed(data: dict[str, Any], found: Survey, image: tuple[int, int], gpu: boo
     flops = 3 * measure(spec.model, len(found.classes), channels, size, 2, 4).flops_per_image
     speed = _FLOPS_A_CPU * spec.resources.cpus_per_worker
     if not gpu and flops * part / speed > _SLOW_S:
-        return speed / flops, f"reckoned from {flops / 1e9:.1f} GFLOP an image, {_FLOPS_A_CPU / 1e9:.0f} GFLOP/s a CPU"
+        return speed / flops, f"estimated from {flops / 1e9:.1f} GFLOP an image, {_FLOPS_A_CPU / 1e9:.0f} GFLOP/s a CPU"
     spec = spec.model_copy(update={"batch_size": part})
     count = part * max(2, min(17, _PROBE_BYTES // (part * size * size * channels)))
     shape = (count, size, size, channels)

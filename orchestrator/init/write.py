@@ -104,7 +104,7 @@ def search_text(name: str, path: Path, job: Path, found: Survey, recipe: Recipe,
         if metric == "val/top1"
         else "every class counts alike, for they are uneven; the test split steers nothing",
         "searcher": "the first trials are drawn by chance, later ones near the best",
-        "scheduler": f"of the trials at epoch {grace}, the best third goes on, and so forth",
+        "scheduler": f"of the trials at epoch {grace}, the best third continues, and so forth",
         "budget": f"{cost}; a trial: {rate:,.0f} images/s, {recipe.how}",
         "start_from": "the first trial is the job as it stands, with hardly any mixup",
     }

@@ -181,7 +181,7 @@ def _example(model: LoadedModel) -> Any:
 
 
 def _told(found: lookup.Found, model: LoadedModel, tags: Mapping[str, str]) -> dict[str, str]:
-    """What a person asks of a registered model."""
+    """What a person wants to know of a registered model."""
     metrics = model.meta.get("metrics", {})
     given = {
         "run": found.name,

@@ -1,4 +1,4 @@
-"""Going on with a run: as it was begun, but for what does not change what it computes."""
+"""Resuming a run: only fields that do not change its result may differ."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAY_CHANGE = (
     "evaluation.batch_size",
     "resources",
 )
-"""Fields, with all below them, that may differ from the run's own when it goes on."""
+"""Fields, with all below them, that may differ from the run's own when it is resumed."""
 
 
 def stored(name: str) -> Path:
@@ -49,13 +49,13 @@ def begun(name: str) -> store.Status | None:
     """How the run called ``name`` stands; None where there is none, or where it died before its spec was kept.
 
     Raises:
-        ValueError: it is no name for a run, or a search is called so.
+        ValueError: the name is not valid, or is that of a search.
     """
     if not NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name for a run: letters, digits, dots, - and _, at most 81 of them")
+        raise ValueError(f"{name!r} is not a valid name for a run: letters, digits, dots, - and _, at most 81")
     events = [entry.event for entry in read(run_folder(name) / FILE)] if (run_folder(name) / FILE).exists() else []
     if events and events[0]["tags"].get("kind") == "search":
-        raise ValueError(f"{name} is a search; go on with it by: orchestrator search resume {name}")
+        raise ValueError(f"{name} is a search; resume it with: orchestrator search resume {name}")
     return store.status_of(run_folder(name), events) if (run_folder(name) / SPEC).exists() else None
 
 
@@ -70,7 +70,7 @@ def changes(name: str, spec: JobSpec) -> dict[str, tuple[Any, Any]]:
 
     Args:
         name: the run.
-        spec: what it shall go on with; paths absolute, as in the stored one.
+        spec: what it is resumed with; paths absolute, as in the stored one.
 
     Raises:
         ValueError: the run is unknown, still running or finished, or what may not change does.
@@ -81,7 +81,7 @@ def changes(name: str, spec: JobSpec) -> dict[str, tuple[Any, Any]]:
     events = [entry.event for entry in read(run_folder(name) / FILE)]
     if store.status_of(run_folder(name), events) == "FINISHED":
         raise ValueError(
-            f"run {name} is FINISHED: its test split has been scored, so nothing is left to go on with; start a new run"
+            f"run {name} is FINISHED: its test split has been scored, so there is nothing to resume; start a new run"
         )
     kept = changed(specfile.read(path, JobSpec), lambda found: here(found.value))
     before, after = kept.flatten(), spec.flatten()
@@ -94,8 +94,8 @@ def changes(name: str, spec: JobSpec) -> dict[str, tuple[Any, Any]]:
     if wrong:
         lines = "".join(f"\n  {field}: {was!r} in the run, {now!r} here" for field, (was, now) in wrong.items())
         raise ValueError(
-            f"run {name} cannot go on with another spec than its own; they differ in{lines}\n"
-            f"To go on as it was begun: orchestrator train --resume {name}   (these may change with -s: "
+            f"run {name} cannot be resumed with another spec than its own; they differ in{lines}\n"
+            f"To resume it as it was started: orchestrator train --resume {name}   (these may change with -s: "
             f"{', '.join(MAY_CHANGE)}). To use the other values, start a new run without --resume"
         )
     return different

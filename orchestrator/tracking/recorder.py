@@ -48,7 +48,7 @@ class State:
         behind: events that MLflow does not have yet.
         trouble: why it does not, with the cure; None while all is well.
         stopping: the loop has been told to stop.
-        status: how the run ended; None while it goes on.
+        status: how the run ended; None while it runs.
     """
 
     progress: Progress | None
@@ -96,7 +96,7 @@ class Recorder:
         tags: Mapping[str, str] | None = None,
         parent: str | None = None,
     ) -> None:
-        """Open the run; where the journal has it already, go on with it, as it was begun.
+        """Open the run; if the journal has it already, resume it as it was started.
 
         Args:
             run: its name.
@@ -185,7 +185,7 @@ class Recorder:
         self._stopping = True
 
     def pause(self, pausing: bool) -> None:
-        """Tell the loop to leave off all the same, or no longer; the run is not stopping."""
+        """Pause the loop at its next checkpoint, or let it train again; the run is not stopped."""
         self._pausing = pausing
 
     def state(self, seen: int = 0) -> State:
@@ -244,7 +244,7 @@ class Recorder:
                 self._shipper.ship(self._journal.seq)
             except Exception as error:
                 if self._trouble is None:
-                    self._trouble = f"{error}. The run goes on and its journal keeps everything; it is tried again"
+                    self._trouble = f"{error}. The run continues and its journal keeps everything; it is tried again"
                     log.warning("%s", self._trouble)
                 if self._closing.is_set():
                     self._over.wait(min(pause, 1.0))

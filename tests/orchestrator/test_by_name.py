@@ -32,7 +32,7 @@ def test_the_same_command_begins_a_run_goes_on_with_it_and_says_that_it_is_done(
     monkeypatch.setenv(origin._JOB, json.dumps({"metadata": {"job_submission_id": "nightly-2"}}))
     second = orchestrator(*words)
     assert second.returncode == 0, second.stdout + second.stderr
-    assert "run nightly goes on;" in second.stdout
+    assert "run nightly is resumed;" in second.stdout
     client, run = mlflow_run("nightly")
     assert (run.info.status, run.data.tags["ray.submission_id"]) == ("FINISHED", "nightly-2")
     assert [step for step, _ in points(client, run, "train/loss")] == list(range(1, 13))
@@ -70,7 +70,7 @@ def test_a_search_goes_on_by_its_name_too(home: Path, tmp_path: Path) -> None:
 def test_a_name_that_is_none_is_refused(home: Path) -> None:
     done = orchestrator("train", DIGITS, "--run", "../elsewhere")
     assert done.returncode == 2
-    assert "is no name for a run" in done.stderr
+    assert "is not a valid name for a run" in done.stderr
     assert orchestrator("train", "--run", "nightly").returncode == 2
     assert orchestrator("train", DIGITS, "--run", "nightly", "--resume", "other").returncode == 2
 

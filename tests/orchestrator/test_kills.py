@@ -89,7 +89,7 @@ def test_an_interrupted_run_goes_on_with_the_command_it_prints(undisturbed: Weig
     assert 3 <= steps < EPOCHS
     rest = orchestrator(*printed.split())
     assert rest.returncode == 0, rest.stdout + rest.stderr
-    assert f"{name} goes on; {steps} of {EPOCHS} epochs are recorded" in rest.stdout
+    assert f"{name} is resumed; {steps} of {EPOCHS} epochs are recorded" in rest.stdout
     check_finished(name, undisturbed)
     again = orchestrator(*printed.split())
     assert again.returncode == 2

@@ -332,7 +332,7 @@ def test_a_server_that_dies_or_freezes_costs_no_step_and_no_point(server, caplog
     server.start()
     wait(lambda: run.state().behind == 0)
     wait(lambda: run.state().trouble is None)
-    assert caplog.text.count("The run goes on and its journal keeps everything") == 1
+    assert caplog.text.count("The run continues and its journal keeps everything") == 1
     assert caplog.text.count("tracking works again") == 1
 
     server.send(signal.SIGSTOP)

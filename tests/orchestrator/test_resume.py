@@ -59,7 +59,7 @@ def test_what_computes_the_same_may_change() -> None:
 )
 def test_what_would_be_another_run_is_refused_field_by_field(change: str, line: str) -> None:
     begun("a", job())
-    with pytest.raises(ValueError, match="cannot go on with another spec") as caught:
+    with pytest.raises(ValueError, match="cannot be resumed with another spec") as caught:
         resume.changes("a", job(change, "resources.workers=1"))
     assert line in str(caught.value)
     assert "resources.workers:" not in str(caught.value)

@@ -105,7 +105,7 @@ def test_a_job_is_watched_left_stopped_and_gone_on_with_by_the_same_command_and_
     rest = there(*words, "--follow", **PLANTED)
     assert rest.returncode == 0, rest.stdout + rest.stderr
     assert "nightly-2 submitted, after nightly, which is STOPPED" in rest.stdout
-    assert re.search(rf"^run nightly goes on; [1-9]\d* of {EPOCHS} epochs are recorded", rest.stdout, re.MULTILINE)
+    assert re.search(rf"^run nightly is resumed; [1-9]\d* of {EPOCHS} epochs are recorded", rest.stdout, re.MULTILINE)
     assert rest.stdout.endswith("job      nightly-2 SUCCEEDED\n")
     again = there(*words)
     assert (again.returncode, "nightly-2 is SUCCEEDED already" in again.stdout) == (0, True)

@@ -233,7 +233,7 @@ class Driver:
                     self._close(trial, trial.status)
 
     def _open(self, trial: Trial) -> JobSpec:
-        """Open the run of a trial, or go on with it; its job.
+        """Open or resume the run of a trial; its job.
 
         Raises:
             ValueError: its parameters do not make a job.

@@ -3,7 +3,7 @@
 Events, each with its ``time`` (s, Unix): ``search`` (spec and base job, as JSON), ``open`` (a driver began to work),
 ``compile`` (whether the networks are compiled, where that was to be found out),
 ``trial`` (ordinal, run, params), ``result`` (ordinal, epoch, values), ``end`` (ordinal, status, values, stopped_by,
-cause, kind), ``takeover`` (epoch, changes: ordinal -> donor and params; empty where all trials go on as they are),
+cause, kind), ``takeover`` (epoch, changes: ordinal -> donor and params; empty where no trial takes over another),
 ``retry`` (ordinal: its failure is forgotten), ``close`` (why the search is over).
 """
 
@@ -109,7 +109,7 @@ class History:
 
     @property
     def over(self) -> bool:
-        """Whether it was closed and no trial waits to go on, as some do where the search gave up."""
+        """Whether it was closed and no trial waits to be resumed, as some do where the search gave up."""
         return self.closed is not None and all(trial.status != "RUNNING" for trial in self.trials.values())
 
     @property

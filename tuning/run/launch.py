@@ -103,11 +103,11 @@ def search(
     verbose: bool = False,
     as_named: bool = False,
 ) -> Outcome:
-    """Run a search to its end, or go on with one.
+    """Run a search to its end, or resume one.
 
     Args:
         spec: the search; None with ``resume``.
-        resume: name of the search to go on with.
+        resume: name of the search to resume.
         retry: forget the failures of its failed trials and run them again.
         show: called several times a second.
         tell: called with what is being done, and whether it is worth keeping.

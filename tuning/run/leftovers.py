@@ -1,4 +1,4 @@
-"""What trials leave behind: checkpoints that nobody goes on from, and models, of which the best are kept."""
+"""What trials leave behind: checkpoints that nothing resumes from, and models, of which the best are kept."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from tuning.spec.search import SearchSpec
 
 
 def begun(spec: SearchSpec) -> History | None:
-    """The search that is called as ``spec`` is, to go on with; None where it has not begun.
+    """The search with the name of ``spec``, to be resumed; None if it has not begun.
 
     Raises:
         ValueError: it began as another search, or a run is called so.
@@ -29,7 +29,7 @@ def begun(spec: SearchSpec) -> History | None:
     if wrong := [name for name in dict.fromkeys([*before, *after]) if before.get(name) != after.get(name)]:
         lines = "".join(f"\n  {name}: {before.get(name)!r} there, {after.get(name)!r} here" for name in wrong)
         raise ValueError(
-            f"search {spec.name} cannot go on with another spec than its own; they differ in{lines}\n"
-            f"To go on as it was begun: orchestrator search resume {spec.name}. To search otherwise, take another name"
+            f"search {spec.name} cannot be resumed with another spec than its own; they differ in{lines}\n"
+            f"To resume it as started: orchestrator search resume {spec.name}. To search otherwise, take another name"
         )
     return history
