@@ -95,7 +95,7 @@ def confirm(
 ) -> None:
     """Train the best of a search and its base job again on fresh seeds, and say which differ on the test split."""
     from tuning.run.history import History
-    from tuning.run.launch import find
+    from tuning.run.named import find
     from tuning.studies.confirm import confirm
 
     spec, remarks = confirm(History.look(find(name)), top, seeds)
@@ -176,7 +176,7 @@ def status(name: Name) -> None:
     from tuning.report.board import board, verdict_board
     from tuning.run import listing
     from tuning.run.history import History
-    from tuning.run.launch import find
+    from tuning.run.named import find
 
     folder = find(name)
     history = History.look(folder)
@@ -201,7 +201,7 @@ def report(
     """Write the findings of a search so far as one HTML file that needs no network; over arms, the verdict too."""
     from tuning.report import page, write
     from tuning.report.findings import Findings
-    from tuning.run.launch import find
+    from tuning.run.named import find
 
     folder = find(name)
     findings = Findings.of(folder)
@@ -259,7 +259,7 @@ def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool
     finally:
         live.stop()
     from tuning.run.history import History
-    from tuning.run.launch import find
+    from tuning.run.named import find
 
     history = History.look(find(outcome.name))
     assert history.spec is not None

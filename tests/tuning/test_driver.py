@@ -13,7 +13,8 @@ from orchestrator.runs import store
 from orchestrator.tracking.recorder import Recorder
 from tests.orchestrator.real import mlflow_run, points
 from tuning.run.history import History
-from tuning.run.launch import find, search
+from tuning.run.launch import search
+from tuning.run.named import find
 from tuning.spec.search import SearchSpec
 
 pytestmark = pytest.mark.slow

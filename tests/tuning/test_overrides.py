@@ -9,7 +9,7 @@ import pytest
 from jobs import specfile
 from jobs.spec import JobSpec
 from orchestrator.execution.capacity import Cluster
-from tuning.run.launch import new_name
+from tuning.run.named import new_name
 from tuning.run.plan import plan
 from tuning.run.prepare import prepare
 from tuning.spec.objective import check_class

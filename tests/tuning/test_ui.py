@@ -15,7 +15,8 @@ from tests.tuning.browser import pages, server
 from tests.tuning.test_driver import outcome_spec, spec
 from tests.tuning.test_report import only
 from tuning.report.links import links
-from tuning.run.launch import find, search
+from tuning.run.launch import search
+from tuning.run.named import find
 
 pytestmark = pytest.mark.slow
 

@@ -239,7 +239,7 @@ class Driver:
             ValueError: its parameters do not make a job.
         """
         job = self.spec.trial(trial.params, self.base)
-        params = job.flatten()  # with the job's own name, lest it looks like a parameter that was varied
+        params = job.flatten()  # with the job's own name, so that it is not mistaken for a varied parameter
         told = self.spec.told(trial.ordinal, {})
         tags = {**self.tags, "search": self.spec.name, "ordinal": str(trial.ordinal), **{n: str(told[n]) for n in told}}
         if trial.ordinal not in self.live:

@@ -29,6 +29,7 @@ from orchestrator.tracking.client import RecorderClient
 from orchestrator.tracking.recorder import Status
 from tuning.run.driver import Driver
 from tuning.run.history import FILE, History, Trial, ranked
+from tuning.run.named import find, new_name
 from tuning.run.plan import expected_trials
 from tuning.run.prepare import prepare
 from tuning.spec.check import check
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
     from tuning.run.trial import Shared
 
 log = logging.getLogger(__name__)
-
-_LONGEST = 81
-"""Characters of a search's name."""
 
 POLL_S = 0.25
 
@@ -70,28 +68,6 @@ class Outcome:
     trials: list[Trial]
     behind: int
     report: Path | None = None
-
-
-def new_name(wanted: str) -> str:
-    """The name, or the first of name-2, name-3, ... that no search or run has."""
-    number, name = 1, wanted
-    while run_folder(name).exists():
-        number += 1
-        name = f"{wanted[: _LONGEST - len(f'-{number}')]}-{number}"
-    return name
-
-
-def find(name: str) -> Path:
-    """The folder of a search.
-
-    Raises:
-        ValueError: there is none of that name.
-    """
-    folder = run_folder(name)
-    if "/" not in name and (folder / FILE).exists():
-        return folder
-    known = sorted(path.parent.name for path in (home() / "runs").glob(f"*/{FILE}"))
-    raise ValueError(f"there is no search {name!r}; there is {', '.join(known) or 'none yet'}")
 
 
 def search(

@@ -1,12 +1,39 @@
-"""A search by its name: begun already, and as the same search, or not yet."""
+"""Searches by their names: found, named anew, or begun already as the same search."""
 
 from __future__ import annotations
 
-from orchestrator.home import run_folder
+from pathlib import Path
+
+from orchestrator.home import home, run_folder
 from orchestrator.runs.resume import NAME
 from orchestrator.tracking.journal import FILE as RUN
 from tuning.run.history import FILE, History
 from tuning.spec.search import SearchSpec
+
+_LONGEST = 81
+"""Characters of a search's name."""
+
+
+def new_name(wanted: str) -> str:
+    """The name, or the first of name-2, name-3, ... that no search or run has."""
+    number, name = 1, wanted
+    while run_folder(name).exists():
+        number += 1
+        name = f"{wanted[: _LONGEST - len(f'-{number}')]}-{number}"
+    return name
+
+
+def find(name: str) -> Path:
+    """The folder of a search.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    folder = run_folder(name)
+    if "/" not in name and (folder / FILE).exists():
+        return folder
+    known = sorted(path.parent.name for path in (home() / "runs").glob(f"*/{FILE}"))
+    raise ValueError(f"there is no search {name!r}; there is {', '.join(known) or 'none yet'}")
 
 
 def begun(spec: SearchSpec) -> History | None:
@@ -16,7 +43,7 @@ def begun(spec: SearchSpec) -> History | None:
         ValueError: it began as another search, or a run is called so.
     """
     if not NAME.fullmatch(spec.name):
-        raise ValueError(f"{spec.name!r} is no name for a search: letters, digits, dots, - and _, at most 81 of them")
+        raise ValueError(f"{spec.name!r} is not a valid name for a search: letters, digits, dots, - and _, at most 81")
     folder = run_folder(spec.name)
     if not (folder / FILE).exists():
         if (folder / RUN).exists():

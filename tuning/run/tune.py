@@ -12,7 +12,8 @@ from ray.tune.search import Searcher
 
 from orchestrator.execution.failures import kind_of, kind_of_text
 from tuning.run.driver import LATER, Driver
-from tuning.run.trial import Shared, TrialActor, decode
+from tuning.run.line import decode
+from tuning.run.trial import Shared, TrialActor
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
