@@ -14,6 +14,8 @@ from benchmarks.gpu import correct, full, page, runner, wait
 from benchmarks.gpu.cell import Setting
 from benchmarks.gpu.rows import FILE, Rows, read
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 ALONE = ("correct", "wait", "again", "fast")
 """Stages that need ``jobs`` and no Ray."""

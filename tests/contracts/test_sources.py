@@ -130,6 +130,7 @@ def test_only_the_same_data_are_resumed_on(kind: str, tmp_path: Path) -> None:
             check_same(kept, source.model_copy(update={"max_corrupt": 1}).open())
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_same_digests(tmp_path: Path) -> None:
     """Without the cache of this one."""
     sources = {kind: make(tmp_path / kind) for kind, make in MAKE.items()}

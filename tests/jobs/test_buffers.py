@@ -34,6 +34,7 @@ def outcome_of(spec_json: str) -> dict[str, Any]:
     return {"weights": dict(outcome.network.state_dict()), "values": values, "best": kept}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ema", [None, {"decay": 0.9}], ids=["weights", "ema"])
 def test_workers_with_equal_parts_have_equal_statistics_scores_and_choices(ema: dict[str, Any] | None) -> None:
     common: dict[str, Any] = {

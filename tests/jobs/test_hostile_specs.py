@@ -68,6 +68,7 @@ def test_odd_files_are_refused(path: str) -> None:
     assert str(caught.value).isprintable() or "\n" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_mutated_recipes_are_read_or_refused() -> None:
     """The benchmark of fuzzing does many more."""
     draw = random.Random(0)
