@@ -77,7 +77,7 @@ def test_files_are_pictures_and_pyplot_is_left_alone(tmp_path):
 import sys
 from pathlib import Path
 from jobs.report import Record
-from orchestrator.figures import write
+from orchestrator.runs.figures import write
 assert "matplotlib" not in sys.modules
 write(Path({str(tmp_path)!r}), [Record("val/loss", 1, 2.0), Record("val/loss", 2, 1.0)], {MATRIX}, ["a", "b", "c"])
 assert "matplotlib.pyplot" not in sys.modules
