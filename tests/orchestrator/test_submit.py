@@ -165,7 +165,7 @@ def test_a_search_is_sent_from_a_folder_without_the_package_and_stopped(
     ("words", "said"),
     [
         ((DIGITS, "-s", "epocs=3"), "did you mean epochs?"),
-        ((DIGITS, "-s", "resources.cpus_per_worker=3"), "2 workers x 3 CPUs = 6 CPUs, but the cluster has 2 CPUs"),
+        ((DIGITS, "-s", "resources.cpus_per_worker=3"), "2 workers x 3 CPUs = 6 CPUs, but there are 2 CPUs"),
         ((DIGITS, "--max-mb", "0.1"), "the largest of"),
         ((DIGITS, "--working-dir", "jobs/models"), "lies outside of"),
         ((DIGITS, "-s", "tracking.uri=http://me:hush@host"), "was given with a password"),

@@ -130,7 +130,7 @@ def test_a_failing_trial_fails_alone_and_can_be_retried(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_is_refused_with_the_arithmetic() -> None:
-    with pytest.raises(ValueError, match="4 workers x 1 CPUs = 4 CPUs, but the cluster has 2"):
+    with pytest.raises(ValueError, match="4 workers x 1 CPUs = 4 CPUs, but there are 2 CPUs"):
         search(spec("big", set={"resources.workers": 4}))
 
 
