@@ -1,7 +1,7 @@
-"""Drives a search: asks for configurations, has Tune run them, hears what they report, and writes it all down first.
+"""Drives a search: gets configurations, has Tune run them, and writes every result down before it acts on it.
 
-The search's own journal (``tuning.run.history``) is the truth. Tune only places trials: on resumption a new Tune
-experiment begins, with the trials that were under way in front and searcher and scheduler replayed from the journal.
+The search's own journal (``tuning.run.history``) is the truth. Tune only places trials: when a search is resumed, a new
+Tune experiment begins with the trials that were running, after searcher and scheduler were replayed from the journal.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ log = logging.getLogger(__name__)
 
 Resolve = Callable[[JobSpec], JobSpec]
 LATER: Final = "later"
-"""There will be more to run, once trials under way have got further."""
+"""There will be more to run, once running trials have got further."""
 
 
 class Driver:
-    """What Tune's searcher, scheduler, callback and stopper ask and tell.
+    """Decides for Tune's searcher, scheduler and callback (``tuning.run.tune``).
 
     Args:
         spec: the search, absolute.
         base: its job.
         history: its journal, opened.
         recorders: client of the recorder.
-        resolve: makes the teacher of a job a folder, training it first where that is asked for.
+        resolve: makes the teacher of a job a folder, training it first if it is a job itself.
         tags: of every run.
         points: parameters to begin with; ``known``: (params, values) of an earlier search.
     """
@@ -102,11 +102,7 @@ class Driver:
                 if self._waiting:
                     trial = self._waiting.pop(0)
                 elif self.spec.budget.trials is not None and len(self.history.trials) >= self.spec.budget.trials:
-                    return (
-                        LATER
-                        if self.spec.scheduler.hands_over and any(trial.status == "RUNNING" for trial in self.trials)
-                        else None
-                    )
+                    return LATER if self._may_take_over() else None
                 else:
                     ordinal = len(self.history.trials)
                     params = self.searcher.ask(ordinal)
@@ -116,15 +112,11 @@ class Driver:
                     self.history.add("trial", ordinal=ordinal, run=run, params=params)
                     trial = self.history.trials[ordinal]
                 try:
-                    resolved = storage.shared(self.resolve(self._open(trial)))
+                    resolved = storage.shared(self.resolve(self._open(trial))).model_dump_json()
                 except ValueError as error:  # ends that are fine alone need not be together
                     self._fail(trial, str(error), "spec")
                     continue
-                config: TrialConfig = {
-                    "ordinal": trial.ordinal,
-                    "run": trial.run,
-                    "spec": resolved.model_dump_json(),
-                }
+                config: TrialConfig = {"ordinal": trial.ordinal, "run": trial.run, "spec": resolved}
                 if trial.donors:
                     epoch = max(trial.donors)
                     config["graft"] = {"run": self.history.trials[trial.donors[epoch]].run, "epoch": epoch}
@@ -182,8 +174,8 @@ class Driver:
 
     def sweep(self, last: bool = False) -> None:
         """Delete what trials that have ended left behind and nobody wants."""
-        if self.spec.scheduler.hands_over and any(trial.status == "RUNNING" for trial in self.trials):
-            return  # some may yet resume from another's
+        if self._may_take_over():
+            return
         ended = [trial for trial in self.trials if trial.status != "RUNNING"]
         best = ranked(ended, self.goal)
         first = front(best, self.spec.goals) if len(self.spec.goals) > 1 else []
@@ -197,21 +189,12 @@ class Driver:
             self.over("hours")
         elif budget.total_epochs is not None and self.history.epochs >= budget.total_epochs:
             self.over("total_epochs")
-        elif stale is not None and self._stale() >= stale:
+        elif stale is not None and self.history.stale(self.goal) >= stale:
             self.over("stale_trials")
 
-    def _stale(self) -> int:
-        """Trials that ended since the best one did."""
-        best, since = -math.inf, 0
-        ends = {event["ordinal"]: place for place, event in enumerate(self.history.events) if event["event"] == "end"}
-        for trial in (self.history.trials[ordinal] for ordinal in sorted(ends, key=ends.__getitem__)):
-            if trial.status == "RUNNING":  # tried again
-                continue
-            since += 1
-            worth = self.goal.worth(number(trial.found, self.goal.metric))
-            if trial.status != "FAILED" and worth > best:
-                best, since = worth, 0
-        return since
+    def _may_take_over(self) -> bool:
+        """Whether a trial may yet resume from another's checkpoint."""
+        return self.spec.scheduler.hands_over and any(trial.status == "RUNNING" for trial in self.trials)
 
     def _finish_what_was_begun(self) -> None:
         """What the driver before this one had decided when it died, and not yet carried out.

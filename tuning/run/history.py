@@ -128,6 +128,19 @@ class History:
         """Epochs of all trials together."""
         return sum(max(trial.results, default=0) for trial in self.trials.values())
 
+    def stale(self, goal: Objective) -> int:
+        """Trials that ended since the best one did."""
+        best, since = -math.inf, 0
+        ends = {event["ordinal"]: place for place, event in enumerate(self.events) if event["event"] == "end"}
+        for trial in (self.trials[ordinal] for ordinal in sorted(ends, key=ends.__getitem__)):
+            if trial.status == "RUNNING":  # tried again
+                continue
+            since += 1
+            worth = goal.worth(number(trial.found, goal.metric))
+            if trial.status != "FAILED" and worth > best:
+                best, since = worth, 0
+        return since
+
     def lineage(self, ordinal: int, until: float = math.inf) -> dict[int, dict[str, float]]:
         """Epoch -> values on the way of a trial's weights, part of which they may have gone as another trial's."""
         trial = self.trials[ordinal]
