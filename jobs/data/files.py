@@ -35,7 +35,7 @@ def opened(path: str | bytes) -> IO[bytes]:
     if not stat.S_ISREG(info.st_mode):
         raise UnreadableError("not a regular file (a pipe, a device, a socket or a folder)")
     if info.st_size > _MOST_BYTES:
-        raise UnreadableError(f"{info.st_size / 2**30:.1f} GB are more than an image has; at most 2 GB are read")
+        raise UnreadableError(f"{byte_size(info.st_size)} are more than an image has; at most 2 GB are read")
     return open(path, "rb")
 
 

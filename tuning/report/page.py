@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import specfile
+from jobs.words import duration
 from tuning.report.board import listed, short, summary, text
 from tuning.report.chart import Chart, ended, trials_of
 from tuning.report.findings import Findings
@@ -126,7 +127,7 @@ def _space(findings: Findings) -> list[list[str]]:
 
 def _standing(findings: Findings) -> str:
     goals = " and ".join(f"{goal.metric} ({goal.mode})" for goal in findings.spec.goals)
-    ends = f"{summary(findings.trials, findings.state == 'running')}; {_duration(findings.seconds)} of work"
+    ends = f"{summary(findings.trials, findings.state == 'running')}; {duration(findings.seconds)} of work"
     goal = "Judged on the test split" if findings.spec.arms else f"Goal: {goals}"
     return f"{findings.state[0].upper()}{findings.state[1:]}. {ends}. {goal}."
 
@@ -162,10 +163,3 @@ def _plain(value: Any) -> Any:
 
 def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else ""
-
-
-def _duration(seconds: float) -> str:
-    for unit, name in ((3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.1f} {name}"
-    return f"{seconds:.0f} seconds"
