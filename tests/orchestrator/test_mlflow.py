@@ -24,6 +24,8 @@ from orchestrator.tracking.recorder import Recorder
 from orchestrator.tracking.sync import sync
 from orchestrator.tracking.uri import check_uri, full_uri
 
+pytestmark = pytest.mark.slow
+
 PYTHON = sys.executable
 
 
@@ -214,8 +216,6 @@ import os, signal
 from jobs.report import Record
 from orchestrator.home import run_folder
 from orchestrator.tracking.recorder import Recorder
-
-pytestmark = pytest.mark.slow
 recorder = Recorder(run_folder("dead"), ship=False)
 recorder.begin("dead", "digits")
 recorder.record([Record("lr", 1, 0.1)])
