@@ -27,10 +27,10 @@ from orchestrator.tracking.mlflow import Shipper
 from tests.orchestrator.real import mlflow_run, orchestrator, wait_until
 from tests.orchestrator.test_compare import search
 
+pytestmark = pytest.mark.slow
+
 REFUSE = """
 import sys
-
-pytestmark = pytest.mark.slow
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in ("orchestrator", "tuning", "ray", "typer"):

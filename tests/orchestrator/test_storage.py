@@ -28,13 +28,13 @@ from tests.jobs.models.tiny import tiny
 from tests.orchestrator.real import ROOT, actors, job, mlflow_run, weights
 from tests.storage import BUCKET, Storage
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 40
 
 _KILLED = """
 import os, signal, sys, torch
 from jobs.checkpoint import State, Store
-
-pytestmark = pytest.mark.slow
 store = Store(sys.argv[1])
 rest = store.fs.pipe_file
 def dying(path, data):
