@@ -25,7 +25,6 @@ from orchestrator.runs import storage
 from orchestrator.runs.images import settle
 from orchestrator.runs.origin import environment, of_data, revision, submission
 from orchestrator.tracking.client import RecorderClient
-from orchestrator.tracking.journal import FILE
 from orchestrator.tracking.recorder import State, Status
 from orchestrator.tracking.recorders import Recorders
 
@@ -103,7 +102,7 @@ def train(
     changed = resuming.changes(resume, prepared.spec) if resume else {}
     name = resume or name or f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     folder = run_folder(name)
-    for note in [*prepared.data.notes, settle(folder, FILE, prepared.data), prepared.fit.remark]:
+    for note in [*prepared.data.notes, settle(folder, prepared.data), prepared.fit.remark]:
         if note:
             tell(note, True)
     tell("starting Ray", False)

@@ -28,7 +28,7 @@ from orchestrator.runs.origin import environment, of_data, revision, submission
 from orchestrator.tracking.client import RecorderClient
 from orchestrator.tracking.recorder import Status
 from tuning.run.driver import Driver
-from tuning.run.history import FILE, History, Trial, ranked
+from tuning.run.history import History, Trial, ranked
 from tuning.run.named import find, new_name
 from tuning.run.plan import expected_trials
 from tuning.run.prepare import prepare
@@ -134,7 +134,7 @@ def _search(
     prepared = prepare(spec, Cluster.at_hand())
     if prepared.problem is not None:
         raise ValueError(prepared.problem)
-    for note in [*prepared.job.data.notes, settle(folder, FILE, prepared.job.data), prepared.job.fit.remark]:
+    for note in [*prepared.job.data.notes, settle(folder, prepared.job.data), prepared.job.fit.remark]:
         if note:
             tell(note, True)
     base, weights = prepared.base, Resolver()
