@@ -18,7 +18,7 @@ from tests.orchestrator.real import DIGITS, ROOT, Command, mlflow_run, orchestra
 def test_the_same_command_begins_a_run_goes_on_with_it_and_says_that_it_is_done(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("train", DIGITS, "-s", "epochs=12", "-s", "resources.workers=1", "--run", "nightly")
+    words = ("train", DIGITS, "-s", "epochs=80", "-s", "resources.workers=1", "--run", "nightly")
     monkeypatch.setenv(origin._JOB, json.dumps({"metadata": {"job_submission_id": "nightly"}}))
     with Command(*words) as first:
         first.wait_for(r"epoch +3/")
@@ -35,7 +35,7 @@ def test_the_same_command_begins_a_run_goes_on_with_it_and_says_that_it_is_done(
     assert "run nightly is resumed;" in second.stdout
     client, run = mlflow_run("nightly")
     assert (run.info.status, run.data.tags["ray.submission_id"]) == ("FINISHED", "nightly-2")
-    assert [step for step, _ in points(client, run, "train/loss")] == list(range(1, 13))
+    assert [step for step, _ in points(client, run, "train/loss")] == list(range(1, 81))
 
     third = orchestrator(*words)
     assert third.returncode == 0
