@@ -135,3 +135,17 @@ def test_plans_of_grids_and_of_hours(
     monkeypatch.setenv("ORCHESTRATOR_HOME", str(tmp_path))
     lines, _ = plan(prepare(search(*changes), Cluster.at_hand()))
     assert lines["trials"].startswith(trials) and lines["epochs"] == epochs and lines["time"].startswith(time)
+
+
+def test_the_plan_says_what_is_searched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(tmp_path))
+    lines, _ = plan(
+        prepare(
+            search(
+                "space={batch.mixup.alpha: {kind: choice, values: [0.1, 0.4]}, optimizer.lr: "
+                "{kind: loguniform, low: 0.01, high: 1}}"
+            ),
+            Cluster.at_hand(),
+        )
+    )
+    assert lines["space"] == "batch.mixup.alpha: one of 0.1, 0.4; optimizer.lr: loguniform 0.01 to 1"

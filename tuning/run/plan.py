@@ -11,9 +11,11 @@ from jobs.spec import JobSpec
 from jobs.words import byte_size, duration
 from orchestrator.execution.speed import images_per_s
 from orchestrator.home import home
+from tuning.report.board import text
 from tuning.run.prepare import PreparedSearch
 from tuning.run.sharing import sharing
 from tuning.spec.search import SearchSpec
+from tuning.spec.space import Choice, Distribution
 
 
 def plan(found: PreparedSearch) -> tuple[dict[str, str], bool]:
@@ -40,7 +42,7 @@ def plan(found: PreparedSearch) -> tuple[dict[str, str], bool]:
             problem = f"disk: free some below {home()}, or lower models_mb or logit_cache_mb"
     logits = f", {byte_size(shared.bytes)} of logits" if shared.bytes else ""
     lines = {
-        "space": "; ".join(f"{name}: {axis.kind}" for name, axis in spec.axes(base).items())
+        "space": "; ".join(f"{name}: {_range(axis)}" for name, axis in spec.axes(base).items())
         or (f"{len(spec.arms.jobs)} arms x {len(spec.arms.seeds)} seeds" if spec.arms else ""),
         "trials": f"{trials if trials is not None else 'until the budget is spent'}, {base.epochs} epochs each at most",
         "epochs": told,
@@ -115,3 +117,11 @@ def stages(spec: SearchSpec, base: JobSpec, trials: int | None) -> list[tuple[fl
     if trials is None:
         return []
     return spec.scheduler.stages(float(trials), base.epochs)
+
+
+def _range(axis: Distribution) -> str:
+    """What a value is drawn from, such as ``loguniform 0.001 to 1``."""
+    ends = list(map(text, axis.ends()))
+    if isinstance(axis, Choice):
+        return f"one of {', '.join(ends)}"
+    return f"{axis.kind} {' to '.join(dict.fromkeys(ends))}"
