@@ -72,7 +72,7 @@ def test_the_version_tells_all_that_is_needed(promoted: Any, finished_run: str) 
 
 def test_nothing_in_it_is_pickled(promoted: Any) -> None:
     kinds = {path.suffix for path in files_of(promoted).rglob("*") if path.is_file()}
-    assert kinds <= {".py", ".json", ".yaml", ".txt", ".safetensors", ".md", ""}
+    assert kinds <= {".py", ".json", ".yaml", ".txt", ".safetensors", ".md", ".typed", ""}
     assert not [path for path in files_of(promoted).rglob("*") if "pkl" in path.name or "__pycache__" in path.name]
 
 
