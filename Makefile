@@ -16,7 +16,7 @@ demo: setup
 	$(BIN)/orchestrator search launch tuning/searches/digits.yaml
 
 # Tests start processes of their own, which wait for each other much of the time: a test process for every core, four at most.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 test: setup
 	$(PYTEST)
