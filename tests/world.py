@@ -26,12 +26,27 @@ _COMPILERS = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "TORCHINDUCTOR_CACHE_D
 """What torch's compiler sets when it is imported, which the first optimizer of a process does."""
 
 
+_CONNECTED = "connectFullMesh failed"
+"""What gloo says when a connection between two processes was closed while it was made, as happens on a busy machine:
+nothing was run then, so it is tried again."""
+
+
 def run(world: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
     """What ``function(*arguments)`` returns in each of ``world`` processes (tensors and plain containers).
 
     Raises:
         RuntimeError: ranks failed or died; the message has their tracebacks.
     """
+    for _ in range(2):
+        try:
+            return _run(world, function, arguments)
+        except RuntimeError as error:
+            if _CONNECTED not in str(error):
+                raise
+    return _run(world, function, arguments)
+
+
+def _run(world: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> list[Any]:
     if not all(process.is_alive() for process, _ in _members):
         _end()
     while len(_members) < world:
