@@ -51,7 +51,7 @@ def test_tricks_of_a_recipe_and_what_takes_them_away() -> None:
 
 def test_every_optional_slot_of_a_job_is_a_trick() -> None:
     optional = {name for name, field in JobSpec.model_fields.items() if field.default in (None, ())}
-    assert optional == {"augment", "batch", "distillation", "ema", "early_stopping"}
+    assert optional == {"augment", "batch", "distillation", "ema", "swa", "sam", "early_stopping"}
     assert optional <= {field for _, field, _ in ablations.TRICKS}
 
 

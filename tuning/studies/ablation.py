@@ -45,8 +45,14 @@ TRICKS: tuple[Row, ...] = (
     ("layer-wise rates", "optimizer.layer_decay", None),
     ("stochastic depth", "model.drop_path", 0.0),
     ("EMA", "ema", None),
+    ("SWA", "swa", None),
+    ("SAM", "sam", None),
+    ("repeated augmentation", "repeats", 1),
+    ("synchronised BatchNorm", "model.sync_batchnorm", False),
     ("{} loss", "loss", {"kind": "cross_entropy"}),
     ("gradient clipping", "optimizer.clip_norm", None),
+    ("gradient clipping by value", "optimizer.clip_value", None),
+    ("adaptive gradient clipping", "optimizer.clip_adaptive", None),
     ("class weights", "data.class_weights", None),
     ("balanced sampling", "data.balanced_sampling", False),
     ("larger test size", "data.test_size", None),
@@ -58,7 +64,13 @@ TRICKS: tuple[Row, ...] = (
 ``batch`` or ``augment`` is found by itself, any other gets a line here. The order is that of the paper's tables."""
 _PLAIN_KINDS = ("step", "constant")
 _SPELLED = {"bce": "BCE", "cutmix": "CutMix", "ricap": "RICAP", "auto_augment": "AutoAugment", "cutout": "Cutout"}
-_SPELLED |= {"rand_augment": "RandAugment", "trivial_augment": "TrivialAugment", "pca_noise": "PCA noise"}
+_SPELLED |= {
+    "rand_augment": "RandAugment",
+    "aug_mix": "AugMix",
+    "three_augment": "3-Augment",
+    "trivial_augment": "TrivialAugment",
+    "pca_noise": "PCA noise",
+}
 
 
 def tricks(job: JobSpec) -> dict[str, dict[str, Any]]:
