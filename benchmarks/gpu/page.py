@@ -55,8 +55,7 @@ NEVER = """
   off to compare.
 - What waits for the device, on purpose: the end of an epoch, an evaluation, a checkpoint; and fp16 with an optimizer
   that has no fused form here (all but SGD, Adam and AdamW), at every update.
-- Random Erasing with `fill: noise`, dropout and stochastic depth draw on the device: a GPU has other noise than a
-  CPU.
+- Dropout and stochastic depth draw on the device: a GPU draws other numbers than a CPU. All else draws the same.
 - Out of GPU memory: a job of one worker fails at once, exit code 1, and says what to lower. With several workers the
   others have to be ended first, so it is tried `max_failures` times more.
 """

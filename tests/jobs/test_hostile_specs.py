@@ -70,7 +70,7 @@ def test_odd_files_are_refused(path: str) -> None:
 
 @pytest.mark.slow
 def test_mutated_recipes_are_read_or_refused() -> None:
-    """The benchmark of fuzzing does many more."""
+    """Whatever is not read raises SpecError; seeded, so that a crash comes again."""
     draw = random.Random(0)
     odd = [
         '"\\ud800"',
