@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from jobs.data.ahead import ahead
-from jobs.data.decode import Pixels, UnreadableError, decode
+from jobs.data.decode import Pixels, UnreadableError, decoded, fit
 from jobs.data.files import opened
 from jobs.data.listing import images_below
 from jobs.models import LoadedModel
@@ -87,7 +87,8 @@ def predict(model: LoadedModel, files: Iterator[str], device: torch.device) -> I
 def _fitted(model: LoadedModel, path: str) -> tuple[Pixels | None, str]:
     try:
         with opened(path) as file:
-            return model.fitted(decode(file.read())), ""
+            image = decoded(file.read(), model.channels, model.exif_orientation)
+        return fit(image.pixels, model.size, model.crop_ratio), ""
     except UnreadableError as error:
         return None, str(error)
     except OSError as error:

@@ -8,21 +8,25 @@ Conversions, by Pillow's mode:
 - grey where 3 channels are wanted is repeated; colour where 1 is wanted becomes ITU-R 601 luma.
 
 The first frame of an animation is read. :func:`upright` turns images as their EXIF says (as viewers and Hugging Face's
-``datasets`` do, and torchvision does not). Colour profiles are not applied. Truncated images are refused rather than
-padded, and so is what exceeds Pillow's limit on decompression bombs (179 megapixels). Only the formats of
-``jobs.data.formats`` are read, by libraries inside this process.
+``datasets`` do, and torchvision does not). JPEG is decoded without Pillow, to the same pixels (``jobs.data.jpeg``).
+Colour profiles are not applied. Truncated images are refused rather than padded, and so is what exceeds Pillow's limit
+on decompression bombs (179 megapixels). Only the formats of ``jobs.data.formats`` are read, by libraries inside this
+process.
 """
 
 from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from jobs.data import jpeg
 from jobs.data.formats import FORMATS, recognise
 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # of large images and odd metadata; what matters is an error
@@ -40,6 +44,16 @@ _TURNS = {
 }
 SIDEWAYS = frozenset(_TURNS[orientation] for orientation in (5, 6, 7, 8))
 """Turns that swap height and width."""
+_ON_PIXELS: dict[Image.Transpose, Callable[[Pixels], Pixels]] = {
+    Image.Transpose.FLIP_LEFT_RIGHT: lambda image: image[:, ::-1],
+    Image.Transpose.ROTATE_180: lambda image: image[::-1, ::-1],
+    Image.Transpose.FLIP_TOP_BOTTOM: lambda image: image[::-1],
+    Image.Transpose.TRANSPOSE: lambda image: image.swapaxes(0, 1),
+    Image.Transpose.ROTATE_270: lambda image: image.swapaxes(0, 1)[:, ::-1],
+    Image.Transpose.TRANSVERSE: lambda image: image[::-1, ::-1].swapaxes(0, 1),
+    Image.Transpose.ROTATE_90: lambda image: image.swapaxes(0, 1)[::-1],
+}
+"""The turns as views of pixels ``(h, w, channels)``."""
 
 
 class DataError(ValueError):
@@ -92,6 +106,43 @@ def upright(image: Image.Image) -> Image.Image:
     for name in ("exif", "xmp", "XML:com.adobe.xmp"):  # else it would be turned again
         turned.info.pop(name, None)
     return turned
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An image as it is used.
+
+    Attributes:
+        pixels: uint8 ``(h, w, channels)``; perhaps a view with strides of its own.
+        native_channels: 1 for a grey image, 3 for a colour one, before conversion.
+        turned: whether it was turned as its EXIF says.
+    """
+
+    pixels: Pixels
+    native_channels: int
+    turned: bool
+
+
+def decoded(data: bytes, channels: int, exif_orientation: bool, most: int = 1) -> Decoded:
+    """Encoded ``data`` as pixels, by the conversions above.
+
+    Args:
+        data: the file's bytes.
+        channels: 1 or 3.
+        exif_orientation: whether it is turned as its EXIF says.
+        most: 1, or how many times smaller a JPEG may be, see :func:`jobs.data.jpeg.decode`.
+
+    Raises:
+        UnreadableError: there are no pixels to be had.
+    """
+    found = jpeg.decode(data, channels, most)
+    if found is None:
+        image = decode(data)
+        stands = upright(image) if exif_orientation else image
+        return Decoded(pixels(stands, channels), native_channels(image), stands is not image)
+    array, own = found
+    needed = turn(Image.open(io.BytesIO(data), formats=FORMATS)) if exif_orientation and jpeg.says_turn(data) else None
+    return Decoded(array if needed is None else _ON_PIXELS[needed](array), own, needed is not None)
 
 
 def native_channels(image: Image.Image) -> int:

@@ -22,7 +22,7 @@ import PIL
 from numpy.typing import NDArray
 
 from jobs.data.cache import atomic, cached, key
-from jobs.data.decode import Pixels, UnreadableError, fit, native_channels, pixels
+from jobs.data.decode import Pixels, UnreadableError, fit
 from jobs.data.store import Store
 from jobs.lock import Lock
 
@@ -117,9 +117,9 @@ def _read(store: Store, size: int, channels: int, keep: bool, crop_ratio: float)
         sized = np.zeros((stop - start, size, size, channels), np.uint8)
         for index in range(start, stop):
             try:
-                image, identity = store.load(index)
-                found.shapes[index] = image.height, image.width, native_channels(image)
-                sized[index - start] = fit(pixels(image, channels), size, crop_ratio)
+                image, identity = store.decoded(index, channels)
+                found.shapes[index] = *image.pixels.shape[:2], image.native_channels
+                sized[index - start] = fit(image.pixels, size, crop_ratio)
             except UnreadableError as error:
                 found.errors[index] = str(error)
                 passing.extend([index] if error.passing else [])

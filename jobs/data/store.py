@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from jobs.data.decode import DataError, Pixels, UnreadableError, decode, pixels, upright
+from jobs.data.decode import (
+    DataError,
+    Decoded,
+    Pixels,
+    UnreadableError,
+    decode,
+    decoded,
+    native_channels,
+    pixels,
+    upright,
+)
+
+GAP = 2
+"""What libjpeg-turbo leaves of an image that it makes smaller is at least so many times what is wanted in the end."""
+_TURNED = b"upright"
+"""Follows the bytes of an image that was turned, which gives other pixels than the same bytes unturned."""
 
 
 class Store(ABC):
@@ -36,6 +52,15 @@ class Store(ABC):
             UnreadableError: there is no such image to be had.
         """
 
+    def decoded(self, index: int, channels: int, most: int = 1) -> tuple[Decoded, bytes]:
+        """Image ``index`` as pixels, and the bytes that tell it from any other; see :func:`jobs.data.decode.decoded`.
+
+        Raises:
+            UnreadableError: there is no such image to be had.
+        """
+        image, identity = self.load(index)
+        return Decoded(pixels(image, channels), native_channels(image), False), identity
+
     @abstractmethod
     def name(self, index: int) -> str:
         """Where image ``index`` lies, for people."""
@@ -60,15 +85,24 @@ class Encoded(Store):
     def encoded(self, index: int) -> bytes:
         """The bytes of image ``index``; empty where there are none."""
 
-    def load(self, index: int) -> tuple[Image.Image, bytes]:
+    def decoded(self, index: int, channels: int, most: int = 1) -> tuple[Decoded, bytes]:
         """Read and decode."""
+        data = self._bytes(index)
+        found = decoded(data, channels, self.exif_orientation, most)
+        return found, data + _TURNED if found.turned else data
+
+    def _bytes(self, index: int) -> bytes:
         try:
-            data = self.encoded(index)
+            return self.encoded(index)
         except OSError as error:
             raise UnreadableError(f"{error.strerror or error}", passing=True) from error
+
+    def load(self, index: int) -> tuple[Image.Image, bytes]:
+        """Read and decode."""
+        data = self._bytes(index)
         image = decode(data)
         if self.exif_orientation and (turned := upright(image)) is not image:
-            return turned, data + b"upright"  # other pixels than the same bytes give unturned
+            return turned, data + _TURNED
         return image, data
 
 
@@ -89,10 +123,20 @@ class Drawn(Store):
 
 
 class Streamed:
-    """Some images of a store, decoded when they are asked for: a ``jobs.data.sets.Stored``."""
+    """Some images of a store, decoded when they are asked for: a ``jobs.data.sets.Stored``.
 
-    def __init__(self, store: Store, index: NDArray[np.int64], channels: int) -> None:
+    Args:
+        store: the images.
+        index: int64 ``(N,)``: which of them.
+        channels: 1 or 3.
+        shapes: int32 ``(N, 2)``: their heights and widths; needed where parts of them are cut out.
+    """
+
+    def __init__(
+        self, store: Store, index: NDArray[np.int64], channels: int, shapes: NDArray[np.int32] | None = None
+    ) -> None:
         self.store, self.index, self.channels = store, index, channels
+        self.shapes = np.zeros((len(index), 2), np.int32) if shapes is None else shapes
         self.labels: NDArray[np.int64] = store.labels[index]
 
     def __len__(self) -> int:
@@ -103,16 +147,40 @@ class Streamed:
         """Make sure that this machine has the images."""
         self.store.here()
 
-    def read(self, index: int) -> Pixels:
-        """Image ``index`` as uint8 ``(h, w, channels)``, in its own size.
+    def read(self, index: int, most: int = 1) -> Pixels:
+        """Image ``index`` as uint8 ``(h, w, channels)``, in its own size or at least 1/``most`` of it.
 
         Raises:
             DataError: it was readable when the data was opened, but no longer is.
         """
         where: Any = int(self.index[index])
         try:
-            return pixels(self.store.load(where)[0], self.channels)
+            return self.store.decoded(where, self.channels, most)[0].pixels
         except UnreadableError as error:
             raise DataError(
                 f"{self.store.name(where)} can no longer be read: {error}; the data changed while it was in use"
             ) from error
+
+    def cut(self, index: int, box: Sequence[int], size: int) -> Pixels:
+        """A box of image ``index`` (top, left, height, width), to be resized to ``size``; perhaps smaller than it is.
+
+        A JPEG is decoded at a half, a quarter or an eighth where the box then has :data:`GAP` times ``size`` pixels or
+        more in height and width; its edges are rounded to such pixels.
+
+        Raises:
+            DataError: see :meth:`read`; or it has another size than when the data was opened.
+        """
+        top, left, tall, wide = box
+        most = max(1, min(tall, wide) // (GAP * size))
+        image = self.read(index, most)
+        (height, width), found = self.shapes[index].tolist(), image.shape
+        down, across = height / found[0], width / found[1]
+        if (most == 1 and found[:2] != (height, width)) or not 0.9 < down / across < 1.1:
+            raise DataError(
+                f"{self.store.name(int(self.index[index]))} was {height}x{width} and is {found[0]}x{found[1]} now; the "
+                "data changed while it was in use"
+            )
+        if down > 1:
+            top, tall = round(top / down), round(tall / down)
+            left, wide = round(left / across), round(wide / across)
+        return image[top : top + tall, left : left + wide]
