@@ -11,6 +11,7 @@ import math
 import runpy
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 from jobs import divergence, precision, system
@@ -64,12 +65,13 @@ def train(
     steps = spec.steps(len(data.train))
     with precision.backends(spec, place.device):
         run = Run(spec, data, place, steps, assets, start)
-        return _train(run, data, report, facts)
+        with closing(Loader(spec, data, place, steps)) as loader:
+            return _train(run, data, loader, report, facts)
 
 
-def _train(run: Run, data: Data, report: Report, facts: Mapping[str, str]) -> Outcome:
+def _train(run: Run, data: Data, loader: Loader, report: Report, facts: Mapping[str, str]) -> Outcome:
     spec, place, steps = run.spec, run.place, run.steps
-    loader, agreement = Loader(spec, data, place, steps), Agreement(place, run.step)
+    agreement = Agreement(place, run.step)
     classes, word = len(data.classes), CONTINUE
 
     def score(name: str, split: Split) -> Scores:

@@ -23,25 +23,31 @@ TRIES = 10
 
 
 def boxes(
-    uniform: torch.Tensor, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]
+    uniform: torch.Tensor, room: torch.Tensor, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> torch.Tensor:
-    """Int64 ``(N, 4)`` boxes (top, left, height, width) in an image, of float64 ``(N, 22)`` draws on the CPU.
+    """Int64 ``(N, 4)`` boxes (top, left, height, width) in images, of float64 ``(N, 22)`` draws on the CPU.
 
     Lanes of draws: areas, aspect ratios of the ten tries; then top and left of the one that is taken.
+
+    Args:
+        uniform: the draws.
+        room: height and width of each image, int64 ``(N, 2)`` or ``(1, 2)`` on the CPU.
+        scale, ratio: bounds, as in the spec.
     """
     import torch
 
+    room = room.to(torch.float64)
+    height, width = room[:, :1], room[:, 1:]
     area = height * width * (scale[0] + uniform[:, :TRIES] * (scale[1] - scale[0]))
     low, high = map(math.log, ratio)
     aspect = (low + uniform[:, TRIES : 2 * TRIES] * (high - low)).exp()
     sides = torch.stack(((area / aspect).sqrt().round(), (area * aspect).sqrt().round()), 2)  # (N, tries, 2)
-    room = torch.tensor((height, width), dtype=torch.float64)
-    fits = ((sides >= 1) & (sides <= room)).all(2)
-    nearest = min(max(width / height, ratio[0]), ratio[1])
-    whole = torch.tensor((min(height, round(width / nearest)), min(width, round(height * nearest)))).clamp(min=1)
+    fits = ((sides >= 1) & (sides <= room[:, None])).all(2)
+    nearest = (width / height).clamp(*ratio)
+    whole = torch.cat(((width / nearest).round(), (height * nearest).round()), 1).minimum(room).clamp(min=1)
     inside = fits.any(1, keepdim=True)
     taken = sides[torch.arange(len(sides)), fits.int().argmax(1)]
-    side = torch.where(inside, taken, whole.to(torch.float64))
+    side = torch.where(inside, taken, whole)
     corner = torch.where(inside, (uniform[:, 2 * TRIES :] * (room - side + 1)).floor(), ((room - side) / 2).floor())
     return torch.cat((corner, side), 1).to(torch.int64)
 
@@ -67,14 +73,19 @@ class RandomResizedCrop(Augmentation):
     ] = (3 / 4, 4 / 3)
     """Smallest and largest width over height."""
 
+    def boxes(self, draws: SampleDraws, room: torch.Tensor) -> torch.Tensor:
+        """The box of each image by its own draws, int64 ``(N, 4)`` on the CPU: top, left, height, width.
+
+        Args:
+            draws: of these samples.
+            room: see :func:`boxes`.
+        """
+        return boxes(draws.host.uniform(self.kind, 2 * TRIES + 2), room, self.scale, self.ratio)
+
     def __call__(self, images: torch.Tensor, draws: SampleDraws, size: int) -> torch.Tensor:
         """Crop and resize each image by its own draws."""
+        import torch
+
         from jobs.augment.resample import resample
 
-        height, width = images.shape[1:3]
-        box = boxes(draws.host.uniform("random_resized_crop", 2 * TRIES + 2), height, width, self.scale, self.ratio)
-        if len(images) == 1:  # a streamed image: nothing outside the box counts, so cut it off first
-            top, left, tall, wide = box[0].tolist()
-            images = images[:, top : top + tall, left : left + wide]
-            box = box.new_tensor([[0, 0, tall, wide]])
-        return resample(images, draws.put(box), size)
+        return resample(images, draws.put(self.boxes(draws, torch.tensor([images.shape[1:3]]))), size)

@@ -16,12 +16,22 @@ if TYPE_CHECKING:
 class Augmentation(Spec):
     """A trick on single images.
 
-    The same call serves a whole batch on the device (images in memory) and one image in a loader worker (streamed ones,
-    N = 1); since draws are a function of the sample, both give the same pixels.
+    It is called on whole batches, on the device. Draws are a function of the sample, so the batch changes no image.
     """
 
     resizes: ClassVar[bool] = False
-    """Whether the trick takes images of any size and gives ``size`` x ``size`` ones; such a trick must come first."""
+    """Whether the trick takes images of any size and gives ``size`` x ``size`` ones; such a trick must come first. It
+    says which part of an image it takes (:meth:`boxes`), so that loader processes need decode and resize nothing else.
+    """
+
+    def boxes(self, draws: SampleDraws, room: torch.Tensor) -> torch.Tensor:
+        """The part of each image that a trick which ``resizes`` takes, int64 ``(N, 4)``: top, left, height, width.
+
+        Args:
+            draws: the random numbers of these samples.
+            room: height and width of each image, int64 ``(N, 2)`` on the CPU.
+        """
+        raise NotImplementedError(f"{type(self).__name__} takes images of one size")
 
     @abstractmethod
     def __call__(self, images: torch.Tensor, draws: SampleDraws, size: int) -> torch.Tensor:

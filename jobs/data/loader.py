@@ -7,15 +7,12 @@ import math
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from functools import lru_cache
 
-import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from jobs import precision
-from jobs.augment import Augmentation
-from jobs.data.decode import fit
+from jobs.data.feed import Feed, Pass, Wanted
 from jobs.data.sets import Arrays, Data, Split, Stored
 from jobs.place import Place
 from jobs.randomness import SampleDraws, balanced_order, order, repeated_order
@@ -30,10 +27,12 @@ _RESIDENT_SHARE = 0.25
 class Loader:
     """Feeds one rank.
 
-    Images in memory are picked, augmented and normalised as whole batches on the device; a split that a GPU can hold
-    lives there. Streamed ones are decoded and augmented one at a time in loader processes; so are those that an
-    augmentation cuts from originals of another size than the model is fed. Both give the same pixels, for draws are a
-    function of the sample (``jobs.randomness``).
+    Images in memory are picked as whole batches on the device; a split that a GPU can hold lives there. Those of a
+    streamed split come from loader processes (``jobs.data.feed``), sized; so do those that an augmentation cuts from
+    originals of another size than the model is fed. All that follows (augmentation, normalisation) runs on whole
+    batches on the device, by draws that are a function of the sample (``jobs.randomness``), so both give the same
+    pixels. The one exception is a ``random_resized_crop`` of streamed images: some pixels differ by one grey level, and
+    what is cut from a JPEG more than four times as large as needed differs by 0.4 grey levels on average.
     """
 
     def __init__(self, spec: JobSpec, data: Data, place: Place, steps: Steps) -> None:
@@ -42,34 +41,104 @@ class Loader:
         device = place.device
         self._shift = torch.tensor(data.mean, dtype=self.dtype, device=device) * 255
         self._scale = 1 / (torch.tensor(data.std, dtype=self.dtype, device=device) * 255)
-        self._feeds: dict[int, _Memory | _Stream] = {}
+        self._splits: dict[str, Split] = {"train": data.training(spec.resizes), "val": data.val, "test": data.test}
+        streamed = {name: split for name, split in self._splits.items() if not isinstance(split, Arrays)}
+        self._memory = {name: _Memory(each, place) for name, each in self._splits.items() if isinstance(each, Arrays)}
+        self._cuts = spec.resizes and "train" in streamed
+        self._wanted = lru_cache(3)(self._wanted_of)
+        self._epoch, self._feed = 0, None if not streamed else self._streams(streamed)
+
+    def _streams(self, streamed: dict[str, Stored]) -> Feed:
+        workers = self.spec.data.loader_workers
+        if workers is None:
+            workers = min(math.ceil(self.spec.resources.cpus_per_worker), os.cpu_count() or 1)
+        size = max(self.data.size, self.data.test_size)
+        part = self.steps.part
+        return Feed(
+            streamed, self.data.channels, self._wanted, self._boxes, self._plan, workers, part, size, self.place.device
+        )
+
+    def close(self) -> None:
+        """End the loader processes."""
+        if self._feed is not None:
+            self._feed.close()
 
     def epoch(self, epoch: int, done: int) -> Iterator[tuple[int, Iterator[tuple[int, torch.Tensor, torch.Tensor]]]]:
         """The updates of an epoch from update ``done`` on: ``(update of the epoch, its parts)``.
 
         A part is ``(number, x, labels)``: float ``(n, C, H, W)`` and int64 ``(n,)`` on the device.
         """
-        accumulation, size = self.spec.accumulation, self.spec.batch_size
-        parts = range(self.place.rank * accumulation, (self.place.rank + 1) * accumulation)
-        order = self._order(epoch)
-        visits = [
-            order[step * size + part * self.steps.part :][: self.steps.part]
-            for step in range(done, self.steps.per_epoch)
-            for part in parts
-        ]
-        batches = self._feed(self.data.training(self.spec.resizes)).batches(
-            visits, epoch, self.spec.augment, self.data.size
-        )
+        self._epoch, parts = epoch, self._parts
+        batches = self._batches(Pass("train", epoch, done))
         for step in range(done, self.steps.per_epoch):
-            yield step, ((part, self._input(images), labels) for part, (images, labels) in zip(parts, batches))  # noqa: B905
+            yield step, ((part, x, labels) for part, (x, labels) in zip(parts, batches))  # noqa: B905
 
     def scoring(self, split: Split) -> Iterator[Batch]:
-        """This rank's share of a split, unpadded: inputs ``(n, C, H, W)`` and labels ``(n,)``, on the device."""
-        mine = torch.arange(self.place.rank, len(split), self.place.world)
-        picks = list(mine.split(self.spec.evaluation.batch_size)) if len(mine) else []
-        size, crop_ratio = self.data.test_size, self.data.crop_ratio
-        for images, labels in self._feed(split).batches(picks, 0, (), size, crop_ratio):
-            yield self._input(images), labels
+        """This rank's share of the validation or test split, unpadded: inputs ``(n, C, H, W)`` and labels ``(n,)``, on
+        the device."""
+        return self._batches(Pass("val" if split is self.data.val else "test", self._epoch))
+
+    @property
+    def _parts(self) -> range:
+        """The numbers of this rank's parts of a global batch."""
+        accumulation = self.spec.accumulation
+        return range(self.place.rank * accumulation, (self.place.rank + 1) * accumulation)
+
+    def _batches(self, this: Pass) -> Iterator[Batch]:
+        """The batches of a pass, augmented where it trains."""
+        device, labels = self.place.device, self._splits[this.split].labels
+        augment = self.spec.augment if this.split == "train" else ()
+        if this.split in self._memory:
+            batches = self._memory[this.split].batches(self._wanted(this))
+        else:
+            assert self._feed is not None
+            known, augment = torch.from_numpy(labels), augment[1:] if self._cuts else augment
+            batches = (
+                (visits, images, _put(known[visits % len(known)], device))
+                for visits, images in self._feed.batches(this)
+            )
+        for visits, images, own in batches:
+            draws = SampleDraws(self.spec.seed.data, this.epoch, visits, device)
+            for trick in augment:
+                images = trick(images, draws, self.data.size)
+            yield self._input(images), own
+
+    def _wanted_of(self, this: Pass) -> list[Wanted]:
+        """The batches of a pass: this rank's parts of the global batches, or its share of what is scored."""
+        data, part = self.data, self.steps.part
+        if this.split != "train":
+            mine = torch.arange(self.place.rank, len(self._splits[this.split]), self.place.world)
+            picks = mine.split(self.spec.evaluation.batch_size) if len(mine) else ()
+            return [Wanted(pick, data.test_size, data.crop_ratio) for pick in picks]
+        order = self._order(this.epoch)
+        visits = [
+            order[start : start + part]
+            for step in range(this.first, self.steps.per_epoch)
+            for start in (step * self.spec.batch_size + number * part for number in self._parts)
+        ]
+        return [Wanted(each, data.size) for each in visits]
+
+    def _boxes(self, this: Pass, visits: torch.Tensor) -> torch.Tensor | None:
+        """What an augmentation cuts out of the streamed images of a batch."""
+        split = self._splits[this.split]
+        if this.split != "train" or not self._cuts or isinstance(split, Arrays):
+            return None
+        draws = SampleDraws(self.spec.seed.data, this.epoch, visits)
+        return self.spec.augment[0].boxes(draws, torch.from_numpy(split.shapes)[visits % len(split)])
+
+    def _plan(self, this: Pass) -> Pass | None:
+        """The streamed pass that follows another one unless the run ends."""
+        while True:
+            epochs, due = this.epoch + 1, self.spec.evaluation.every_epochs
+            last = epochs == self.spec.epochs
+            if this.split == "test":
+                return None
+            if this.split == "train" and (last or epochs % due == 0):
+                this = Pass("val", this.epoch)
+            else:
+                this = Pass("test", this.epoch) if last else Pass("train", epochs)
+            if this.split not in self._memory and self._wanted(this):
+                return this
 
     def _order(self, epoch: int) -> torch.Tensor:
         """The visits of an epoch: sample indices, see ``balanced_order`` for more."""
@@ -87,83 +156,29 @@ class Loader:
         x = rows.sub_(shift).mul_(scale).view(images.shape).permute(0, 3, 1, 2)
         return x if self.spec.channels_last else x.contiguous()
 
-    def _feed(self, split: Split) -> _Memory | _Stream:
-        if id(split) not in self._feeds:
-            kind = _Memory if isinstance(split, Arrays) else _Stream
-            self._feeds[id(split)] = kind(split, self)  # type: ignore[arg-type]
-        return self._feeds[id(split)]
-
 
 class _Memory:
-    def __init__(self, split: Arrays, loader: Loader) -> None:
-        self.loader, device = loader, loader.place.device
+    """A split in memory, on the device where that has room for it."""
+
+    def __init__(self, split: Arrays, place: Place) -> None:
+        self.device = place.device
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
             self.images, self.labels = torch.from_numpy(split.images), torch.from_numpy(split.labels)
-        if device.type == "cuda" and self.images.nbytes < _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
-            self.images, self.labels = self.images.to(device), self.labels.to(device)
+        if (
+            self.device.type == "cuda"
+            and self.images.nbytes < _RESIDENT_SHARE * torch.cuda.mem_get_info(self.device)[0]
+        ):
+            self.images, self.labels = self.images.to(self.device), self.labels.to(self.device)
 
-    def batches(
-        self,
-        visits: Sequence[torch.Tensor],
-        epoch: int,
-        augment: Sequence[Augmentation],
-        size: int,
-        crop_ratio: float = 1.0,
-    ) -> Iterator[Batch]:
-        device = self.loader.place.device
-        for visit in visits:
-            index = (visit % len(self.labels)).to(self.images.device, non_blocking=True)
+    def batches(self, wanted: Sequence[Wanted]) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Visits, images and labels of each batch."""
+        for each in wanted:
+            index = (each.visits % len(self.labels)).to(self.images.device, non_blocking=True)
             images, labels = self.images.index_select(0, index), self.labels[index]
-            if images.device != device:
-                images, labels = (t.pin_memory().to(device, non_blocking=True) for t in (images, labels))
-            draws = SampleDraws(self.loader.spec.seed.data, epoch, visit, device)
-            for trick in augment:
-                images = trick(images, draws, size)
-            yield images, labels
+            yield each.visits, _put(images, self.device), _put(labels, self.device)
 
 
-class _Stream:
-    def __init__(self, split: Stored, loader: Loader) -> None:
-        self.split, self.loader = split, loader
-        workers = loader.spec.data.loader_workers
-        self.workers = math.ceil(loader.spec.resources.cpus_per_worker) if workers is None else workers
-
-    def batches(
-        self,
-        visits: Sequence[torch.Tensor],
-        epoch: int,
-        augment: Sequence[Augmentation],
-        size: int,
-        crop_ratio: float = 1.0,
-    ) -> Iterator[Batch]:
-        device = self.loader.place.device
-        loader: DataLoader[Any] = DataLoader(
-            _Decoded(self.split, epoch, tuple(augment), self.loader.spec.seed.data, size, crop_ratio),
-            batch_sampler=[visit.tolist() for visit in visits],
-            num_workers=min(self.workers, len(visits), os.cpu_count() or 1),
-            pin_memory=device.type == "cuda",
-        )
-        for images, labels in loader:
-            yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-
-
-class _Decoded(Dataset[tuple[torch.Tensor, int]]):
-    """Decoded, sized and augmented images of a split, one at a time."""
-
-    def __init__(
-        self, split: Stored, epoch: int, augment: tuple[Augmentation, ...], seed: int, size: int, crop_ratio: float
-    ) -> None:
-        self.split, self.epoch, self.augment, self.seed = split, epoch, augment, seed
-        self.size, self.crop_ratio = size, crop_ratio
-
-    def __getitem__(self, visit: int) -> tuple[torch.Tensor, int]:
-        index = visit % len(self.split)
-        image: np.ndarray[Any, np.dtype[np.uint8]] = self.split.read(index)
-        if not (self.augment and self.augment[0].resizes):
-            image = fit(image, self.size, self.crop_ratio)
-        images = torch.from_numpy(image if image.flags.writeable else image.copy())[None]
-        draws = SampleDraws(self.seed, self.epoch, torch.tensor([visit]))
-        for trick in self.augment:
-            images = trick(images, draws, self.size)
-        return images[0], int(self.split.labels[index])
+def _put(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """``values`` on the device; the CPU does not wait for the copy."""
+    return values if values.device == device else values.pin_memory().to(device, non_blocking=True)

@@ -73,10 +73,10 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
     def split(name: str) -> Split:
         of, index = picks[name]
         kept = (found if name == "train" else scored)[of].pixels
-        if kept is None:
-            return Streamed(stores[of], index, channels)
         stored = found[of].shapes[index, :2]
-        original = Streamed(stores[of], index, channels) if name == "train" and (stored != size).any() else None
+        if kept is None:
+            return Streamed(stores[of], index, channels, stored)
+        original = Streamed(stores[of], index, channels, stored) if name == "train" and (stored != size).any() else None
         return Arrays(kept if len(index) == len(kept) else kept[index], stores[of].labels[index], original)
 
     digest = hashlib.sha256(json.dumps([list(classes), size, channels, test_size, source.crop_ratio]).encode())

@@ -11,9 +11,15 @@ from numpy.typing import NDArray
 
 
 class Stored(Protocol):
-    """Images that stay where they are and are decoded one at a time, in loader workers; picklable."""
+    """Images that stay where they are and are decoded one at a time, in loader processes; picklable.
+
+    Attributes:
+        labels: int64 ``(N,)``.
+        shapes: int32 ``(N, 2)``: heights and widths, zeros where nothing is cut out of the images.
+    """
 
     labels: NDArray[np.int64]
+    shapes: NDArray[np.int32]
 
     def __len__(self) -> int:
         """Number of images."""
@@ -25,6 +31,10 @@ class Stored(Protocol):
 
     def read(self, index: int) -> NDArray[np.uint8]:
         """Image ``index`` decoded to uint8 ``(h, w, channels)``, in its own size."""
+        ...
+
+    def cut(self, index: int, box: Sequence[int], size: int) -> NDArray[np.uint8]:
+        """A box of image ``index`` (top, left, height, width), perhaps made smaller, but not nearly to ``size``."""
         ...
 
 

@@ -51,7 +51,8 @@ class Source(Spec):
     """Decode once into shared memory (true) or stream from storage every epoch (false); auto decides by size. Training
     images of other sizes than ``size`` are always streamed for random_resized_crop, which cuts from the originals."""
     loader_workers: NonNegativeInt | None = None
-    """Processes a training worker that decode streamed images; None takes one a CPU of the worker."""
+    """Processes of a training worker that read, decode, cut and resize streamed images; None takes one for each of its
+    CPUs (``resources.cpus_per_worker``). They change no result."""
     max_corrupt: NonNegativeInt = 0
     """Unreadable images that may be skipped (each is named) before the job is refused."""
 

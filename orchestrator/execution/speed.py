@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from contextlib import closing
 from itertools import pairwise
 
 from jobs.data.sets import Data
@@ -37,9 +38,9 @@ def images_per_s(spec: JobSpec, data: Data, limit_s: float = math.inf) -> float:
     torch.set_num_threads(max(1, int(spec.resources.cpus_per_worker)))
     try:
         steps, ends = spec.steps(len(data.train)), list[float]()
-        with precision.backends(spec, place.device):
+        with precision.backends(spec, place.device), closing(Loader(spec, data, place, steps)) as loader:
             run, began = Run(spec, data, place, steps, {}), time.monotonic()
-            for _, parts in Loader(spec, data, place, steps).epoch(0, 0):
+            for _, parts in loader.epoch(0, 0):
                 for part, x, labels in parts:
                     backward(run, part, x, labels, len(data.classes))
                 run.update(run.lr)

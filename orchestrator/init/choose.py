@@ -263,14 +263,17 @@ def _speed(data: dict[str, Any], found: Survey, image: tuple[int, int], gpu: boo
 def _originals(found: Survey, count: int, channels: int) -> Streamed | None:
     """So many training images as they are stored, a few files again and again; None where none of them can be read."""
     store = found.source.stores()[1]["train"]
-    picks = []
+    picks, shapes = list[int](), list[tuple[int, ...]]()
     for index in np.linspace(0, len(store) - 1, min(_PROBE_FILES, len(store))).astype(np.int64):
         try:
-            store.load(int(index))
+            shape = store.decoded(int(index), channels)[0].pixels.shape
         except UnreadableError:
             continue
         picks.append(index)
-    return Streamed(store, np.resize(picks, count), channels) if picks else None
+        shapes.append(shape[:2])
+    if not picks:
+        return None
+    return Streamed(store, np.resize(picks, count), channels, np.resize(np.array(shapes, np.int32), (count, 2)))
 
 
 def _epochs(train: int, batch: int, rate: float, gpu: bool, fine: bool) -> tuple[int, float]:

@@ -130,7 +130,7 @@ class Device(TorchDispatchMode):
     def _copied(self, host: torch.Tensor | None, asynchronous: Any) -> None:
         if not asynchronous or host is None:
             self.note("copy")
-        elif not getattr(host, "pinned", False) and host.nbytes > SMALL_BYTES:
+        elif not getattr(host if host._base is None else host._base, "pinned", False) and host.nbytes > SMALL_BYTES:
             self.note("copy from memory that is not pinned")
 
 
@@ -142,13 +142,21 @@ class _Event:
     def __init__(self, **given: Any) -> None:
         pass
 
-    def record(self) -> None:
+    def record(self, stream: Any = None) -> None:
         pass
 
     def query(self) -> bool:
         return True
 
     def synchronize(self) -> None:
+        pass
+
+
+class _Stream:
+    def __init__(self, device: Any = None) -> None:
+        pass
+
+    def wait_stream(self, other: Any) -> None:
         pass
 
 
@@ -176,6 +184,10 @@ def pretended() -> Iterator[Device]:
         (torch.cuda, "get_device_name", lambda device: "pretended"),
         (torch.cuda, "manual_seed", lambda seed: None),
         (torch.cuda, "Event", _Event),
+        (torch.cuda, "Stream", _Stream),
+        (torch.cuda, "stream", lambda stream: contextlib.nullcontext()),
+        (torch.cuda, "current_stream", _Stream),
+        (torch.Tensor, "record_stream", lambda self, stream: None),
         (torch.backends.cudnn, "version", lambda: 0),
         (torch.optim.Optimizer, "_accelerator_graph_capture_health_check", lambda self: None),
         (torch, "Generator", _Generator),

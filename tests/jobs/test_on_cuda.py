@@ -32,8 +32,11 @@ BASE: dict[str, Any] = {
     "precision": "fp32",
 }
 MIXING = [{"kind": kind, "share": 0.3} for kind in ("mixup", "cutmix", "ricap")]
+STREAMED = {**BASE["data"], "in_memory": False, "loader_workers": 0}
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
+    "streamed": {"data": STREAMED},
+    "streamed and cut": {"data": STREAMED, "augment": [{"kind": "random_resized_crop"}, {"kind": "flip"}]},
     "batch tricks": {"batch": [{"kind": "cutout", "size": 8}, {"kind": "random_erasing", "fill": "noise"}, *MIXING]},
     "mixup a sample": {"batch": [{"kind": "mixup", "per": "sample"}, {"kind": "label_smoothing"}]},
     "policies": {"augment": [{"kind": "auto_augment", "policy": "cifar10"}, {"kind": "trivial_augment"}]},
@@ -62,7 +65,6 @@ def trained(spec: JobSpec, assets: dict[str, Any] | None = None, start: State | 
     def watched(device: Device) -> type[Loader]:
         class Watched(Loader):
             def epoch(self, epoch: int, done: int) -> Iterator[Any]:
-                self._feed(self.data.train)  # once a run the images go to the device
                 before = len(device.waits)
                 yield from super().epoch(epoch, done)
                 seen.extend(device.waits[before:])

@@ -56,7 +56,7 @@ def naive_box(draws: list[float], height: int, width: int, scale: Bounds, ratio:
 def test_boxes_are_the_recipes(height: int, width: int, scale: Bounds, ratio: Bounds) -> None:
     draws = uniform(500)
     expected = [naive_box(each, height, width, scale, ratio) for each in draws.tolist()]
-    assert boxes(draws, height, width, scale, ratio).tolist() == expected
+    assert boxes(draws, torch.tensor([[height, width]]), scale, ratio).tolist() == expected
 
 
 def test_boxes_are_spread_as_torchvisions() -> None:
@@ -64,7 +64,7 @@ def test_boxes_are_spread_as_torchvisions() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         theirs = torch.tensor([Theirs.get_params(image, list(SCALE), list(RATIO)) for _ in range(count)])
-    ours = boxes(uniform(count), 60, 90, SCALE, RATIO)
+    ours = boxes(uniform(count), torch.tensor([[60, 90]]), SCALE, RATIO)
     for mine, other in zip(ours.unbind(1), theirs.unbind(1), strict=True):
         assert ks_2samp(mine.numpy(), other.numpy()).pvalue > 1e-3
 
@@ -72,11 +72,11 @@ def test_boxes_are_spread_as_torchvisions() -> None:
 @pytest.mark.parametrize(("height", "width"), [(10, 200), (200, 10), (31, 97), (1, 50)])
 def test_what_never_fits_is_cut_as_torchvision_cuts_it(height: int, width: int) -> None:
     theirs = Theirs.get_params(torch.zeros(3, height, width), [1.0, 1.0], list(RATIO))
-    assert boxes(uniform(3), height, width, (1.0, 1.0), RATIO).tolist() == [list(theirs)] * 3
+    assert boxes(uniform(3), torch.tensor([[height, width]]), (1.0, 1.0), RATIO).tolist() == [list(theirs)] * 3
 
 
 def test_a_box_is_never_empty() -> None:
-    assert boxes(uniform(2), 3, 3, (1.0, 1.0), (50.0, 100.0)).tolist() == [[1, 0, 1, 3]] * 2
+    assert boxes(uniform(2), torch.tensor([[3, 3]]), (1.0, 1.0), (50.0, 100.0)).tolist() == [[1, 0, 1, 3]] * 2
 
 
 def test_resampling_by_hand() -> None:
@@ -108,7 +108,7 @@ def test_an_image_of_the_size_stays_itself() -> None:
 @pytest.mark.parametrize(("height", "width", "size"), [(32, 32, 32), (61, 80, 24), (45, 32, 70), (427, 640, 224)])
 def test_pixels_are_those_of_torchvision_and_pillow(height: int, width: int, size: int, channels: int) -> None:
     batch = pictures(12, height, width, channels) if height < 400 else torch.stack(PHOTOS)[..., :channels]
-    places = boxes(uniform(len(batch)), height, width, SCALE, RATIO)
+    places = boxes(uniform(len(batch)), torch.tensor([[height, width]]), SCALE, RATIO)
     changed = []
     for image, box, ours in zip(batch, places.tolist(), resample(batch, places, size), strict=True):
         top, left, tall, wide = box
