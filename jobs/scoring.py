@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from jobs import precision
 from jobs.data.ahead import ahead
-from jobs.data.decode import Pixels, fit
+from jobs.data.decode import Pixels
 from jobs.data.sets import Arrays, Split
 from jobs.evaluate import Scores, Tally
 from jobs.models import LoadedModel
@@ -150,7 +150,7 @@ def calibration(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> Ca
 
 def fitted(model: LoadedModel, split: Split, index: int) -> Pixels:
     """Image ``index`` of a split as the model sees it, uint8 ``(size, size, channels)``."""
-    return split.images[index] if isinstance(split, Arrays) else fit(split.read(index), model.size, model.crop_ratio)
+    return split.images[index] if isinstance(split, Arrays) else split.fitted(index, model.size, model.crop_ratio)
 
 
 def _images(model: LoadedModel, split: Split, picks: list[NDArray[np.int64]]) -> Iterator[Pixels]:

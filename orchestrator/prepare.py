@@ -112,6 +112,15 @@ class Prepared:
         """The same with another copy of the data."""
         return replace(self, data=data)
 
+    def fetch(self) -> None:
+        """Bring here, where it can be watched, what the workers of this machine need of streamed images.
+
+        Raises:
+            ValueError: it cannot be had.
+        """
+        if not self.cluster.live:
+            self.data.here(self.spec.resizes)
+
     def check_fit(self) -> None:
         """Refuse a job that the cluster can never hold.
 

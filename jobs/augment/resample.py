@@ -51,7 +51,7 @@ def resample(images: Tensor, box: Tensor, size: int) -> Tensor:
 
 def resized(image: NDArray[np.uint8], size: int) -> Tensor:
     """An image ``(h, w, channels)`` as uint8 ``(size, size, channels)``, in integer arithmetic."""
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    pixels = torch.from_numpy(np.array(image, order="C")).permute(2, 0, 1)[None]
     sized = torch.nn.functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
     return sized[0].permute(1, 2, 0)
 

@@ -12,6 +12,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+def threads() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def ahead(work: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:
     """``work(item)`` of each item, in their order, done by as many threads as there are CPUs.
 
@@ -20,9 +25,8 @@ def ahead(work: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:
         items: taken as they are needed, however many there are.
         most: how many results may wait to be taken.
     """
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     waiting: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))

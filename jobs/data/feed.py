@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from jobs.augment.resample import resized
-from jobs.data.decode import DataError, fit
+from jobs.data.decode import DataError
 from jobs.data.sets import Stored
 
 _CHUNK = 32
@@ -236,7 +236,7 @@ class _Images(Dataset[str]):
             for row, visit in enumerate(task.visits):
                 index = visit % len(split)
                 if task.boxes is None:
-                    rows[row] = fit(split.read(index), size, task.crop_ratio)
+                    rows[row] = split.fitted(index, size, task.crop_ratio)
                 else:
                     rows[row] = resized(split.cut(index, task.boxes[row], size), size)
         except DataError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -12,18 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.data.decode import DataError, UnreadableError, native_channels
+from jobs.data.packed import Packed, Short, Square
 from jobs.data.scan import Scan, scan
-from jobs.data.sets import Arrays, Data, Split
+from jobs.data.sets import Arrays, Data, Split, Stored
 from jobs.data.source import Source
 from jobs.data.split import divide
 from jobs.data.store import Store, Streamed
 from jobs.names import printable
-from jobs.words import any_of, nearest
+from jobs.words import any_of, byte_size, nearest
 
 logger = logging.getLogger(__name__)
 
 MEMORY_BYTES = 4 * 2**30
 """``in_memory: auto`` decodes into memory what takes up to this many bytes as pixels, over all splits."""
+_SPARE, _LARGE = 8 / 7, 1.5
+"""``prepare: auto`` takes so many times ``size``, where the median short side is so many times as large as that."""
 _STD_FLOOR = 1 / 255
 """A channel that is constant (to within a grey level) is divided by this rather than by nothing."""
 
@@ -70,13 +74,19 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
         needed = {picks[name][0] for name in ("val", "test")}
         scored = {of: scan(stores[of], test_size, channels, True, source.crop_ratio) for of in needed}
 
+    side = _side(source, max(size, test_size), stores, {of: found[of].shapes[found[of].good, :2] for of in found})
+
     def split(name: str) -> Split:
         of, index = picks[name]
-        kept = (found if name == "train" else scored)[of].pixels
         stored = found[of].shapes[index, :2]
+        streamed = Streamed(stores[of], index, channels, stored)
+        images: Stored = streamed
+        if side and stores[of].stamp is not None:
+            images = Packed(streamed, Short(side) if name == "train" else Square(test_size, source.crop_ratio))
+        kept = (found if name == "train" else scored)[of].pixels
         if kept is None:
-            return Streamed(stores[of], index, channels, stored)
-        original = Streamed(stores[of], index, channels, stored) if name == "train" and (stored != size).any() else None
+            return images
+        original = images if name == "train" and (stored != size).any() else None
         return Arrays(kept if len(index) == len(kept) else kept[index], stores[of].labels[index], original)
 
     digest = hashlib.sha256(json.dumps([list(classes), size, channels, test_size, source.crop_ratio]).encode())
@@ -84,6 +94,14 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
         of, index = picks[name]
         digest.update(f"{name} {len(index)}".encode())
         digest.update(stores[of].labels[index].astype("<i8").tobytes() + found[of].hashes[index].tobytes())
+    train = split("train")
+    original = train.original if isinstance(train, Arrays) else train
+    if isinstance(original, Packed):
+        digest.update(f"prepare {side}".encode())
+        notes.append(
+            f"training images are made smaller once, to a short side of {side} pixels at most: "
+            f"{byte_size(original.nbytes)} on every machine that trains on them"
+        )
     return Data(
         classes=tuple(classes),
         channels=channels,
@@ -91,7 +109,7 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
         mean=mean,
         std=std,
         digest=digest.hexdigest(),
-        train=split("train"),
+        train=train,
         val=split("val"),
         test=split("test"),
         test_size=test_size,
@@ -120,6 +138,17 @@ def _first(source: Source, stores: Mapping[str, Store]) -> tuple[int, int]:
                 )
             return source.size or image.height, source.channels or native_channels(image)
     return source.size or 1, source.channels or 1
+
+
+def _side(
+    source: Source, size: int, stores: Mapping[str, Store], shapes: Mapping[str, NDArray[np.int32]]
+) -> int | None:
+    """The short side to which training images are made smaller; None where they stay as they are."""
+    if source.prepare != "auto":
+        return source.prepare or None
+    side = math.ceil(size * _SPARE)
+    short = np.concatenate([each.min(1) for each in shapes.values()])
+    return side if len(short) and np.median(short) >= _LARGE * side else None
 
 
 def _scan(size: int, channels: int, source: Source, stores: Mapping[str, Store]) -> dict[str, Scan]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,8 +20,10 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
+from jobs.data.ahead import threads
 from jobs.data.cache import atomic, cached, key
 from jobs.data.decode import Pixels, UnreadableError, fit
+from jobs.data.progress import progress
 from jobs.data.store import Store
 from jobs.lock import Lock
 
@@ -112,7 +113,7 @@ def _read(store: Store, size: int, channels: int, keep: bool, crop_ratio: float)
     step = max(1, min(256, _CHUNK_BYTES // (size * size * channels)))
     passing: list[int] = []
 
-    def chunk(start: int) -> None:
+    def chunk(start: int) -> int:
         stop = min(start + step, count)
         sized = np.zeros((stop - start, size, size, channels), np.uint8)
         for index in range(start, stop):
@@ -131,10 +132,12 @@ def _read(store: Store, size: int, channels: int, keep: bool, crop_ratio: float)
             found.sums[start:stop, 1, channel] = (plane * plane).sum(1, dtype=np.uint64)
         if found.pixels is not None:
             found.pixels[start:stop] = sized
+        return stop - start
 
-    with ThreadPoolExecutor(1 if _small(store) else _cpus()) as pool:
-        for _ in pool.map(chunk, range(0, count, step)):
-            pass  # raises what a thread raised
+    with ThreadPoolExecutor(1 if _small(store) else threads()) as pool:
+        advance = progress("reading images", count)
+        for done in pool.map(chunk, range(0, count, step)):  # raises what a thread raised
+            advance(done)
     return found, bool(passing)
 
 
@@ -145,10 +148,6 @@ def _small(store: Store) -> bool:
     except (UnreadableError, IndexError):
         return False
     return image.width * image.height <= _SMALL_PIXELS
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _recall(name: str, keep: bool) -> Scan | None:

@@ -37,6 +37,10 @@ class Stored(Protocol):
         """A box of image ``index`` (top, left, height, width), perhaps made smaller, but not nearly to ``size``."""
         ...
 
+    def fitted(self, index: int, size: int, crop_ratio: float) -> NDArray[np.uint8]:
+        """The central square of image ``index``, ``(size, size, channels)``; see ``jobs.data.decode.fit``."""
+        ...
+
 
 @dataclass(frozen=True)
 class Arrays:

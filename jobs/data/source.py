@@ -50,6 +50,12 @@ class Source(Spec):
     in_memory: Literal["auto"] | bool = "auto"
     """Decode once into shared memory (true) or stream from storage every epoch (false); auto decides by size. Training
     images of other sizes than ``size`` are always streamed for random_resized_crop, which cuts from the originals."""
+    prepare: Literal["auto", False] | Annotated[int, Field(strict=True, ge=16)] = False
+    """Make photographs smaller once, to this short side in pixels, and keep their pixels on a disk of every machine
+    that trains on them (below ORCHESTRATOR_HOME), so that they need not be decoded every epoch: training images that
+    are streamed, or cut by random_resized_crop. auto takes 8/7 of ``size``, where half of the images are at least 1.5
+    times as large as that; false reads the originals. What is scored is always sized from the originals, as images are
+    for predictions."""
     loader_workers: NonNegativeInt | None = None
     """Processes of a training worker that read, decode, cut and resize streamed images; None takes one for each of its
     CPUs (``resources.cpus_per_worker``). They change no result."""

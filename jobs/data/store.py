@@ -17,6 +17,7 @@ from jobs.data.decode import (
     UnreadableError,
     decode,
     decoded,
+    fit,
     native_channels,
     pixels,
     upright,
@@ -184,3 +185,11 @@ class Streamed:
             top, tall = round(top / down), round(tall / down)
             left, wide = round(left / across), round(wide / across)
         return image[top : top + tall, left : left + wide]
+
+    def fitted(self, index: int, size: int, crop_ratio: float) -> Pixels:
+        """The central square of image ``index``, ``(size, size, channels)``; see ``jobs.data.decode.fit``.
+
+        Raises:
+            DataError: see :meth:`read`.
+        """
+        return fit(self.read(index), size, crop_ratio)

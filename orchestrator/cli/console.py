@@ -10,6 +10,9 @@ from typing import Annotated, Any, Never
 
 import typer
 from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
+
+from jobs.data.progress import Advance, in_words, shown
 
 BAD_SPEC, FAILED, INTERRUPTED = 2, 1, 130
 """Exit codes: a wrong spec or argument, a failed run or an unreachable server, an interrupt."""
@@ -58,8 +61,33 @@ def exit_codes() -> Iterator[None]:
 
 class _Commands(typer.core.TyperGroup):
     def invoke(self, ctx: Any) -> Any:
-        with exit_codes():
+        with exit_codes(), _bars():
             return super().invoke(ctx)
+
+
+@contextmanager
+def _bars() -> Iterator[None]:
+    """Show how far long readings of images have come: a bar on a terminal, else a line every half minute."""
+    if not err.is_terminal:
+        with shown(in_words(warn, 30)):
+            yield
+        return
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=err, transient=True) as bars:
+        bars.stop()
+
+        def show(what: str, total: int, done: int) -> Advance:
+            task = bars.add_task(what, total=total, completed=done)
+            bars.start()
+
+            def advance(count: int) -> None:
+                bars.advance(task, count)
+                if all(each.finished for each in bars.tasks):
+                    bars.stop()
+
+            return advance
+
+        with shown(show):
+            yield
 
 
 def commands(help: str | None = None) -> typer.Typer:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from jobs import specfile
+from jobs.data.progress import in_words, shown
 from jobs.spec import JobSpec
 from orchestrator.execution import compiling, nodes, teacher
 from orchestrator.execution.answer import INTERRUPTED_TWICE, NO_ANSWER, Answer
@@ -97,7 +98,9 @@ def train(
         ValueError: the data or the cluster do not fit the spec, or the spec not the run; nothing was started.
     """
     tell("opening the data", False)
-    prepared = prepare(spec, Cluster.at_hand(), resume)
+    progress = in_words(lambda text: tell(text, False), 1)
+    with shown(progress):
+        prepared = prepare(spec, Cluster.at_hand(), resume)
     prepared.check_fit()
     changed = resuming.changes(resume, prepared.spec) if resume else {}
     name = resume or name or f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
@@ -105,6 +108,8 @@ def train(
     for note in [*prepared.data.notes, settle(folder, prepared.data), prepared.fit.remark]:
         if note:
             tell(note, True)
+    with shown(progress):
+        prepared.fetch()
     tell("starting Ray", False)
     start_ray(verbose, dashboard=verbose)
     import ray

@@ -119,6 +119,7 @@ def _own(found: lookup.Found, split: str, model: LoadedModel) -> Labelled:
         ValueError: it is not known, or no longer what it was.
     """
     from jobs.data.labelled import Labelled, Names
+    from jobs.data.packed import Packed
     from jobs.data.store import Streamed
 
     data = found.spec().data.model_copy(update={"in_memory": False}).open()  # streamed images have names
@@ -135,6 +136,7 @@ def _own(found: lookup.Found, split: str, model: LoadedModel) -> Labelled:
             "one of them was changed since: put it back, or give the path of labelled images"
         )
     chosen = data.test if split == "test" else data.val
+    chosen = chosen.images if isinstance(chosen, Packed) else chosen
     assert isinstance(chosen, Streamed)
     return Labelled(chosen, Names(chosen.store, chosen.index), notes=data.notes)
 

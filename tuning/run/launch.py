@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import specfile
+from jobs.data.progress import in_words, shown
 from jobs.lock import Locked
 from jobs.paths import absolute
 from jobs.spec import JobSpec
@@ -131,12 +132,16 @@ def _search(
     verbose: bool,
 ) -> Outcome:
     tell("opening the data", False)
-    prepared = prepare(spec, Cluster.at_hand())
+    progress = in_words(lambda text: tell(text, False), 1)
+    with shown(progress):
+        prepared = prepare(spec, Cluster.at_hand())
     if prepared.problem is not None:
         raise ValueError(prepared.problem)
     for note in [*prepared.job.data.notes, settle(folder, prepared.job.data), prepared.job.fit.remark]:
         if note:
             tell(note, True)
+    with shown(progress):
+        prepared.job.fetch()
     base, weights = prepared.base, Resolver()
     places, why = max(1, prepared.trials.count), prepared.trials.why  # one at least, once the autoscaler has made room
     tell("starting Ray", False)
