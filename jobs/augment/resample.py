@@ -51,9 +51,9 @@ def resample(images: Tensor, box: Tensor, size: int) -> Tensor:
 
 def resized(image: NDArray[np.uint8], size: int) -> Tensor:
     """An image ``(h, w, channels)`` as uint8 ``(size, size, channels)``, in integer arithmetic."""
-    pixels = torch.from_numpy(np.array(image, order="C")).permute(2, 0, 1)[None]
+    pixels = torch.from_numpy(np.array(image, order="C"))[None].permute(0, 3, 1, 2)  # in this order: channels_last
     sized = torch.nn.functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
-    return sized[0].permute(1, 2, 0)
+    return sized.permute(0, 2, 3, 1)[0]
 
 
 def _weighted(weight: Tensor, values: Tensor) -> Tensor:

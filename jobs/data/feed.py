@@ -231,14 +231,15 @@ class _Images(Dataset[str]):
         if task is None or task.generation != int(self._live):
             return ""
         split, size, count = self._splits[task.split], task.size, len(task.visits)
-        rows = self._buffers[task.buffer][: count * size * size * self._channels].view(count, size, size, -1).numpy()
+        rows = self._buffers[task.buffer][: count * size * size * self._channels].view(count, size, size, -1)
+        array = rows.numpy()
         try:
             for row, visit in enumerate(task.visits):
                 index = visit % len(split)
                 if task.boxes is None:
-                    rows[row] = split.fitted(index, size, task.crop_ratio)
+                    array[row] = split.fitted(index, size, task.crop_ratio)
                 else:
-                    rows[row] = resized(split.cut(index, task.boxes[row], size), size)
+                    rows[row].copy_(resized(split.cut(index, task.boxes[row], size), size))
         except DataError as error:
             return str(error)
         return ""

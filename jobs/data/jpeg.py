@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 _SCALES = (8, 4, 2)
+_APP1, _START_OF_SCAN = 0xE1, 0xDA
 _SPACES = {"Gray", "YCbCr", "RGB"}
 
 
@@ -40,5 +41,13 @@ def decode(data: bytes, channels: int, most: int = 1) -> tuple[NDArray[np.uint8]
 
 
 def says_turn(data: bytes) -> bool:
-    """Whether a JPEG file may say which way up it is; where not, there is no need to parse what it says."""
-    return b"Exif\0\0" in data or b"Orientation" in data
+    """Whether a JPEG file may say which way up it is: EXIF and XMP are in APP1 segments. Else nobody need parse it."""
+    place = 2
+    while data[place : place + 1] == b"\xff":
+        marker = data[place + 1]
+        if marker == _APP1:
+            return True
+        if marker == _START_OF_SCAN:
+            return False
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return True  # padded, or odd in another way
