@@ -257,7 +257,7 @@ def predicting(given: argparse.Namespace, root: Path) -> None:
     from jobs.models.stored import LoadedModel
 
     files = [str(path) for path in sorted(root.glob("*/*"))] * (1 if given.quick else 5)
-    network = CNN().build(2, 3).eval()
+    network = CNN(width=4).build(2, 3).eval()
     model = LoadedModel(network, ("a", "b"), 64, 3, (0.5,) * 3, (0.25,) * 3, {})
 
     def bare(path: str) -> int:

@@ -17,6 +17,7 @@ from jobs.data.decode import Pixels, UnreadableError, decoded, fit
 from jobs.data.files import opened
 from jobs.data.listing import images_below
 from jobs.models import LoadedModel
+from jobs.scoring import Arithmetic
 from jobs.urls import is_url
 
 BATCH = 128
@@ -75,11 +76,14 @@ def predict(model: LoadedModel, files: Iterator[str], device: torch.device) -> I
         files: paths; each is read once.
         device: where to compute.
     """
+    channels_last = Arithmetic.of(model).channels_last  # as it was trained, which is what is fast
     model.network.to(device)
+    if channels_last:
+        model.network.to(memory_format=torch.channels_last)
     fitted = ahead(lambda path: (path, *_fitted(model, path)), files, _BATCHES_AHEAD * BATCH)
     while several := list(itertools.islice(fitted, BATCH)):
         images = [image for _, image, _ in several if image is not None]
-        probabilities = iter(_probabilities(model, np.stack(images), device) if images else ())
+        probabilities = iter(_probabilities(model, np.stack(images), device, channels_last) if images else ())
         for path, image, error in several:
             yield Prediction(path, None if image is None else next(probabilities), error)
 
@@ -95,9 +99,12 @@ def _fitted(model: LoadedModel, path: str) -> tuple[Pixels | None, str]:
         return None, error.strerror or str(error)
 
 
-def _probabilities(model: LoadedModel, images: Pixels, device: torch.device) -> NDArray[np.float32]:
+def _probabilities(
+    model: LoadedModel, images: Pixels, device: torch.device, channels_last: bool
+) -> NDArray[np.float32]:
     with torch.inference_mode():
-        found: NDArray[np.float32] = model.logits(torch.from_numpy(images).to(device)).softmax(1).float().cpu().numpy()
+        logits = model.logits(torch.from_numpy(images).to(device), channels_last)
+        found: NDArray[np.float32] = logits.softmax(1).float().cpu().numpy()
     return found
 
 

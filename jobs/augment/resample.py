@@ -4,11 +4,13 @@ First along the lines, rounded to grey levels, then across them, as Pillow does.
 2**-11 that sum to 1 exactly. So all products and sums are whole numbers that float32 holds (and all factors ones that
 TF32 holds): an image comes out the same in whatever order and place it is computed.
 
-For single images on a CPU there is torch's own filter (:func:`resized`): 16-bit weights in place of 11 bits, so a pixel
-may differ by one grey level.
+For single images on a CPU there are torch's own filters (:func:`resized`): their weights have 16 bits, so a pixel may
+differ by one grey level, rarely by two.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 import torch
@@ -49,10 +51,13 @@ def resample(images: Tensor, box: Tensor, size: int) -> Tensor:
     return _weighted(weights(top, tall, height, size), lines).to(torch.uint8).view(count, size, size, channels)
 
 
-def resized(image: NDArray[np.uint8], size: int) -> Tensor:
-    """An image ``(h, w, channels)`` as uint8 ``(size, size, channels)``, in integer arithmetic."""
+def resized(image: NDArray[np.uint8], shape: tuple[int, int], filter: Literal["bilinear", "bicubic"]) -> Tensor:
+    """An image ``(h, w, channels)`` as uint8 ``(*shape, channels)``, by an antialiased filter in integer arithmetic.
+
+    The result is the same on all CPUs, whatever vector instructions they have.
+    """
     pixels = torch.from_numpy(np.array(image, order="C"))[None].permute(0, 3, 1, 2)  # in this order: channels_last
-    sized = torch.nn.functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
+    sized = torch.nn.functional.interpolate(pixels, shape, mode=filter, antialias=True)
     return sized.permute(0, 2, 3, 1)[0]
 
 

@@ -180,13 +180,12 @@ def fit(image: Pixels, size: int, crop_ratio: float = 1.0) -> Pixels:
     Args:
         image: uint8.
         size: height and width of the result in pixels.
-        crop_ratio: share of the shorter side that the square takes.
+        crop_ratio: share of the shorter side that the square takes, to a whole number of pixels.
     """
-    height, width, channels = image.shape
-    if height == width == size and crop_ratio == 1:
-        return image
-    side = min(height, width) * crop_ratio
-    left, top = (width - side) / 2, (height - side) / 2
-    picture = Image.fromarray(image[..., 0] if channels == 1 else image)
-    picture = picture.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
-    return np.asarray(picture).reshape(size, size, channels)
+    from jobs.augment.resample import resized
+
+    height, width, _ = image.shape
+    side = max(1, round(min(height, width) * crop_ratio))
+    top, left = (height - side) // 2, (width - side) // 2
+    square = image[top : top + side, left : left + side]
+    return square if side == size else resized(square, (size, size), "bicubic").numpy()

@@ -239,7 +239,7 @@ class _Images(Dataset[str]):
                 if task.boxes is None:
                     array[row] = split.fitted(index, size, task.crop_ratio)
                 else:
-                    rows[row].copy_(resized(split.cut(index, task.boxes[row], size), size))
+                    rows[row].copy_(resized(split.cut(index, task.boxes[row], size), (size, size), "bilinear"))
         except DataError as error:
             return str(error)
         return ""

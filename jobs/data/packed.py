@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from jobs.augment.resample import resized
 from jobs.data.ahead import threads
 from jobs.data.cache import cached, key
 from jobs.data.decode import DataError, Pixels, fit
@@ -53,10 +53,7 @@ class Short:
     def __call__(self, images: Streamed, index: int, shape: tuple[int, int]) -> Pixels:
         """Image ``index`` in its new shape."""
         image = images.read(index, max(1, int(images.shapes[index].min()) // (GAP * self.side)))
-        if image.shape[:2] == shape:
-            return image
-        picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-        return np.asarray(picture.resize(shape[::-1], Image.Resampling.BICUBIC)).reshape(*shape, -1)
+        return image if image.shape[:2] == shape else resized(image, shape, "bicubic").numpy()
 
 
 @dataclass(frozen=True)

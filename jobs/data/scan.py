@@ -29,7 +29,7 @@ from jobs.lock import Lock
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 2
+_FORMAT = 3
 """Raise it when a change here or in ``decode`` makes earlier findings wrong."""
 _CHUNK_BYTES = 4 * 2**20
 _SMALL_PIXELS = 96 * 96

@@ -161,8 +161,8 @@ def _told(model: LoadedModel, to: Format) -> dict[str, Any]:
         "preprocessing": {
             "decode": "first frame; transparency over white; EXIF orientation "
             f"{'' if model.exif_orientation else 'not '}applied; CMYK and the like to RGB",
-            "crop": f"central square of {model.crop_ratio:g} x the shorter side",
-            "resize": f"to {size} x {size}, bicubic with antialiasing (Pillow's BICUBIC)",
+            "crop": f"central square of {model.crop_ratio:g} x the shorter side, rounded",
+            "resize": f"to {size} x {size}, bicubic with antialiasing (torchvision's resize with antialias=True)",
             "size": size,
             "channels": channels,
             "crop_ratio": model.crop_ratio,

@@ -110,12 +110,13 @@ def test_fit_is_resize_then_centre_crop(photo):
     assert np.abs(sized - reference).mean() < 6
     square = np.ascontiguousarray(photo[:400, :400])
     reference = np.asarray(F.resize(Image.fromarray(square), [64, 64], F.InterpolationMode.BICUBIC))
-    assert np.array_equal(fit(square, 64), reference)
+    difference = np.abs(fit(square, 64).astype(int) - reference)
+    assert difference.max() <= 1 and difference.mean() < 0.01  # Pillow's weights have 22 bits, torch's 16
 
 
 def test_fit_leaves_what_fits_and_enlarges_what_is_small(photo):
     square = np.ascontiguousarray(photo[:32, :32, :1])
-    assert fit(square, 32) is square
+    assert np.shares_memory(fit(square, 32), square) and np.array_equal(fit(square, 32), square)
     assert fit(square, 48).shape == (48, 48, 1)
     assert fit(photo[:1, :300], 8).shape == (8, 8, 3)
 

@@ -106,7 +106,10 @@ def test_training_cuts_from_prepared_pixels(folder: Path, workers: int) -> None:
         _, parts = next(loader.epoch(0, 0))
         x = next(parts)[1]
         boxes = trick.boxes(SampleDraws(0, 0, visits), torch.from_numpy(pack.shapes)[visits]).tolist()
-        cut = [resized(pack.cut(int(visit), box, 32), 32) for visit, box in zip(visits, boxes, strict=True)]
+        cut = [
+            resized(pack.cut(int(visit), box, 32), (32, 32), "bilinear")
+            for visit, box in zip(visits, boxes, strict=True)
+        ]
         assert torch.equal(x, loader._input(torch.stack(cut)))
 
 
