@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from jobs.base import Spec
 
@@ -36,10 +36,10 @@ class Resources(Spec):
     """CPUs reserved for a worker, which are its number of threads too."""
     use_gpu: Literal["auto"] | bool = "auto"
     """One GPU for each worker (true), none (false), or one where the cluster has enough (auto)."""
-    max_failures: NonNegativeInt = 3
+    max_failures: int = Field(3, ge=0, le=1000)
     """Restarts in a row, with no epoch between them, after a worker or its controller died; one more and the run has
     failed. Lost nodes do not count."""
-    wait_minutes: NonNegativeFloat = 30
+    wait_minutes: float = Field(30, ge=0, le=43_200)
     """Minutes to wait for room in the cluster, at the start and after a node was lost, before the run has failed."""
 
     @property

@@ -7,7 +7,6 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import (
     AfterValidator,
     Field,
-    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -54,7 +53,7 @@ class EarlyStopping(Spec):
 
     patience_epochs: PositiveInt
     """Epochs without an improvement after which the run stops."""
-    min_delta: NonNegativeFloat = 0.0
+    min_delta: float = Field(0.0, ge=0, lt=1)
     """Smallest rise of validation top-1 (a fraction) that counts as an improvement."""
 
 
@@ -73,7 +72,7 @@ class Checkpoints(Spec):
     """Epochs between checkpoints at epoch ends."""
     every_steps: PositiveInt | None = None
     """Updates between checkpoints inside epochs; None saves at epoch ends only."""
-    keep: PositiveInt = 2
+    keep: int = Field(2, gt=0, le=1_000_000)
     """Number of newest checkpoints that are kept."""
     storage: PathOrUrl | None = None
     """Folder or URL (``s3://bucket/folder``) that all nodes reach, for the checkpoints and models of runs; None is
@@ -133,7 +132,7 @@ class JobSpec(Spec):
     """How weights are updated, at which base learning rate and with which weight decay."""
     schedule: ScheduleSpec = ScheduleSpec()
     """How the learning rate changes over the run."""
-    epochs: PositiveInt
+    epochs: int = Field(gt=0, le=1_000_000)
     """Passes over the training split."""
     batch_size: PositiveInt
     """The global batch: images in one update, over all workers and accumulation steps."""

@@ -12,7 +12,7 @@ import copy
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveInt
 
 from jobs.base import Spec
 
@@ -26,7 +26,7 @@ class SWA(Spec):
 
     epochs: PositiveInt
     """Last epochs whose weights are averaged."""
-    lr: PositiveFloat | None = None
+    lr: float | None = Field(None, gt=0, le=1e30)
     """Learning rate of these epochs; null follows the schedule."""
 
 

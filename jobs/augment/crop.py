@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import PositiveInt
+from pydantic import Field
 
 from jobs.augment.trick import Augmentation
 
@@ -39,7 +39,7 @@ class Crop(Augmentation):
     """Pad with zeros, then cut a window of the image's own size at a random place."""
 
     kind: Literal["crop"] = "crop"
-    padding: PositiveInt = 4
+    padding: int = Field(4, gt=0, le=1024)
     """Pixels added on every side."""
 
     def __call__(self, images: torch.Tensor, draws: SampleDraws, size: int) -> torch.Tensor:

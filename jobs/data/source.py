@@ -6,25 +6,27 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Len
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationInfo, field_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, ValidationInfo, field_validator
 
 from jobs.base import Spec
 
 if TYPE_CHECKING:
     from jobs.data.sets import Data
 
+LARGEST = 16_384
+"""Largest height and width of a network's input, in pixels."""
 Channels = Annotated[tuple[float, ...], Len(1, 3)]
 
 
 class Source(Spec):
     """The fields that every data source has."""
 
-    size: PositiveInt | None = None
+    size: int | None = Field(None, gt=0, le=LARGEST)
     """Height and width in pixels of the model's input; None keeps the size of the images, which must then all be
     equal."""
     channels: Literal[1, 3] | None = None
     """1 for grey, 3 for colour; images of another mode are converted. None keeps the channels of the images."""
-    test_size: PositiveInt | None = None
+    test_size: int | None = Field(None, gt=0, le=LARGEST)
     """Height and width of the validation and test images in pixels; None is ``size``. A network that looks at random
     resized crops in training sees objects larger there, so a larger test size helps it (FixRes, arXiv 1906.06423)."""
     crop_ratio: float = Field(1.0, gt=0, le=1)
@@ -50,13 +52,13 @@ class Source(Spec):
     in_memory: Literal["auto"] | bool = "auto"
     """Decode once into shared memory (true) or stream from storage every epoch (false); auto decides by size. Training
     images of other sizes than ``size`` are always streamed for random_resized_crop, which cuts from the originals."""
-    prepare: Literal["auto", False] | Annotated[int, Field(strict=True, ge=16)] = False
+    prepare: Literal["auto", False] | Annotated[int, Field(strict=True, ge=16, le=65536)] = False
     """Make photographs smaller once, to this short side in pixels, and keep their pixels on a disk of every machine
     that trains on them (below ORCHESTRATOR_HOME), so that they need not be decoded every epoch: training images that
     are streamed, or cut by random_resized_crop. auto takes 8/7 of ``size``, where half of the images are at least 1.5
     times as large as that; false reads the originals. What is scored is always sized from the originals, as images are
     for predictions."""
-    loader_workers: NonNegativeInt | None = None
+    loader_workers: int | None = Field(None, ge=0, le=1024)
     """Processes of a training worker that read, decode, cut and resize streamed images; None takes one for each of its
     CPUs (``resources.cpus_per_worker``). They change no result."""
     max_corrupt: NonNegativeInt = 0

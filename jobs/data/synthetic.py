@@ -6,12 +6,12 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from jobs.data.decode import Pixels
 from jobs.data.prepare import prepare
 from jobs.data.sets import Data
-from jobs.data.source import Source
+from jobs.data.source import LARGEST, Source
 from jobs.data.store import Store
 
 _CELLS = 4
@@ -50,11 +50,11 @@ class Synthetic(Source):
     """Generated images: one random pattern a class, plus noise; the same on every machine."""
 
     kind: Literal["synthetic"] = "synthetic"
-    classes: int = Field(10, ge=2)
+    classes: int = Field(10, ge=2, le=100_000)
     """Number of classes; images are dealt to them in turn."""
-    samples: PositiveInt = 2000
+    samples: int = Field(2000, gt=0, le=100_000_000)
     """Images in all: test is ``test_fraction`` of them, val ``val_fraction`` of the rest, and train what remains."""
-    size: PositiveInt = 32
+    size: int = Field(32, gt=0, le=LARGEST)
     """Height and width of the images in pixels."""
     channels: Literal[1, 3] = 3
     """1 for grey, 3 for colour."""

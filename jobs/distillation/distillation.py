@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic import Field, NonNegativeFloat
+from pydantic import Field
 
 from jobs.base import Spec
 from jobs.distillation.teacher import TeacherSpec
@@ -65,9 +65,9 @@ class Distillation(Spec):
     """The trained network that the student imitates."""
     temperature: float = Field(4.0, ge=0.1, le=100)
     """T: how much both distributions are softened; above about 6 the loss hardly changes."""
-    weight: NonNegativeFloat = 1.0
+    weight: float = Field(1.0, ge=0, le=1000)
     """Weight of the distillation term."""
-    hard_weight: NonNegativeFloat = 1.0
+    hard_weight: float = Field(1.0, ge=0, le=1000)
     """Weight of the loss on the labels."""
 
     def build(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import PositiveInt
+from pydantic import Field
 
 from jobs.models.model import Model
 
@@ -19,7 +19,7 @@ class CNN(Model):
     residual: ClassVar[bool] = False
 
     kind: Literal["cnn"] = "cnn"
-    width: PositiveInt = 32
+    width: int = Field(32, gt=0, le=8192)
     """Channels of the first convolution; they double at each of the next two."""
     norm: bool = True
     """BatchNorm after each convolution; without it the convolutions have biases."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from jobs.models.model import Model
 
@@ -23,7 +23,7 @@ class ResNet(Model):
     kind: Literal["resnet"] = "resnet"
     depth: Literal[8, 14, 20, 32, 56, 110, 18, 34, 50, 101, 152]
     """Layers with weights: 8, 14, 20, 32, 56, 110 for small images, 18, 34, 50, 101, 152 for ImageNet."""
-    width: PositiveInt | None = None
+    width: int | None = Field(None, gt=0, le=8192)
     """Channels of the first stage, doubled at each later one; None is 16 (small images) or 64 (ImageNet)."""
     variant: Literal["A", "B", "C", "D"] = "B"
     """A: bottlenecks stride in their first 1x1 convolution; B: in the 3x3 one; C: B and a stem of three 3x3

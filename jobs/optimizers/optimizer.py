@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, field_validator, model_validator
 
 from jobs.base import Spec
 
@@ -20,6 +20,7 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 """Decay rate of a running mean."""
 Eps = Annotated[float, Field(ge=1e-30, le=1)]
 """What keeps a denominator from being zero, in float32 too."""
+_LARGEST = 1e30
 Part = Literal["bias", "norm", "scale", "embedding", "timm"]
 """A sort of parameters; see :func:`jobs.optimizers.parameters.groups`."""
 
@@ -50,6 +51,13 @@ class Optimizer(Spec):
     clip_adaptive: PositiveFloat | None = None
     """Largest norm of each unit's gradient as a share of its weights' (AGC, arXiv 2102.06171; 0.01 there), in place of
     ``clip_norm``, in all layers but the last linear one; None does not clip."""
+
+    @field_validator("lr", "lr_per_256", "weight_decay")
+    @classmethod
+    def _in_float32(cls, value: float | None) -> float | None:
+        if value is not None and value > _LARGEST:
+            raise ValueError(f"must be at most {_LARGEST:g}, got {value:g}: float32 overflows")
+        return value
 
     @model_validator(mode="after")
     def _one_rate(self) -> Self:

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
-from io import StringIO
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.representer import SafeRepresenter
 
 from jobs.base import Spec, assign
-from jobs.specfile.errors import Finding, Problem, SpecError, dotted, findings, guess_name
+from jobs.specfile.errors import MOST_PROBLEMS, Finding, Problem, SpecError, dotted, findings, guess_name
 from jobs.specfile.schema import Node, Shape, schema, shown
-from jobs.specfile.yaml import MOST_CHARACTERS, Mark, Tree, kind_of, parse, split
+from jobs.specfile.writing import dump, inline
+from jobs.specfile.yaml import MOST_CHARACTERS, Flaw, Mark, Tree, kind_of, parse, split
 from jobs.words import any_of, nearest
 
 __all__ = ["Problem", "SpecError", "dump", "inline", "read", "schema"]
 
 S = TypeVar("S", bound=Spec)
+_Override = tuple[str, Tree | None, list[Flaw]]
+"""``name=value``, and what its value was parsed to."""
 
 
-def read(path: str | Path, cls: type[S], overrides: Sequence[str] = ()) -> S:
+def read(path: str | Path, cls: type[S], overrides: Sequence[str] | Mapping[str, Any] = ()) -> S:
     """The spec of class ``cls`` in a YAML file.
 
     Args:
         path: the file, UTF-8.
         cls: what it must be.
         overrides: ``name=value`` strings, dotted name and YAML value (``optimizer.lr=0.2``, ``ema=null``,
-            ``data.mean=[0.5]``); they replace what the file says, the last of several for one name wins.
+            ``data.mean=[0.5]``); they replace what the file says, the last of several for one name wins. Or name ->
+            value.
 
     Raises:
         SpecError: the file or an override is wrong; every problem at once.
@@ -42,73 +44,35 @@ def read(path: str | Path, cls: type[S], overrides: Sequence[str] = ()) -> S:
         Problem(flaw.what, "", str(path), flaw.mark, _line(lines, flaw.mark), (flaw.cure,) if flaw.cure else ())
         for flaw in flaws
     ]
+    more = 0
     if tree is None or not isinstance(tree.value, dict):
         raise SpecError(problems or [_no_mapping(path, tree, lines, cls)])
     if stranger := _of_another_kind(path, tree.value, cls):
         raise SpecError([*problems, stranger])
-    shape = Shape(cls)
-    changes, wrong = _changes(shape, overrides)
+    shape = Shape.of(cls)
+    given: list[_Override]
+    if isinstance(overrides, Mapping):
+        given = [(f"{name}={json.dumps(value)}", Tree(value, Mark()), []) for name, value in overrides.items()]
+    else:
+        given = [(override, *parse(override.partition("=")[2])) for override in overrides]
+    changes, wrong = _changes(shape, given)
+    texts = [text for text, *_ in given]
     data = tree.value
     try:
         data = assign(tree.value, changes, cls)
         spec = cls.model_validate(data)
     except ValidationError as error:
-        place = _Places(str(path), lines, tree, data, changes, overrides)
-        found = [place(finding) for finding in findings(shape, data, error.errors(include_url=False))]
+        place = _Places(str(path), lines, tree, data, changes, texts)
+        wrong_values = findings(shape, data, error.errors(include_url=False))
+        found, more = list(map(place, wrong_values[:MOST_PROBLEMS])), len(wrong_values[MOST_PROBLEMS:])
         flawed = {flaw.mark for flaw in flaws}
         problems += [problem for problem in found if problem.mark is None or problem.mark not in flawed]
     except ValueError as error:  # an override goes into a list that should not be one
-        problems += [Problem(str(error), "", "-s " + " -s ".join(overrides))]
+        problems += [Problem(str(error), "", "-s " + " -s ".join(texts))]
     problems.sort(key=lambda problem: (not problem.mark, problem.mark and (problem.mark.line, problem.mark.column)))
     if problems or wrong:
-        raise SpecError([*problems, *wrong])
+        raise SpecError([*problems, *wrong], more)
     return spec
-
-
-class _Representer(SafeRepresenter):  # type: ignore[misc]  # ruamel.yaml has no types
-    """Lists of scalars in one line, and text that YAML might change (line breaks, control characters) in quotes."""
-
-    def represent_list(self, data: list[Any]) -> Any:
-        flow = self.default_flow_style or not any(isinstance(entry, dict) for entry in data)
-        return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=flow)
-
-    def represent_str(self, data: str) -> Any:
-        return self.represent_scalar("tag:yaml.org,2002:str", data, style=None if data.isprintable() else '"')
-
-
-_Representer.add_representer(list, _Representer.represent_list)
-_Representer.add_representer(str, _Representer.represent_str)
-
-
-def dump(spec: Spec) -> str:
-    """The whole spec as YAML that :func:`read` reads back to an equal one: fields in their order, ``kind`` first."""
-    return _written(_kind_first(spec.model_dump(mode="json")))
-
-
-def inline(value: Any) -> str:
-    """A value of a spec as YAML in one line, as it can stand after ``name:`` or in braces."""
-    return _written([value], one_line=True).strip()[1:-1]
-
-
-def _written(data: Any, one_line: bool = False) -> str:
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = one_line
-    yaml.sort_base_mapping_type_on_output = False
-    yaml.Representer = _Representer
-    if not one_line:
-        yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.width = 10**9 if one_line else 120
-    yaml.allow_unicode = True
-    yaml.brace_single_entry_mapping_in_flow_sequence = True
-    out = StringIO()
-    yaml.dump(data, out)
-    return out.getvalue()
-
-
-def _kind_first(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {key: _kind_first(data[key]) for key in sorted(data, key=lambda key: key != "kind")}
-    return [_kind_first(entry) for entry in data] if isinstance(data, list) else data
 
 
 def _text(path: Path) -> str:
@@ -177,15 +141,14 @@ def _line(lines: list[str], mark: Mark) -> str:
     return lines[mark.line - 1] if mark.line <= len(lines) else ""
 
 
-def _changes(shape: Shape, overrides: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
+def _changes(shape: Shape, given: Sequence[_Override]) -> tuple[dict[str, Any], list[Problem]]:
     """The overrides as dotted name -> value, and what is wrong with those that cannot be applied."""
     names = {name.dotted: name for name in shape.names}
     changes: dict[str, Any] = {}
     wrong: list[Problem] = []
-    for override in overrides:
-        name, equals, text = override.partition("=")
+    for override, tree, flaws in given:
+        name, equals, _ = override.partition("=")
         name = name.strip()
-        tree, flaws = parse(text)
         value = tree.value if tree else None
         cure = ""
         if not equals or not name:

@@ -22,6 +22,8 @@ _BY_SCHEMA = re.compile(
     r"|finite_number|too_(short|long)|string_(too_(short|long)|pattern_mismatch)"
 )
 """Types of pydantic's errors for which the JSON Schema says what is allowed."""
+MOST_PROBLEMS, _LONGEST = 20, 600
+"""Problems that a message shows, and characters of each of its parts."""
 
 
 @dataclass(frozen=True)
@@ -54,21 +56,26 @@ class Problem:
 
 
 class SpecError(ValueError):
-    """A spec file that cannot be used; ``str()`` is everything that is wrong with it, for people."""
+    """A spec file that cannot be used: its ``problems``, and the number of others; ``str()`` is for people."""
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, problems: Iterable[Problem], more: int = 0) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)
-        super().__init__(self.problems)
+        self.more = more
+        super().__init__(self.problems, more)
 
     def __str__(self) -> str:
-        """Every problem, a blank line between them."""
-        head = [f"{len(self.problems)} problems"] if len(self.problems) > 1 else []
-        return "\n\n".join([*head, *map(str, self.problems)])
+        """The first problems, a blank line between them."""
+        count, shown = len(self.problems) + self.more, self.problems[:MOST_PROBLEMS]
+        head = [f"{count:,} problems" + (f", the first {len(shown)}:" if count > len(shown) else "")]
+        return "\n\n".join([*(head if count > 1 else []), *map(str, shown)])
 
 
 def _fit(text: str) -> str:
-    """A text without passwords, that any terminal can take."""
-    return "\n".join(map(printable, redact(text).split("\n")))
+    """A text without passwords, that any terminal can take, cut to a readable length."""
+    text = redact(text)
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST]}..."
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _excerpt(text: str, mark: Mark) -> list[str]:

@@ -87,7 +87,7 @@ def sections(cls: type[Spec]) -> list[Section]:
 
 
 def _sections(cls: type[Spec], path: str, slot: str, kind: str, slot_meaning: str) -> Iterator[Section]:
-    properties = Shape(cls)
+    properties = Shape.of(cls)
     entries, inner = [], []
     for name, field in cls.model_fields.items():
         if name == "kind" and kind:

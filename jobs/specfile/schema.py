@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
@@ -69,6 +70,12 @@ class Shape:
         self.kinds = list(self._kinds(self.root, ()))
         """(dotted name of a slot, its kinds, whether it is a list) for every choice of kinds."""
 
+    @classmethod
+    @cache
+    def of(cls, spec: type[BaseModel]) -> Shape:
+        """The shape of a class, computed once."""
+        return cls(spec)
+
     def resolve(self, node: Node) -> Node:
         """The node itself, behind its reference."""
         while "$ref" in node:
@@ -111,7 +118,7 @@ class Shape:
         if kinds := self.choices(node):
             return [f"a mapping whose kind is {any_of(list(kinds))}"]
         if kind in ("number", "integer"):
-            bounds = [f"{sign} {node[key]:g}" for key, sign in _BOUNDS.items() if key in node]
+            bounds = [f"{sign} {_number(node[key])}" for key, sign in _BOUNDS.items() if key in node]
             return [" ".join(["a number" if kind == "number" else "an integer", " and ".join(bounds)]).strip()]
         if kind == "string":
             pattern = f" that matches {node['pattern']}" if "pattern" in node else ""
@@ -149,6 +156,10 @@ class Shape:
                 yield from self._kinds(chosen, (*above, kind) if listed else above)
             for key, inner in option.get("properties", {}).items():
                 yield from self._kinds(inner, (*above, key))
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if 1e5 <= abs(value) < 1e15 and value == int(value) else f"{value:g}"
 
 
 def shown(value: Any) -> str:

@@ -20,6 +20,8 @@ _SCALARS = {_TAG + name for name in ("null", "bool", "int", "float", "str", "tim
 
 MOST_CHARACTERS, MOST_LEVELS, MOST_VALUES = 1_000_000, 100, 100_000
 """What a text may have; a hostile one could hold the reader up for hours."""
+_DEEP = f"mappings or lists are nested more than {MOST_LEVELS} levels deep"
+_BRACKETS = re.compile(rf"(?:[\[{{]\s*){{{MOST_LEVELS + 1}}}")
 _BITS, _SHOWN = 64, 40
 _HALF = re.compile("[\ud800-\udfff]")
 
@@ -88,7 +90,10 @@ def parse(text: str) -> tuple[Tree | None, list[Flaw]]:
     if len(text) > MOST_CHARACTERS:
         what = f"{len(text):,} characters are more than a spec has; at most {MOST_CHARACTERS:,} are read"
         return None, [Flaw(Mark(), what)]
+    if deep := _BRACKETS.search(text):  # ruamel.yaml takes a second for thousands of them
+        return None, [Flaw(_mark_at(text, deep.start()), _DEEP)]
     yaml = YAML(typ="safe", pure=True)
+    yaml.composer.warn_double_anchors = False  # YAML 1.2 allows an anchor's name to be used again
     try:
         node = yaml.compose(text)
         if node is None:
@@ -96,17 +101,21 @@ def parse(text: str) -> tuple[Tree | None, list[Flaw]]:
         reader = _Reader(yaml.constructor, split(text))
         return reader.tree(node, ()), reader.flaws
     except ReaderError as error:
-        before = text[: error.position]
-        mark = Mark(len(split(before)), len(split(before)[-1]) + 1)
+        mark = _mark_at(text, error.position)
         return None, [Flaw(mark, f"character U+{ord(text[error.position]):04X} is not allowed in YAML", "delete it")]
     except MarkedYAMLError as error:
         return None, [_syntax(error)]
     except RecursionError:
-        return None, [Flaw(Mark(), f"mappings or lists are nested more than {MOST_LEVELS} levels deep")]
+        return None, [Flaw(Mark(), _DEEP)]
     except _TooLargeError as error:
         return None, [Flaw(error.args[0], error.args[1])]
     except (YAMLError, ValueError) as error:
         return None, [Flaw(Mark(), f"not YAML: {error}")]
+
+
+def _mark_at(text: str, position: int) -> Mark:
+    before = split(text[:position])
+    return Mark(len(before), len(before[-1]) + 1)
 
 
 def _syntax(error: MarkedYAMLError) -> Flaw:
@@ -136,7 +145,7 @@ class _Reader:
         if self.values > MOST_VALUES:
             raise _TooLargeError(mark, f"more than {MOST_VALUES:,} values, those of aliases counted")
         if len(above) > MOST_LEVELS:
-            raise _TooLargeError(mark, f"mappings or lists are nested more than {MOST_LEVELS} levels deep")
+            raise _TooLargeError(mark, _DEEP)
         if id(node) in above:
             self.flaws.append(Flaw(mark, f"alias *{node.anchor} is inside its own anchor", "write the value out"))
             return Tree(None, mark)

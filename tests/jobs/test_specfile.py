@@ -244,7 +244,7 @@ class Words(Spec):
 def test_dump_reads_back() -> None:
     dice = random.Random(0)
     for _ in range(60):
-        small = [Small.model_validate(draw(Shape(Small), Shape(Small).root, dice)) for _ in range(2)]
+        small = [Small.model_validate(draw(Shape.of(Small), Shape.of(Small).root, dice)) for _ in range(2)]
         words = dice.choices(WORDS, k=5)
         spec = Words(
             text=words[0], texts=tuple(words[1:]), labels=dict(zip(words, words[::-1], strict=True)), inner=small
@@ -253,7 +253,7 @@ def test_dump_reads_back() -> None:
 
 
 def test_dump_reads_back_whatever_the_kinds() -> None:
-    dice, shape, done = random.Random(1), Shape(JobSpec), 0
+    dice, shape, done = random.Random(1), Shape.of(JobSpec), 0
     for _ in range(1000):
         data = draw(shape, shape.root, dice)
         try:

@@ -207,7 +207,7 @@ def test_the_teacher_s_job_is_read_too() -> None:
     told = refusal(space=space)
     assert "distillation.teacher.job: jobs/recipes/no.yaml: no such file" in told
     wrong = {"teacher": {**TEACHER["teacher"], "set": {"epochs": 0}}}
-    assert "distillation.teacher.job: -s epochs=0: epochs must be an integer > 0, got 0" in refusal(
+    assert "distillation.teacher.job: -s epochs=0: epochs must be an integer > 0 and <= 1,000,000, got 0" in refusal(
         set={"distillation": wrong}
     )
 

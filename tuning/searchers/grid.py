@@ -57,7 +57,7 @@ class Grid(Method):
 
     finite: ClassVar[bool] = True
     kind: Literal["grid"] = "grid"
-    points: int = Field(3, ge=2)
+    points: int = Field(3, ge=2, le=1000)
     """Values taken from every range, both ends included; a choice contributes all its values."""
 
     def values(self, distribution: Distribution) -> Sequence[Any]:

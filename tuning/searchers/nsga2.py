@@ -65,7 +65,7 @@ class NSGA2(Method):
 
     several: ClassVar[bool] = True
     kind: Literal["nsga2"] = "nsga2"
-    population: int = Field(16, ge=2)
+    population: int = Field(16, ge=2, le=10_000)
     """Trials in a generation."""
 
     def build(

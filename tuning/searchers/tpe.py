@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import PositiveInt
+from pydantic import Field
 
 from jobs.spec import JobSpec
 from tuning.searchers.searcher import Method, Searcher
@@ -53,10 +53,10 @@ class TPE(Method):
     """Learn from the trials so far where the good ones are."""
 
     kind: Literal["tpe"] = "tpe"
-    startup_trials: PositiveInt = 8
+    startup_trials: int = Field(8, gt=0, le=1_000_000)
     """Trials that must have ended, finished or stopped, before it goes by them; until then the space is filled
     evenly."""
-    candidates: PositiveInt = 24
+    candidates: int = Field(24, gt=0, le=100_000)
     """Draws per trial, of which the most promising is taken."""
 
     def build(

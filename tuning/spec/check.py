@@ -51,7 +51,7 @@ class _Check:
         self.base = search.base()
         self.space = search.axes(self.base)
         self.data = self.base.model_dump(mode="json")
-        self.shape = Shape(JobSpec)
+        self.shape = Shape.of(JobSpec)
         self.known = {name.dotted for name in self.shape.names}
         self.inner = {prefix for name in self.known for prefix in _prefixes(name)}
         self.problems: list[Problem] = []
@@ -191,7 +191,7 @@ class _Check:
         self.teachers.add(key)
         job = JobTeacher.model_validate(teacher)
         try:
-            read(job.job, JobSpec, [f"{name}={json.dumps(value)}" for name, value in job.set.items()])
+            read(job.job, JobSpec, job.set)
         except SpecError as error:
             self.add(source, f"distillation.teacher.job: {error}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from copy import deepcopy
@@ -47,9 +46,9 @@ def default_space(base: JobSpec) -> dict[str, Distribution]:
 class SearchBudget(Spec):
     """Limits on what the search may cost; the first one that is reached ends it."""
 
-    trials: PositiveInt | None = None
+    trials: int | None = Field(None, gt=0, le=1_000_000)
     """Number of trials, failed ones included."""
-    epochs_per_trial: PositiveInt | None = None
+    epochs_per_trial: int | None = Field(None, gt=0, le=1_000_000)
     """Epochs of each trial; None takes the epochs of the job."""
     hours: PositiveFloat | None = None
     """Hours of wall-clock time, over all resumptions."""
@@ -111,7 +110,7 @@ class SearchSpec(Spec):
     """Results and points that are known before the search starts."""
     stop: Stop = Stop()
     """When to stop before the budget is spent."""
-    max_concurrent: PositiveInt | None = None
+    max_concurrent: int | None = Field(None, gt=0, le=100_000)
     """Largest number of concurrent trials; None runs as many as the cluster has room for."""
     gpus_per_trial: float | None = Field(None, gt=0, le=1)
     """Share of a GPU, and of its memory, that a trial takes; None is a whole one."""
@@ -146,7 +145,7 @@ class SearchSpec(Spec):
         if self.budget.epochs_per_trial is not None:
             changes["epochs"] = self.budget.epochs_per_trial
         try:
-            return read(self.job, JobSpec, [f"{name}={json.dumps(value)}" for name, value in changes.items()])
+            return read(self.job, JobSpec, changes)
         except SpecError as error:
             problems = [replace(problem, source=problem.source.replace("-s ", "set ")) for problem in error.problems]
             if not os.path.exists(self.job):
