@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import os
 import shlex
@@ -135,10 +136,10 @@ def check_room(job: JobSpec, room: Room) -> list[str]:
 
 
 def check_paths(asked: Asked, shipment: Shipment) -> list[str]:
-    """See that the files that a spec names will be there; remarks.
+    """Check that the files that a spec names will exist on the cluster; returns remarks.
 
     Raises:
-        ValueError: some are left out of what is sent.
+        ValueError: some are missing, or are left out of what is sent.
     """
     remarks = []
     if not shipment.holds(asked.path):
@@ -155,10 +156,21 @@ def check_paths(asked: Asked, shipment: Shipment) -> list[str]:
                 f"{name}: {given} lies outside of the working directory {shipment.folder}, so it will not be there; "
                 "give a path that all nodes see, beginning with /, or the address of a bucket"
             )
-        if not os.path.isabs(given) and os.path.exists(full) and not shipment.holds(inside):
-            _left_out(name, given, shipment)
         if os.path.isabs(given):
             remarks.append(f"{name} is {given}, which all nodes must see: it is not sent")
+        elif name.endswith("checkpoint.storage"):
+            remarks.append(
+                f"{name} is {given}, in the job's copy of the working directory, which is deleted after it; give a "
+                "path that all nodes see, beginning with /, or the address of a bucket"
+            )
+        elif not (os.path.exists(full) or glob.glob(full, recursive=True)):
+            if not (name.endswith("data.root") and getattr(asked.job.data, "download", False)):
+                raise ValueError(
+                    f"{name}: {given} does not exist in the working directory {shipment.folder}, so it will not exist "
+                    "on the cluster; correct it, or give a path that all nodes see, beginning with /"
+                )
+        elif os.path.exists(full) and not shipment.holds(inside):
+            _left_out(name, given, shipment)
     return remarks
 
 

@@ -96,6 +96,21 @@ def test_files_that_a_spec_names_but_nobody_sends_are_refused(folder: Path) -> N
     assert remark == "data.train is /shared/train.csv, which all nodes must see: it is not sent"
 
 
+def test_files_that_are_missing_here_are_missing_there(folder: Path) -> None:
+    shipment = shipping.pack(folder)
+    with pytest.raises(ValueError, match=r"data.train: data/trian.csv does not exist in the working directory"):
+        preflight.check_paths(asked(folder, "data={kind: table, train: data/trian.csv, val_fraction: 0.1}"), shipment)
+    with pytest.raises(ValueError, match=r"data.train: data/\*.parquet does not exist"):
+        preflight.check_paths(asked(folder, "data={kind: parquet, train: data/*.parquet}"), shipment)
+    assert preflight.check_paths(asked(folder, "data={kind: parquet, train: data/*.csv}"), shipment) == []
+    with pytest.raises(ValueError, match=r"distillation.teacher.path: model does not exist"):
+        preflight.check_paths(asked(folder, "distillation={teacher: {kind: model, path: model}}"), shipment)
+    fetched = "data={kind: torchvision, name: CIFAR10, root: images, download: true}"
+    assert preflight.check_paths(asked(folder, fetched), shipment) == []
+    [remark] = preflight.check_paths(asked(folder, "checkpoint.storage=kept"), shipment)
+    assert remark.startswith("checkpoint.storage is kept, in the job's copy of the working directory, which is deleted")
+
+
 def test_a_search_is_told_from_a_job() -> None:
     search = preflight.read(ROOT / "tuning/searches/digits.yaml", (), ROOT, SUBMITTED)
     assert (search.kind.name, search.job.resources.workers) == ("search", 1)
