@@ -5,6 +5,7 @@ from __future__ import annotations
 import psutil
 
 from jobs.data.sets import Data
+from jobs.remarks import remarks
 from jobs.spec import JobSpec
 from jobs.words import byte_size
 from orchestrator.prepare import Prepared
@@ -59,7 +60,7 @@ def plan(found: Prepared) -> tuple[dict[str, str], bool]:
         )
     if found.taught:
         lines["teacher"] = found.taught
-    for number, note in enumerate(data.notes):
+    for number, note in enumerate([*data.notes, *remarks(spec, steps, data.size)]):
         lines[f"note {number + 1}"] = note
     return lines, problem is None
 

@@ -12,6 +12,9 @@ from pydantic import ValidationError
 from jobs.paths import absolute
 from jobs.specfile import SpecError, dump, read, schema
 from jobs.specfile.yaml import parse
+from orchestrator.execution.capacity import Cluster
+from tuning.run.plan import plan
+from tuning.run.prepare import prepare
 from tuning.spec.check import check
 from tuning.spec.search import SearchSpec
 
@@ -301,3 +304,12 @@ def test_pbt_is_checked_before_anything_starts() -> None:
     ):
         with pytest.raises(SpecError, match=told):
             check(search(**{**good, **change}))
+
+
+@pytest.mark.slow
+def test_a_plan_remarks_on_what_trials_never_reach_but_not_on_what_they_draw() -> None:
+    changes: dict[str, Any] = {"batch.mixup.off_epochs": 15, "early_stopping": {"patience_epochs": 40}}
+    space = {"early_stopping.patience_epochs": {"kind": "choice", "values": [2, 3]}}
+    lines, _ = plan(prepare(search(set=changes, space=space), Cluster.at_hand()))
+    notes = [text for name, text in lines.items() if name.startswith("note")]
+    assert notes == ["batch.mixup.off_epochs 15 of 15 epochs: the trick never acts"]

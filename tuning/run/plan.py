@@ -7,6 +7,7 @@ import shutil
 
 import psutil
 
+from jobs.remarks import remarks
 from jobs.spec import JobSpec
 from jobs.words import byte_size, duration
 from orchestrator.execution.speed import images_per_s
@@ -14,6 +15,7 @@ from orchestrator.home import home
 from tuning.report.board import text
 from tuning.run.prepare import PreparedSearch
 from tuning.run.sharing import sharing
+from tuning.spec.check import check
 from tuning.spec.search import SearchSpec
 from tuning.spec.space import Choice, Distribution
 
@@ -55,6 +57,10 @@ def plan(found: PreparedSearch) -> tuple[dict[str, str], bool]:
     }
     if shared.text:
         lines["logits"] = shared.text
+    drawn = tuple(f"{name} " for name in spec.axes(base))
+    notes = [note for note in remarks(base, found.job.needs.steps, data.size) if not note.startswith(drawn)]
+    for number, note in enumerate([*check(spec), *notes]):
+        lines[f"note {number + 1}"] = note
     return lines, problem is None
 
 
