@@ -28,6 +28,7 @@ from benchmarks.mutations import Case, case
 from jobs import specfile
 from jobs.base import Spec
 from jobs.paths import absolute
+from jobs.remarks import remarks
 from jobs.spec import JobSpec
 from jobs.specfile import SpecError
 from tuning.spec.check import check
@@ -36,8 +37,8 @@ from tuning.spec.search import SearchSpec
 CHUNK = 250
 SLOW_S, HANG_S, LONG = 1.0, 120, 20_000
 COLUMNS = ("refused", "accepted", "crashed", "unlocated", "unprintable", "slow")
-IMAGES = 50_000
-"""Of the training split that an accepted job's updates are counted on."""
+IMAGES, SIZE = 50_000, 32
+"""Images of the training split, and their pixels, that an accepted job's remarks are of."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def _use(path: Path, tried: Case) -> tuple[Spec, str]:
     for update in (1, steps.total // 2 + 1, steps.total):
         rate = spec.lr_at(update, steps)
         assert 0 <= rate < float("inf"), f"learning rate {rate} at update {update}"
-    return spec, ""
+    return spec, "\n".join(remarks(spec, steps, SIZE))
 
 
 def _round_trip(spec: Spec, path: Path) -> None:

@@ -8,7 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema
+
+from jobs.paths import NamesOf
 
 DOTTED = "keys are dotted names"
 """Says so of a field, a mapping: ``set: Annotated[dict[str, JsonValue], DOTTED]``; see :func:`assign`."""
@@ -93,7 +96,7 @@ def _in_order(names: Iterable[str]) -> list[str]:
     return sorted(places, key=places.__getitem__)
 
 
-def _assign(node: Any, path: list[str], value: Any, specs: list[type[Spec]]) -> None:
+def _assign(node: Any, path: list[str], value: Any, specs: list[type[BaseModel]]) -> None:
     head, rest = path[0], path[1:]
     if isinstance(node, list):
         entry = next((entry for entry in node if isinstance(entry, dict) and entry.get("kind") == head), None)
@@ -116,13 +119,26 @@ def _assign(node: Any, path: list[str], value: Any, specs: list[type[Spec]]) -> 
             node.clear()
         node[head] = value
     else:
-        fields = [field for spec in specs if (field := spec.model_fields.get(head))]
+        fields = [field for spec in specs for field in _fields(spec, head.split("."))]
         inside = [found for field in fields for found in _specs_in(field.annotation)]
         if not isinstance(node.get(head), dict | list):
             node[head] = [] if any(listed for _, listed in inside) else {}
-        if any(DOTTED in field.metadata for field in fields):
-            rest = _dotted(node[head], ".".join(rest))
-        _assign(node[head], rest, value, [spec for spec, _ in inside])
+        within: list[type[BaseModel]] = [spec for spec, _ in inside]
+        for field in fields:
+            if DOTTED in field.metadata:
+                rest = _dotted(node[head], ".".join(rest))
+                within = [mark.spec for mark in field.metadata if isinstance(mark, NamesOf)]
+        _assign(node[head], rest, value, within)
+
+
+def _fields(spec: type[BaseModel], path: list[str]) -> Iterator[FieldInfo]:
+    """The fields that a dotted name may mean; a union may have several."""
+    field = spec.model_fields.get(path[0])
+    if field is not None and len(path) == 1:
+        yield field
+    elif field is not None:
+        for inner, _ in _specs_in(field.annotation):
+            yield from _fields(inner, path[1:])
 
 
 def _dotted(node: Any, name: str) -> list[str]:

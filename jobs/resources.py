@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from jobs.base import Spec
 
@@ -32,7 +32,7 @@ class Resources(Spec):
     for rounding; another product changes which images are mixed with each other and normalised together, nothing else.
     With ``min`` and ``max`` as many as the cluster has room for, of the numbers that divide ``parts``: a node that is
     lost takes its workers with it, accumulation makes up for them, and they return with it."""
-    cpus_per_worker: PositiveFloat = 1
+    cpus_per_worker: float = Field(1, ge=0.01)
     """CPUs reserved for a worker, which are its number of threads too."""
     use_gpu: Literal["auto"] | bool = "auto"
     """One GPU for each worker (true), none (false), or one where the cluster has enough (auto)."""

@@ -29,7 +29,7 @@ class Source(Spec):
     test_size: int | None = Field(None, gt=0, le=LARGEST)
     """Height and width of the validation and test images in pixels; None is ``size``. A network that looks at random
     resized crops in training sees objects larger there, so a larger test size helps it (FixRes, arXiv 1906.06423)."""
-    crop_ratio: float = Field(1.0, gt=0, le=1)
+    crop_ratio: float = Field(1.0, ge=0.01, le=1)
     """Share of the shorter side that the central square of validation and test images takes; ImageNet's is 0.875."""
     class_weights: Literal["balanced"] | dict[str, PositiveFloat] | None = None
     """Weight of each class in the loss: by name (1 for classes that are not named), or the inverse of its frequency

@@ -66,6 +66,15 @@ def test_a_teachers_changes_are_named_alike() -> None:
     assert found.override(found.flatten()) == found
 
 
+def test_a_field_inside_of_a_key_is_found_by_the_job_s_own_fields() -> None:
+    given = "{kind: job, job: job.yaml, set: {resources.workers: 1}}"
+    first = ("set={distillation.teacher: " + given + "}",)
+    spec = specfile.read("search.yaml", SearchSpec, [*first, "set.distillation.teacher.set.resources.workers=2"])
+    assert spec.base().distillation.teacher.set == {"resources.workers": 2}  # type: ignore[union-attr]
+    spec = specfile.read("search.yaml", SearchSpec, [*first, "set.distillation.teacher.set.model.width=8"])
+    assert spec.base().distillation.teacher.set == {"resources.workers": 1, "model.width": 8}  # type: ignore[union-attr]
+
+
 def test_two_words_for_the_epochs_are_refused() -> None:
     with pytest.raises(specfile.SpecError, match=r"set\.epochs and budget\.epochs_per_trial say the same thing"):
         search("set.epochs=4", "budget.epochs_per_trial=3")

@@ -112,7 +112,7 @@ class SearchSpec(Spec):
     """When to stop before the budget is spent."""
     max_concurrent: int | None = Field(None, gt=0, le=100_000)
     """Largest number of concurrent trials; None runs as many as the cluster has room for."""
-    gpus_per_trial: float | None = Field(None, gt=0, le=1)
+    gpus_per_trial: float | None = Field(None, ge=0.01, le=1)
     """Share of a GPU, and of its memory, that a trial takes; None is a whole one."""
     logit_cache_mb: NonNegativeInt = 2048
     """Megabytes of teachers' logits that are kept for all trials under ORCHESTRATOR_HOME; 0 keeps none."""
