@@ -18,6 +18,7 @@ from jobs.data.sets import Data
 from jobs.data.source import Source
 from jobs.names import few
 from jobs.paths import PathOrUrl
+from jobs.quiet import quiet
 from jobs.urls import filesystem, is_url, local, refused
 
 Paths = PathOrUrl | tuple[PathOrUrl, ...] | None
@@ -110,7 +111,8 @@ class Parquet(Source):
                 "or download the Parquet files and give their paths as data.train and data.test"
             ) from None
         try:
-            every = datasets.load_dataset(name, self.hub_config)
+            with quiet("huggingface_hub", "datasets"):
+                every = datasets.load_dataset(name, self.hub_config)
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"data.hub {name!r} cannot be loaded: {error}; check the name, the network and HF_TOKEN"

@@ -11,6 +11,7 @@ from jobs.data.cache import cached, key
 from jobs.models.stored import restore
 from jobs.models.torchvision import AUXILIARY, renamed, takes_half
 from jobs.models.weights import FileWeights, LibraryWeights, RunWeights, StoredWeights
+from jobs.quiet import quiet
 from jobs.urls import is_url, local
 
 if TYPE_CHECKING:
@@ -176,7 +177,8 @@ def _entry(name: str, weights: str | None) -> Any:
 def _timm(model: Model) -> Mapping[str, torch.Tensor]:
     import timm
 
-    network: nn.Module = timm.create_model(model.name, pretrained=True, **model.kwargs)  # type: ignore[attr-defined]
+    with quiet("huggingface_hub", "timm"):
+        network: nn.Module = timm.create_model(model.name, pretrained=True, **model.kwargs)  # type: ignore[attr-defined]
     return network.state_dict()
 
 

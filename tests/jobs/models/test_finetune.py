@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import re
 from collections.abc import Callable
@@ -244,6 +245,28 @@ def test_without_a_network_the_file_is_named_that_must_be_brought(
     url = bring.format(r"https://huggingface\.co/timm/resnet18\.a1_in1k/resolve/main/model\.safetensors")
     with pytest.raises(ValueError, match=rf"timm resnet18\.a1_in1k cannot be fetched: .*{url}"):
         finetune.resolve(library("timm", "resnet18.a1_in1k"))
+
+
+def test_retries_without_a_network_are_not_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+
+    printed: list[str] = []
+    hub = logging.getLogger("huggingface_hub")
+    handler = logging.Handler()
+    monkeypatch.setattr(handler, "emit", lambda record: printed.append(record.getMessage()))
+    monkeypatch.setattr(hub, "handlers", [handler])
+
+    def create_model(*args: object, **kwargs: object) -> None:
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
+        raise OSError("no network")
+
+    monkeypatch.setattr(timm, "create_model", create_model)
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(tmp_path))
+    with pytest.raises(ValueError, match=r"timm resnet18\.a1_in1k cannot be fetched: no network\. Without a network"):
+        finetune.resolve(library("timm", "resnet18.a1_in1k"))
+    assert printed == []
+    hub.warning("other")
+    assert printed == ["other"]
 
 
 def test_names_that_no_library_has_are_refused() -> None:
