@@ -21,6 +21,7 @@ from jobs.urls import filesystem, is_url, make_folder, refused
 from orchestrator.home import home, run_folder, run_url
 
 _FIELD = "checkpoint.storage"
+_PARTS = ("checkpoints", "model", "ray")  # all that a run writes there
 
 
 def check(storage: str | None) -> None:
@@ -83,12 +84,19 @@ def size(run: str, storage: str | None, part: str = "") -> int:
 
 
 def delete(run: str, storage: str | None, part: str = "") -> None:
-    """Delete what a run has there: one folder of it, or all.
+    """Delete what a run has there: one folder of it, or all that runs write. What else is there stays.
 
     Raises:
         ValueError: the storage does not answer, or does not allow it.
     """
-    url = f"{run_url(run, storage)}/{part}".rstrip("/")
+    if not part:
+        for each in _PARTS:
+            delete(run, storage, each)
+        folder = Path(run_url(run, storage))
+        if not is_url(str(storage)) and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+        return
+    url = f"{run_url(run, storage)}/{part}"
     if not is_url(url):
         shutil.rmtree(url, ignore_errors=True)
         return

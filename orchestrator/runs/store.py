@@ -87,7 +87,8 @@ def remove(name: str, keep_in_mlflow: bool = False) -> int:
     bytes freed.
 
     Raises:
-        ValueError: it is unknown, still running, or its storage does not answer; nothing was deleted.
+        ValueError: it is unknown, still running, its storage does not answer, or MLflow names a folder for its
+            artifacts that is not theirs; nothing was deleted.
         Unreachable: MLflow does not answer; nothing was deleted.
     """
     folder = find(name)
@@ -100,7 +101,7 @@ def remove(name: str, keep_in_mlflow: bool = False) -> int:
         if elsewhere:
             storage.delete(name, elsewhere)
         doomed = [folder.rename(folder.with_name(f"{_DOOMED}{name}"))]
-        if artifacts and artifacts.is_relative_to(home()):
+        if artifacts:
             doomed.append(artifacts.parent)
         freed += sum(size_of(path) for path in doomed)
         for path in doomed:

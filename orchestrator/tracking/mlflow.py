@@ -16,10 +16,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlparse
 
 from jobs.lock import Lock
 from jobs.urls import redact
+from orchestrator.tracking import places
 from orchestrator.tracking.journal import FILE, Entry, Event, read
 from orchestrator.tracking.uri import full_uri
 
@@ -110,27 +110,24 @@ class Shipper:
                 raise RuntimeError(redact(f"MLflow did not take run {self.folder.name}: {error}")) from None
 
     def delete(self) -> Path | None:
-        """Delete the run in MLflow, if it is there; returns the local folder of its artifacts, if that is one.
+        """Delete the run in MLflow, if it is there; returns the folder of its artifacts, if that is in this home.
 
         Raises:
             Unreachable: the server does not answer.
+            ValueError: it names another folder of this home for them; nothing was deleted.
         """
-        if not self._cursor.run_id:
+        uri, run_id = self.target
+        if not run_id:
             return None
-        client = connect(self._cursor.uri, self._artifacts)
+        client = connect(uri, places.artifacts_folder(self.folder))
         try:
-            location = client.get_run(self._cursor.run_id).info.artifact_uri
-            client.delete_run(self._cursor.run_id)
+            artifacts = places.artifacts_of(client.get_run(run_id), run_id, self.folder)
+            client.delete_run(run_id)
         except Exception as error:
             if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
-        path = urlparse(location)
-        return Path(unquote(path.path)) if path.scheme in ("", "file") else None
-
-    @property
-    def _artifacts(self) -> Path:
-        return self.folder.absolute().parents[1] / "artifacts"
+        return artifacts
 
     def _load(self) -> _Cursor:
         try:
@@ -155,7 +152,7 @@ class Shipper:
     def _send(self, entries: list[Entry]) -> None:
         if entries and self._client is None:
             uri = self._cursor.uri or entries[0].event["uri"]
-            self._client = connect(uri, self._artifacts)
+            self._client = connect(uri, places.artifacts_folder(self.folder))
         for batch in _batches(entries):
             self._apply([entry.event for entry in batch])
             self._save(batch[-1])
@@ -192,7 +189,9 @@ class Shipper:
     def _begin(self, client: MlflowClient, event: Event) -> None:
         from mlflow.entities import Param, RunTag
 
-        experiment = _experiment(client, event["experiment"], self._artifacts if _is_local(event["uri"]) else None)
+        experiment = _experiment(
+            client, event["experiment"], places.artifacts_folder(self.folder) if _is_local(event["uri"]) else None
+        )
         run = _find(client, experiment, event["id"])
         if run is None:
             ours = {ID_TAG: event["id"], RUN_TAG: event["run"]} | self._parent(client, event)

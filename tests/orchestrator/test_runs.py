@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import sqlite3
 import time
 
 import pytest
@@ -119,3 +122,37 @@ def test_gc_takes_what_is_not_needed_any_more(home):
     for kept in (failed / "checkpoints", failed / "model", live.folder / "checkpoints", live.folder / "shipped.tmp"):
         assert kept.exists()
     live.close()
+
+
+@pytest.mark.parametrize("where", ["{home}/runs", "{home}/artifacts/../../outside", "{home}", "{home}/artifacts/link"])
+def test_a_folder_that_is_not_of_the_run_s_artifacts_is_not_deleted(home, where):
+    recorder, other = run("done", "FINISHED"), run("other", "FINISHED")
+    Shipper(recorder.folder).ship()
+    uri, run_id = Shipper(recorder.folder).target
+    mlflow = connect(uri, home / "artifacts")
+    outside = home.parent / "outside"
+    outside.mkdir()
+    (outside / "theirs").write_text("theirs")
+    (home / "artifacts" / run_id).mkdir(parents=True)
+    (home / "artifacts" / "link").symlink_to(outside)
+    (home / "artifacts" / run_id / "artifacts").symlink_to(outside)
+    for told in (where.format(home=home), f"{home}/artifacts/{run_id}/artifacts"):  # the second is a link
+        with contextlib.closing(sqlite3.connect(home / "mlflow.db")) as database, database:
+            database.execute("update runs set artifact_uri = ? where run_uuid = ?", (f"file://{told}", run_id))
+        with pytest.raises(
+            ValueError, match=f"MLflow has {re.escape(told)} as the folder of the artifacts of run done"
+        ):
+            store.remove("done")
+    assert mlflow.get_run(run_id).info.lifecycle_stage == "active"
+    assert recorder.folder.exists() and other.folder.exists() and (outside / "theirs").exists()
+
+
+def test_in_a_storage_only_what_runs_write_is_deleted(home, tmp_path):
+    mine = run("documents", "FINISHED").folder
+    (mine / "spec.yaml").write_text(f"checkpoint: {{storage: {tmp_path}}}")
+    kept, gone = tmp_path / "documents" / "letter.txt", tmp_path / "documents" / "model" / "model.json"
+    gone.parent.mkdir(parents=True)
+    gone.write_text("ours")
+    kept.write_text("dear")
+    store.remove("documents")
+    assert kept.exists() and not gone.parent.exists() and not mine.exists()
