@@ -6,21 +6,19 @@ metrics carry the journal's time and MLflow keeps one of equal points, params an
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import os
-import re
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jobs.lock import Lock
 from jobs.urls import redact
 from orchestrator.tracking import places
 from orchestrator.tracking.journal import FILE, Entry, Event, read
+from orchestrator.tracking.limits import ENTRIES, PARAM, TAG, batches, cut, name_of
 from orchestrator.tracking.uri import full_uri
 
 if TYPE_CHECKING:
@@ -41,9 +39,6 @@ _SETTINGS = {  # MLflow's own defaults wait 246 s for a dead server, and flood a
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
-_METRICS, _ENTRIES = 200, 50  # in a call; MLflow takes 1000 and 100, but 1 MB and few seconds at most
-_PARAM, _TAG, _KEY = 6000, 8000, 250  # longest values and names that MLflow takes
-_CUT = " ... (cut)"
 
 
 class Unreachable(ConnectionError):  # noqa: N818  (a state of the server)
@@ -137,12 +132,15 @@ class Shipper:
             return _Cursor()
         except (ValueError, TypeError):
             lost = True
-        return _Cursor() if lost else cursor  # a power cut may take either file's end; sending again is harmless
+        if lost:  # a power cut may take either file's end; sending again is harmless
+            return _Cursor()
+        return replace(cursor, uri=places.absolute(cursor.uri, self.folder))
 
     def _save(self, entry: Entry) -> None:
         self._cursor = replace(self._cursor, seq=entry.seq, end=entry.end)
         fresh = self._file.with_suffix(".tmp")
-        fresh.write_text(json.dumps(asdict(self._cursor)))
+        kept = replace(self._cursor, uri=places.relative(self._cursor.uri, self.folder))
+        fresh.write_text(json.dumps(asdict(kept)))
         fresh.replace(self._file)
 
     def _waiting(self, until: int | None) -> list[Entry]:
@@ -151,9 +149,9 @@ class Shipper:
 
     def _send(self, entries: list[Entry]) -> None:
         if entries and self._client is None:
-            uri = self._cursor.uri or entries[0].event["uri"]
+            uri = self._cursor.uri or places.absolute(entries[0].event["uri"], self.folder)
             self._client = connect(uri, places.artifacts_folder(self.folder))
-        for batch in _batches(entries):
+        for batch in batches(entries):
             self._apply([entry.event for entry in batch])
             self._save(batch[-1])
 
@@ -169,11 +167,11 @@ class Shipper:
                 client.update_run(run_id, status="RUNNING")
             case "metric":
                 metrics = [
-                    Metric(_name(event["name"]), float(event["value"]), _ms(event), event["step"]) for event in events
+                    Metric(name_of(event["name"]), float(event["value"]), _ms(event), event["step"]) for event in events
                 ]
                 client.log_batch(run_id, metrics=metrics)
             case "tag":
-                values = {_name(event["key"]): _cut(event["value"], _TAG) for event in events}
+                values = {name_of(event["key"]): cut(event["value"], TAG) for event in events}
                 client.log_batch(run_id, tags=[RunTag(*item) for item in values.items()])
             case "artifact":
                 path = self.folder / first["path"]
@@ -198,13 +196,13 @@ class Shipper:
             run = client.create_run(experiment, _ms(event), ours, event["run"])
         elif run.info.status != "RUNNING":
             client.update_run(run.info.run_id, status="RUNNING")
-        self._cursor = replace(self._cursor, uri=event["uri"], run_id=run.info.run_id)
-        params = [Param(_name(key), _cut(value, _PARAM)) for key, value in event["params"].items()]
-        tags = [RunTag(_name(key), _cut(value, _TAG)) for key, value in event["tags"].items()]
-        for start in range(0, len(params), _ENTRIES):
-            client.log_batch(run.info.run_id, params=params[start : start + _ENTRIES])
-        for start in range(0, len(tags), _ENTRIES):
-            client.log_batch(run.info.run_id, tags=tags[start : start + _ENTRIES])
+        self._cursor = replace(self._cursor, uri=places.absolute(event["uri"], self.folder), run_id=run.info.run_id)
+        params = [Param(name_of(key), cut(value, PARAM)) for key, value in event["params"].items()]
+        tags = [RunTag(name_of(key), cut(value, TAG)) for key, value in event["tags"].items()]
+        for start in range(0, len(params), ENTRIES):
+            client.log_batch(run.info.run_id, params=params[start : start + ENTRIES])
+        for start in range(0, len(tags), ENTRIES):
+            client.log_batch(run.info.run_id, tags=tags[start : start + ENTRIES])
 
     def _parent(self, client: MlflowClient, event: Event) -> dict[str, str]:
         journal = self.folder.parent / str(event["parent"]) / FILE
@@ -243,6 +241,8 @@ def connect(uri: str, artifacts: Path) -> MlflowClient:
             # Processes that open a new database at the same time all run its migrations, and most of them fail.
             with Lock(database.with_name(f"{database.name}.lock"), wait_s=None):
                 SqlAlchemyStore(full_uri(uri), artifacts.as_uri())
+                if database.parent == artifacts.parent:
+                    places.repoint(database, artifacts)
         client = MlflowClient(full_uri(uri))
         client.search_experiments(max_results=1)
     except Exception as error:
@@ -268,29 +268,9 @@ def _find(client: MlflowClient, experiment: str, journal_id: str) -> Run | None:
     return runs[0] if runs else None
 
 
-def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    sizes = {"metric": _METRICS, "tag": _ENTRIES}
-    for kind, group in itertools.groupby(entries, lambda entry: entry.event["event"]):
-        same = list(group)
-        size = sizes.get(kind, 1)
-        for start in range(0, len(same), size):
-            yield same[start : start + size]
-
-
 def _is_local(uri: str) -> bool:
     return not uri.startswith(("http", "databricks"))
 
 
 def _ms(event: Event) -> int:
     return int(event["time"] * 1000)
-
-
-def _name(name: str) -> str:
-    """The name with what MLflow refuses replaced (recall/<class> may hold anything)."""
-    fit = re.sub(r"(^|/)(?=\.{0,2}(/|$))", r"\1_", re.sub(r"[^\w./\- :]", "_", name))[: _KEY - 9]
-    return name if fit == name else f"{fit}_{zlib.crc32(name.encode()):08x}"  # two names must not become one
-
-
-def _cut(value: Any, longest: int) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= longest else text[: longest - len(_CUT)] + _CUT

@@ -1,18 +1,77 @@
-"""Where a home keeps artifacts; what a database or a tracking server says of them is checked."""
+"""Where a home keeps its MLflow database and the artifacts in it, so that a copy of the home is a home of its own.
+
+Paths inside the home are kept relative to it, and what a database or a tracking server says of them is checked.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
+from orchestrator.tracking.journal import FILE
+
 if TYPE_CHECKING:
     from mlflow.entities import Run
+
+_SQLITE = "sqlite:///"
+_LOCATIONS = (  # of MLflow's tables
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
 
 
 def artifacts_folder(run_folder: Path) -> Path:
     """Where the home of a run keeps the artifacts of MLflow runs in its database."""
     return run_folder.absolute().parents[1] / "artifacts"
+
+
+def relative(uri: str, run_folder: Path) -> str:
+    """A tracking URI as it is kept with a run: that of a database in the run's home is relative to the home."""
+    home = run_folder.absolute().parents[1]
+    path = Path(uri.removeprefix(_SQLITE))
+    inside = uri.startswith(_SQLITE) and path.is_relative_to(home)
+    return f"{_SQLITE}{path.relative_to(home)}" if inside else uri
+
+
+def absolute(uri: str, run_folder: Path) -> str:
+    """The tracking URI that is kept with a run, as it is now.
+
+    Earlier versions kept absolute paths. Where such a path is of the home that this one was copied or moved from, the
+    database of this home is meant.
+    """
+    if not uri.startswith(_SQLITE):
+        return uri
+    home = run_folder.absolute().parents[1]
+    path = home / uri.removeprefix(_SQLITE)  # an absolute path stays as it is
+    here, origin = home / path.name, path.parent / "runs" / run_folder.name / FILE
+    copied = not path.is_relative_to(home) and here.exists() and (origin.exists() or not path.exists())
+    return f"{_SQLITE}{here if copied else path}"
+
+
+def repoint(database: Path, artifacts: Path) -> None:
+    """Let a SQLite database of MLflow that was copied or moved with its home name the artifacts beside it.
+
+    Args:
+        database: the file; where its first experiment has artifacts is what it was made with.
+        artifacts: the folder of artifacts in its home now.
+    """
+    with contextlib.closing(sqlite3.connect(database, timeout=60)) as store, store:
+        found = store.execute("select artifact_location from experiments where experiment_id = 0").fetchone()
+        before, after = (found[0] or "").removesuffix("/0") if found else "", artifacts.as_uri()
+        old = Path(unquote(urlparse(before).path))
+        if before == after or not before.startswith("file:///") or old.name != artifacts.name:
+            return
+        if old.exists() and artifacts.exists() and old.samefile(artifacts):
+            return
+        for table, column in _LOCATIONS:
+            change = f"update {table} set {column} = ? || substr({column}, ?) where instr({column} || '/', ?) = 1"
+            store.execute(change, (after, len(before) + 1, f"{before}/"))
 
 
 def artifacts_of(run: Run, run_id: str, run_folder: Path) -> Path | None:

@@ -26,6 +26,7 @@ from jobs.urls import redact
 from orchestrator.home import default_uri
 from orchestrator.tracking.journal import FILE, Event, Journal
 from orchestrator.tracking.mlflow import Shipper
+from orchestrator.tracking.places import relative
 from orchestrator.tracking.uri import check_uri
 
 log = logging.getLogger(__name__)
@@ -125,7 +126,7 @@ class Recorder:
                 "id": uuid.uuid4().hex,
                 "run": run,
                 "experiment": experiment,
-                "uri": check_uri(uri or redact(default_uri())),
+                "uri": relative(check_uri(uri or redact(default_uri())), self.folder),
                 "params": dict(params or {}),
                 "tags": dict(tags or {}),
                 "parent": parent,
@@ -178,7 +179,10 @@ class Recorder:
         """
         if not (self.folder / path).exists():
             raise ValueError(f"there is no file {self.folder / path} to keep as an artifact; write it first")
-        self._append([{"event": "artifact", "time": time.time(), "path": str(path), "to": to}])
+        kept = Path(path)
+        if kept.is_relative_to(self.folder):  # a copy of the folder has a copy of it
+            kept = kept.relative_to(self.folder)
+        self._append([{"event": "artifact", "time": time.time(), "path": str(kept), "to": to}])
 
     def stop(self) -> None:
         """Tell the loop, with its next report, to stop."""

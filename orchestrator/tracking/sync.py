@@ -10,6 +10,7 @@ from pathlib import Path
 from jobs.lock import Locked, holder
 from orchestrator.tracking.journal import FILE, Event, Journal, lock_path, read
 from orchestrator.tracking.mlflow import Shipper, Unreachable
+from orchestrator.tracking.places import absolute
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def sync(home: Path, again: bool = False) -> list[Synced]:
     down: dict[str, str] = {}
     for _, folder in sorted(begun):
         entries = read(folder / FILE)
-        shipper, uri = Shipper(folder), entries[0].event["uri"]
+        shipper, uri = Shipper(folder), absolute(entries[0].event["uri"], folder)
         before = 0 if again else shipper.seq
         why: str | None = None
         if before == entries[-1].seq:

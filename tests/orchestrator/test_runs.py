@@ -3,16 +3,21 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import sqlite3
 import time
+from pathlib import Path
 
 import pytest
 
 from jobs.report import Record
 from orchestrator.home import default_uri, run_folder
 from orchestrator.runs import store
+from orchestrator.tracking import places
+from orchestrator.tracking import recorder as recorder_module
 from orchestrator.tracking.mlflow import Shipper, connect
 from orchestrator.tracking.recorder import Recorder
+from tests.orchestrator.real import orchestrator
 
 
 def run(name: str, status: str | None, epochs: int = 2) -> Recorder:
@@ -156,3 +161,55 @@ def test_in_a_storage_only_what_runs_write_is_deleted(home, tmp_path):
     kept.write_text("dear")
     store.remove("documents")
     assert kept.exists() and not gone.parent.exists() and not mine.exists()
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_copied_home_is_a_home_of_its_own(home, monkeypatch, older):
+    """``older``: the paths in it are absolute, as earlier versions kept them."""
+    if older:
+        monkeypatch.setattr(places, "relative", lambda uri, folder: uri)
+        monkeypatch.setattr(recorder_module, "relative", lambda uri, folder: uri)
+    for name in ("one", "two", "three"):
+        begun = run(name, None)
+        (begun.folder / "spec.yaml").write_text(name)
+        begun.artifact("spec.yaml")
+        begun.end("FINISHED")
+        begun.close()
+        if name != "three":  # which MLflow does not have yet
+            Shipper(begun.folder).ship()
+    monkeypatch.undo()
+    copy, moved = home.with_name("copy"), home.with_name("moved")
+    shutil.copytree(home, copy)
+    before = contents(home)
+    assert str(home).encode() in before[Path("mlflow.db")]
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(copy))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    resumed = Recorder(copy / "runs" / "two", ship=False)
+    resumed.begin("two", "digits")
+    (resumed.folder / "later.txt").write_text("later")
+    resumed.artifact(resumed.folder / "later.txt")
+    resumed.end("FINISHED")
+    resumed.close()
+    synced, removed = (
+        orchestrator("sync"),
+        orchestrator("runs", "rm", "one"),
+    )  # processes that know nothing of the original
+    assert (synced.returncode, removed.returncode) == (0, 0), synced.stdout + synced.stderr + removed.stderr
+    assert contents(home) == before, "nothing of the original was touched"
+    mlflow = connect(default_uri(), copy / "artifacts")
+    experiment = mlflow.get_experiment_by_name("digits").experiment_id
+    assert {run.info.run_name for run in mlflow.search_runs([experiment])} == {"two", "three"}
+    assert str(home).encode() not in (copy / "runs" / "two" / "shipped.json").read_bytes()
+    copy.rename(moved)
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(moved))
+    (moved / "runs" / "two" / "shipped.json").unlink()
+    again = orchestrator("sync")
+    assert again.returncode == 0 and "two: " in again.stdout, again.stdout
+    uri, run_id = Shipper(moved / "runs" / "two").target
+    assert uri == f"sqlite:///{moved}/mlflow.db"
+    assert sorted(os.listdir(moved / "artifacts" / run_id / "artifacts")) == ["later.txt", "spec.yaml"]
+    assert not copy.exists() and contents(home) == before
