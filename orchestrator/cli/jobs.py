@@ -184,7 +184,7 @@ def compare(
         warn(f"no link: {error}")
         return
     if any(page.startswith(links.LOCAL) for page in pages):
-        say("ui", "orchestrator ui   (then open:)")
+        say("ui", "orchestrator ui   (open the address that it prints, then:)")
     for page in pages:
         say("compare", page)
 
@@ -192,20 +192,15 @@ def compare(
 def ui(
     port: Annotated[int, typer.Option(help="TCP port on the loopback interface.")] = 5000,
 ) -> None:
-    """Open MLflow's UI over the store, on loopback."""
-    from orchestrator.tracking.mlflow import connect
+    """Open MLflow's UI over the store, on loopback and behind a token."""
+    from orchestrator.tracking.ui import serve
 
     uri = default_uri()
     if uri.startswith("http"):
         echo(f"MLFLOW_TRACKING_URI is a server with a UI of its own: {redact(uri)}")
         return
-    connect(uri, home() / "artifacts")
-    out.print(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--backend-store-uri", uri, "--artifacts-destination", (home() / "artifacts").as_uri()]
-    os.chdir(home())
-    os.execve(sys.executable, command, environment)
+    echo("starting MLflow (Ctrl-C ends it); the address works once, and then its browser has access")
+    serve(redact(uri), port, lambda address: say("open", address))
 
 
 def sync() -> None:

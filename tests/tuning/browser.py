@@ -6,14 +6,10 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
-import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
-from tests.orchestrator.real import ROOT, wait_until
+from tests.orchestrator.real import Command
 
 PATIENCE_MS = 120_000
 
@@ -39,28 +35,9 @@ def pages() -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def server() -> Iterator[str]:
-    """The address of MLflow's UI over ORCHESTRATOR_HOME, as ``orchestrator ui`` starts it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "orchestrator", "ui", "--port", str(port)]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    address = f"http://127.0.0.1:{port}"
-
-    def answers() -> bool:
-        assert process.poll() is None, f"orchestrator ui ended with code {process.returncode}"
-        try:
-            with urllib.request.urlopen(f"{address}/health", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
-
-    try:
-        wait_until(answers, address)
-        yield address
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
+def server(port: int = 0) -> Iterator[str]:
+    """The address, with its token, that ``orchestrator ui`` prints over ORCHESTRATOR_HOME once it answers."""
+    with Command("ui", "--port", str(port)) as command:
+        yield command.wait_for(r"(http://127\.0\.0\.1:\d+/\?token=\S+)\n")[1]
+        os.killpg(command.process.pid, signal.SIGTERM)
+        command.end()

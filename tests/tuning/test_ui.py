@@ -35,9 +35,14 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def ui(outcome: Any) -> Iterator[dict[str, str]]:
-    """The links that the search prints, at the server of this test."""
-    with server() as address:
+def ui(outcome: Any, browser: Any) -> Iterator[dict[str, str]]:
+    """The links that the search prints, at the server of this test, whose address the browser has opened."""
+    with server() as invitation:
+        page = browser.new_page()
+        page.goto(invitation)
+        page.wait_for_url("**/?again")
+        page.close()
+        address = invitation.partition("/?")[0]
         found = links(outcome, outcome_spec(outcome.name))
         yield {label: link.replace(LOCAL, address) for label, link in found.items()} | {"server": address}
 

@@ -20,5 +20,5 @@ def links(outcome: Outcome, spec: SearchSpec) -> dict[str, str]:
         return {}
     if charts is None:
         return {}
-    found = {"ui": "orchestrator ui   (then open:)"} if charts.startswith(LOCAL) else {}
+    found = {"ui": "orchestrator ui   (open the address that it prints, then:)"} if charts.startswith(LOCAL) else {}
     return {**found, "trials": charts, **({"compare": pages[0]} if pages else {})}

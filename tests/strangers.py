@@ -1,0 +1,31 @@
+"""Another user of the machine (nobody, 65534); where tests do not run as root there is none to be."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable
+
+NOBODY = 65534
+
+
+def as_stranger(look: Callable[[], None]) -> None:
+    """Call ``look`` in a process of another user; what it finds wrong is printed there.
+
+    Raises:
+        AssertionError: it raised something.
+    """
+    if os.geteuid() != 0:
+        return
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            look()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, "a stranger got in"
