@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import stat
 from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+FOLDERS = ("artifacts", "cache", "data", "models", "ray", "runs", "teachers")
+"""All that is in the home, beside the tracking database."""
+_closed: set[Path] = set()
 
 
 def home() -> Path:
-    """The folder of all runs, caches and the tracking database; made, for its owner only, where it is missing."""
+    """The folder of all runs, caches and the tracking database; made, for its owner only, where it is missing.
+
+    What is in it is closed to other users too, since the folder itself may have been made by somebody else.
+    """
     folder = Path(os.environ.get("ORCHESTRATOR_HOME") or "~/.orchestrator").expanduser().absolute()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder not in _closed and os.access(folder, os.W_OK):
+        for name in FOLDERS:
+            (folder / name).mkdir(mode=0o700, exist_ok=True)
+        close(*(folder / name for name in FOLDERS))
+        _closed.add(folder)
     return folder
+
+
+def close(*paths: Path) -> None:
+    """Take files and folders of this user away from all others; links, and what is another user's, stay as they are."""
+    opened = []
+    for path in paths:
+        found = path.lstat()
+        if not stat.S_ISLNK(found.st_mode) and found.st_uid == os.geteuid() and found.st_mode & 0o077:
+            path.chmod(stat.S_IMODE(found.st_mode) & 0o700)
+            opened.append(path.name)
+    if opened:
+        log.warning("%s in %s was open to other users; only you can open it now", ", ".join(opened), paths[0].parent)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 NOBODY = 65534
 
@@ -29,3 +30,23 @@ def as_stranger(look: Callable[[], None]) -> None:
             os._exit(1)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0, "a stranger got in"
+
+
+def readable(*tops: Path) -> list[Path]:
+    """All from there down that this process can read, list or write."""
+    found = []
+    for path in _walk(tops):
+        try:
+            flags = os.R_OK | (os.X_OK if path.is_dir() else 0)
+            opened = os.access(path, flags) or (os.access(path, os.W_OK) and not path.is_symlink())
+        except PermissionError:
+            continue
+        found += [path] if opened else []
+    return found
+
+
+def _walk(tops: Iterable[Path]) -> Iterable[Path]:
+    for top in tops:
+        yield top
+        for folder, names, files in os.walk(top):
+            yield from (Path(folder, name) for name in [*names, *files])

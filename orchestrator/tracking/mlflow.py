@@ -240,8 +240,11 @@ def connect(uri: str, artifacts: Path) -> MlflowClient:
             database.parent.mkdir(parents=True, exist_ok=True)
             # Processes that open a new database at the same time all run its migrations, and most of them fail.
             with Lock(database.with_name(f"{database.name}.lock"), wait_s=None):
+                ours = database.parent == artifacts.parent and uri.startswith("sqlite:")
+                if ours:
+                    places.make_private(database)
                 SqlAlchemyStore(full_uri(uri), artifacts.as_uri())
-                if database.parent == artifacts.parent:
+                if ours:
                     places.repoint(database, artifacts)
         client = MlflowClient(full_uri(uri))
         client.search_experiments(max_results=1)

@@ -6,11 +6,13 @@ Paths inside the home are kept relative to it, and what a database or a tracking
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
+from jobs.home import close
 from orchestrator.tracking.journal import FILE
 
 if TYPE_CHECKING:
@@ -52,6 +54,12 @@ def absolute(uri: str, run_folder: Path) -> str:
     here, origin = home / path.name, path.parent / "runs" / run_folder.name / FILE
     copied = not path.is_relative_to(home) and here.exists() and (origin.exists() or not path.exists())
     return f"{_SQLITE}{here if copied else path}"
+
+
+def make_private(database: Path) -> None:
+    """Make a SQLite database for its owner only, before anything is in it; SQLite's files beside it are as it is."""
+    os.close(os.open(database, os.O_RDWR | os.O_CREAT, 0o600))
+    close(database)
 
 
 def repoint(database: Path, artifacts: Path) -> None:
