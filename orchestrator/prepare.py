@@ -12,8 +12,10 @@ from jobs.steps import Steps
 from jobs.urls import redact
 from orchestrator.execution import capacity, nodes, pretrained, teacher
 from orchestrator.execution.capacity import Cluster, Fit
-from orchestrator.home import default_uri
+from orchestrator.home import default_uri, run_folder
 from orchestrator.runs import storage
+from orchestrator.tracking import deleted
+from orchestrator.tracking.mlflow import Shipper
 from orchestrator.tracking.uri import check_uri
 
 if TYPE_CHECKING:
@@ -98,6 +100,7 @@ class Prepared:
         cluster: where it is to run.
         fit: whether the cluster can hold it.
         taught: words about the teacher; empty without one.
+        deleted: what of the tracking store is deleted, with the cure; empty where nothing is.
     """
 
     spec: JobSpec
@@ -107,6 +110,7 @@ class Prepared:
     cluster: Cluster
     fit: Fit
     taught: str = ""
+    deleted: str = ""
 
     def with_data(self, data: Data) -> Self:
         """The same with another copy of the data."""
@@ -142,7 +146,7 @@ def prepare(spec: JobSpec, cluster: Cluster, resume: str | None = None) -> Prepa
     Raises:
         ValueError: the data, the weights, the network, the teacher or the tracking server do not fit the spec.
     """
-    check_uri(spec.tracking.uri or redact(default_uri()))
+    uri = check_uri(spec.tracking.uri or redact(default_uri()))
     spec = absolute(spec)
     ready = pretrained.resolve(spec, resume)
     spec = spec.model_copy(update={"data": ready.data})
@@ -154,4 +158,6 @@ def prepare(spec: JobSpec, cluster: Cluster, resume: str | None = None) -> Prepa
     fit = capacity.fit(ready, cluster)
     ready = ready.model_copy(update={"resources": ready.resources.model_copy(update={"use_gpu": fit.use_gpu})})
     taught = teacher.told(spec.distillation, data) if spec.distillation is not None else ""
-    return Prepared(spec, ready, data, Needs.of(ready, data), cluster, fit, taught)
+    known, run_id = ("", "") if resume is None else Shipper(run_folder(resume)).target
+    gone = deleted.before(known or uri, spec.tracking.experiment, run_id)
+    return Prepared(spec, ready, data, Needs.of(ready, data), cluster, fit, taught, gone)

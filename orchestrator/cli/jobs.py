@@ -14,6 +14,7 @@ from rich.text import Text
 
 from jobs import specfile
 from jobs.base import Spec
+from jobs.paths import absolute
 from jobs.spec import JobSpec
 from jobs.urls import redact
 from jobs.words import byte_size
@@ -112,13 +113,14 @@ def train(
         fail("--run NAME needs the job's file, and resumes by itself; --resume RUN is for runs that exist", BAD_SPEC)
     if spec is None and resume is None:
         fail("which job? Give its file, or --resume RUN to resume a run (orchestrator runs list)", BAD_SPEC)
-    standing = resuming.begun(run) if run else None
-    if standing == "FINISHED":
-        say("run", f"{run} (FINISHED): nothing is left to do")
-        return
+    standing = None if run is None else resuming.begun(run)
     job = specfile.read(spec or resuming.stored(str(resume)), JobSpec, set_)
-    if run and standing:
+    if run is not None and standing:
         resume, job = run, resuming.settled(run, job)
+        if standing == "FINISHED":
+            resuming.check_finished(run, absolute(job))
+            say("run", f"{run} (FINISHED): nothing is left to do")
+            return
     from orchestrator.cli.progress import Display
     from orchestrator.execution import launch
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from jobs import specfile
 from jobs.data.progress import in_words, shown
+from jobs.lock import Locked
 from jobs.spec import JobSpec
 from orchestrator.execution import compiling, nodes, teacher
 from orchestrator.execution.answer import INTERRUPTED_TWICE, NO_ANSWER, Answer
@@ -96,6 +97,7 @@ def train(
 
     Raises:
         ValueError: the data or the cluster do not fit the spec, or the spec not the run; nothing was started.
+        Locked: another process started or resumed the run meanwhile.
     """
     tell("opening the data", False)
     progress = in_words(lambda text: tell(text, False), 1)
@@ -105,7 +107,7 @@ def train(
     changed = resuming.changes(resume, prepared.spec) if resume else {}
     name = resume or name or f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     folder = run_folder(name)
-    for note in [*prepared.data.notes, settle(folder, prepared.data), prepared.fit.remark]:
+    for note in [*prepared.data.notes, settle(folder, prepared.data), prepared.fit.remark, prepared.deleted]:
         if note:
             tell(note, True)
     with shown(progress):
@@ -120,6 +122,10 @@ def train(
     ready = compiling.decide(prepared.ready, reference, 1, 1, tell)
     spec = prepared.spec.model_copy(update={"compile": ready.compile})  # kept: a resumed run does not decide anew
     resolved = teacher.resolve(ready, data, lambda job: teach(job, show, tell))
+    if resume is None and (standing := resuming.begun(name)):
+        raise Locked(
+            f"run {name} was started by another process meanwhile and is {standing}; nothing was changed in it"
+        )
     recorders = start_recorders()
     tags = {**of_data(data), **revision(), **environment(), **(tags or {})}
     tracking = spec.tracking

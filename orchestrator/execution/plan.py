@@ -60,6 +60,8 @@ def plan(found: Prepared) -> tuple[dict[str, str], bool]:
         )
     if found.taught:
         lines["teacher"] = found.taught
+    if found.deleted:
+        lines["tracking"] = found.deleted
     for number, note in enumerate([*data.notes, *remarks(spec, steps, data.size)]):
         lines[f"note {number + 1}"] = note
     return lines, problem is None

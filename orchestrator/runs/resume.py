@@ -31,6 +31,7 @@ MAY_CHANGE = (
     "resources",
 )
 """Fields, with all below them, that may differ from the run's own when it is resumed."""
+_FORM = ("size", "channels", "mean", "std")  # of images; data leaves them out where pretrained weights say them
 
 
 def stored(name: str) -> Path:
@@ -60,9 +61,28 @@ def begun(name: str) -> store.Status | None:
 
 
 def settled(name: str, spec: JobSpec) -> JobSpec:
-    """``spec`` with what was found out when the run called ``name`` began: whether compiling pays."""
-    kept = specfile.read(stored(name), JobSpec).compile
-    return spec.model_copy(update={"compile": kept}) if spec.compile == "auto" else spec
+    """``spec`` with what was found out when the run called ``name`` began: whether compiling pays, and the form of the
+    images that its pretrained weights want."""
+    kept = specfile.read(stored(name), JobSpec)
+    if spec.compile == "auto":
+        spec = spec.model_copy(update={"compile": kept.compile})
+    if spec.model.pretrained is not None and type(spec.data) is type(kept.data):
+        found = {field: getattr(kept.data, field) for field in _FORM if getattr(spec.data, field) is None}
+        spec = spec.model_copy(update={"data": spec.data.model_copy(update=found)})
+    return spec
+
+
+def check_finished(name: str, spec: JobSpec) -> None:
+    """See that the finished run called ``name`` is the one that ``spec`` says.
+
+    Raises:
+        ValueError: it had another spec, in more than what may change.
+    """
+    if lines := _refused(_differences(name, spec)):
+        raise ValueError(
+            f"run {name} is FINISHED, with another spec than this; they differ in{lines}\n"
+            "To train with the other values, start a new run: give it another name, or leave --run out"
+        )
 
 
 def changes(name: str, spec: JobSpec) -> dict[str, tuple[Any, Any]]:
@@ -75,7 +95,7 @@ def changes(name: str, spec: JobSpec) -> dict[str, tuple[Any, Any]]:
     Raises:
         ValueError: the run is unknown, still running or finished, or what may not change does.
     """
-    path = stored(name)
+    stored(name)
     if owner := holder(lock_path(run_folder(name) / FILE)):
         raise ValueError(f"run {name} is still running ({owner}); interrupt it first, or wait for it")
     events = [entry.event for entry in read(run_folder(name) / FILE)]
@@ -83,22 +103,30 @@ def changes(name: str, spec: JobSpec) -> dict[str, tuple[Any, Any]]:
         raise ValueError(
             f"run {name} is FINISHED: its test split has been scored, so there is nothing to resume; start a new run"
         )
-    kept = changed(specfile.read(path, JobSpec), lambda found: here(found.value))
-    before, after = kept.flatten(), spec.flatten()
-    different = {
-        field: (before.get(field), after.get(field))
-        for field in dict.fromkeys([*before, *after])
-        if before.get(field) != after.get(field) or (field in before) != (field in after)
-    }
-    wrong = {field: values for field, values in different.items() if not _may_change(field)}
-    if wrong:
-        lines = "".join(f"\n  {field}: {was!r} in the run, {now!r} here" for field, (was, now) in wrong.items())
+    different = _differences(name, spec)
+    if lines := _refused(different):
         raise ValueError(
             f"run {name} cannot be resumed with another spec than its own; they differ in{lines}\n"
             f"To resume it as it was started: orchestrator train --resume {name}   (these may change with -s: "
             f"{', '.join(MAY_CHANGE)}). To use the other values, start a new run without --resume"
         )
     return different
+
+
+def _differences(name: str, spec: JobSpec) -> dict[str, tuple[Any, Any]]:
+    kept = changed(specfile.read(stored(name), JobSpec), lambda found: here(found.value))
+    before, after = kept.flatten(), spec.flatten()
+    return {
+        field: (before.get(field), after.get(field))
+        for field in dict.fromkeys([*before, *after])
+        if before.get(field) != after.get(field) or (field in before) != (field in after)
+    }
+
+
+def _refused(different: dict[str, tuple[Any, Any]]) -> str:
+    """A line for each field that may not differ."""
+    wrong = {field: values for field, values in different.items() if not _may_change(field)}
+    return "".join(f"\n  {field}: {was!r} in the run, {now!r} here" for field, (was, now) in wrong.items())
 
 
 def _may_change(field: str) -> bool:

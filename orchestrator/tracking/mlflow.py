@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from jobs.lock import Lock
 from jobs.urls import redact
-from orchestrator.tracking import places
+from orchestrator.tracking import deleted, places
 from orchestrator.tracking.journal import FILE, Entry, Event, read
 from orchestrator.tracking.limits import ENTRIES, PARAM, TAG, batches, cut, name_of
 from orchestrator.tracking.uri import full_uri
@@ -102,7 +102,15 @@ class Shipper:
             except (Unreachable, ValueError):
                 raise
             except Exception as error:
-                raise RuntimeError(redact(f"MLflow did not take run {self.folder.name}: {error}")) from None
+                why = self._deleted() if "'active' state" in str(error) else ""
+                raise RuntimeError(redact(f"MLflow did not take run {self.folder.name}: {why or error}")) from None
+
+    def _deleted(self) -> str:
+        """What of this run is deleted in MLflow, with the cure; empty where nothing is."""
+        begin = read(self.folder / FILE)[0].event
+        assert self._client is not None
+        uri = self._cursor.uri or places.absolute(begin["uri"], self.folder)
+        return deleted.cure(self._client, uri, begin["experiment"], self._cursor.run_id)
 
     def delete(self) -> Path | None:
         """Delete the run in MLflow, if it is there; returns the folder of its artifacts, if that is in this home.

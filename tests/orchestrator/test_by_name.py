@@ -40,6 +40,9 @@ def test_the_same_command_begins_a_run_goes_on_with_it_and_says_that_it_is_done(
     third = orchestrator(*words)
     assert third.returncode == 0
     assert third.stdout == "run      nightly (FINISHED): nothing is left to do\n"
+    other = orchestrator(*words, "-s", "optimizer.lr=0.2", "-s", "budget.hours=1")
+    assert other.returncode == 2
+    assert "optimizer.lr: 0.1 in the run, 0.2 here\nTo train with the other values, start a new run" in other.stderr
 
 
 @pytest.mark.slow
@@ -71,6 +74,8 @@ def test_a_name_that_is_none_is_refused(home: Path) -> None:
     done = orchestrator("train", DIGITS, "--run", "../elsewhere")
     assert done.returncode == 2
     assert "is not a valid name for a run" in done.stderr
+    empty = orchestrator("train", DIGITS, "--run", "")
+    assert empty.returncode == 2 and "'' is not a valid name for a run" in empty.stderr
     assert orchestrator("train", "--run", "nightly").returncode == 2
     assert orchestrator("train", DIGITS, "--run", "nightly", "--resume", "other").returncode == 2
 

@@ -33,6 +33,24 @@ def test_a_runs_own_spec_changes_nothing() -> None:
     assert specfile.read(resume.stored("a"), JobSpec) == spec
 
 
+def test_a_finished_run_is_what_the_command_says() -> None:
+    begun("done", job("compile=false"), "FINISHED")
+    resume.check_finished("done", resume.settled("done", job("compile=auto", "budget.hours=1")))
+    with pytest.raises(
+        ValueError, match=r"FINISHED, with another spec.*\n  optimizer\.lr: 0\.1 in the run, 0\.2 here\nTo train"
+    ):
+        resume.check_finished("done", job("optimizer.lr=0.2", "compile=false"))
+
+
+def test_the_form_of_images_that_weights_brought_is_no_difference() -> None:
+    weights = "model.pretrained={kind: file, path: /gone.pth}"
+    with_form = job(weights, "data.mean=[0.5]", "data.std=[0.25]")
+    begun("tuned", with_form, "FINISHED")
+    resume.check_finished("tuned", resume.settled("tuned", job(weights)))
+    with pytest.raises(ValueError, match=r"data\.mean"):
+        resume.check_finished("tuned", resume.settled("tuned", job(weights, "data.mean=[0.1]")))
+
+
 def test_what_computes_the_same_may_change() -> None:
     begun("a", job())
     free = ("resources.workers=1", "accumulation=2", "budget.hours=3", "evaluation.batch_size=100")

@@ -137,7 +137,8 @@ def _search(
         prepared = prepare(spec, Cluster.at_hand())
     if prepared.problem is not None:
         raise ValueError(prepared.problem)
-    for note in [*prepared.job.data.notes, settle(folder, prepared.job.data), prepared.job.fit.remark]:
+    job = prepared.job
+    for note in [*job.data.notes, settle(folder, job.data), job.fit.remark, job.deleted]:
         if note:
             tell(note, True)
     with shown(progress):
@@ -151,7 +152,7 @@ def _search(
     from tuning.run.trial import Shared
 
     reference = ray.put(prepared.job.data)
-    del prepared
+    del prepared, job
     data = ray.get(reference)  # the store's copy, so that this process holds none of its own
     base = _compiled(base, reference, spec, history, places, tell)
     recorders = jobs_launch.start_recorders()

@@ -57,6 +57,8 @@ def plan(found: PreparedSearch) -> tuple[dict[str, str], bool]:
     }
     if shared.text:
         lines["logits"] = shared.text
+    if found.job.deleted:
+        lines["tracking"] = found.job.deleted
     drawn = tuple(f"{name} " for name in spec.axes(base))
     notes = [note for note in remarks(base, found.job.needs.steps, data.size) if not note.startswith(drawn)]
     for number, note in enumerate([*check(spec), *notes]):
