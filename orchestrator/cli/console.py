@@ -14,6 +14,8 @@ from rich.progress import MofNCompleteColumn, Progress
 
 from jobs.data.progress import Advance, in_words, shown
 
+from jobs.lock import Locked
+
 BAD_SPEC, FAILED, INTERRUPTED = 2, 1, 130
 """Exit codes: a wrong spec or argument, a failed run or an unreachable server, an interrupt."""
 
@@ -53,7 +55,7 @@ def exit_codes() -> Iterator[None]:
         yield
     except ValueError as error:
         fail(error, BAD_SPEC)
-    except ConnectionError as error:
+    except (ConnectionError, Locked) as error:
         fail(error, FAILED)
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED)

@@ -62,7 +62,7 @@ def submit(
         ClusterError: the cluster is silent, or refuses.
     """
     told = variables or shipping.variables((), 60)
-    run = id or new_id(asked)
+    run = new_id(asked) if id is None else id
     if not NAME.fullmatch(run):
         raise ValueError(f"--id {run!r} is not a valid name for a run: letters, digits, dots, - and _, at most 81")
     attempts = [job for job in cluster.jobs() if job.run == run or job.id == run] if id else []

@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs.names import printable
 from jobs.urls import redact
 from orchestrator.home import default_uri, home
 from orchestrator.models import lookup
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     from jobs.models import LoadedModel
 
+_ALIAS = re.compile(r"(?!(?i:latest|v\d+)$)[\w-]{1,255}", re.ASCII)
+_NAME = re.compile(r"[^/:\x00-\x1f\x7f]{1,250}")
 _TAG = 5000
 _REQUIRES = ("mlflow", "torch", "torchvision", "timm", "safetensors", "pydantic", "fsspec", "numpy", "pandas", "pillow")
 _INPUT = "an image: base64 text or bytes of an encoded file, or nested lists (height, width[, channels]) of 0 .. 255"
@@ -65,9 +68,19 @@ def promote(run: str, alias: str, registered: str | None = None) -> Promoted:
         registered: name of the registered model, made where it is missing; None takes that of the job.
 
     Raises:
-        ValueError: there is no such model, or its run is not in MLflow yet.
+        ValueError: there is no such model, its run is not in MLflow yet, or MLflow takes no such name or alias.
         orchestrator.tracking.mlflow.Unreachable: the tracking server does not answer.
     """
+    if not _ALIAS.fullmatch(alias):
+        raise ValueError(
+            f"--alias {printable(alias)!r} is not a valid alias: letters, digits, - and _, at most 255, and neither "
+            "latest nor a version such as v1; for example champion"
+        )
+    if registered is not None and not (_NAME.fullmatch(registered) and registered.strip(" .")):
+        raise ValueError(
+            f"--name {printable(registered)!r} is not a valid name for a registered model: it needs a letter or digit, "
+            "and may have neither / nor : in it"
+        )
     found = lookup.find(_best(run))
     uri, run_id = Shipper(found.run).target if found.run else (redact(default_uri()), found.name)
     if found.run is None and found.name != run:
@@ -83,7 +96,7 @@ def promote(run: str, alias: str, registered: str | None = None) -> Promoted:
     from jobs.models import load
 
     spec, model = found.spec(), load(found.model)
-    name = registered or spec.name
+    name = spec.name if registered is None else registered
     told = _told(found, model, client.get_run(run_id).data.tags)
     experiment = client.get_run(run_id).info.experiment_id
     tags = {key: text if len(text) <= _TAG else f"{text[: _TAG - 10]} ... (cut)" for key, text in told.items()}

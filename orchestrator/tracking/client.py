@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs.lock import Locked
 from jobs.report import Progress, Record, Verdict
 
 if TYPE_CHECKING:
@@ -37,8 +38,15 @@ class RecorderClient:
         tags: Mapping[str, str] | None = None,
         parent: str | None = None,
     ) -> State:
-        """Open a run or resume it; what is recorded of it so far."""
-        state: State = _get(self._actor.begin.remote(run, experiment, uri, params, tags, parent))
+        """Open a run or resume it; what is recorded of it so far.
+
+        Raises:
+            Locked: another process records it.
+        """
+        try:
+            state: State = _get(self._actor.begin.remote(run, experiment, uri, params, tags, parent))
+        except Locked as error:  # of Ray's, with the actor's whole traceback as its text
+            raise Locked(f"run {run} is running already: {getattr(error, 'cause', error)}") from None
         return state
 
     def record(self, run: str, records: Sequence[Record]) -> None:

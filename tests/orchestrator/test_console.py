@@ -8,6 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from jobs.lock import Locked
 from orchestrator.cli.console import commands
 from orchestrator.cli.jobs import build
 from orchestrator.runs.origin import release
@@ -22,6 +23,7 @@ from tuning.spec.search import SearchSpec
     [
         (ValueError("epochs 0"), 2),
         (ConnectionError("no server"), 1),
+        (Locked("run race is running already"), 1),
         (KeyboardInterrupt(), 130),
         (typer.Exit(7), 7),
     ],

@@ -11,11 +11,16 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import typer
 
 from jobs import models
+from jobs.lock import Locked
+from orchestrator.cli.console import exit_codes
 from orchestrator.execution import launch
 from orchestrator.execution.session import private_folder
 from orchestrator.home import run_folder
+from orchestrator.tracking.journal import FILE, Journal, read
+from orchestrator.tracking.recorder import Recorder
 from tests.orchestrator.real import ROOT, job, mlflow_run, points
 
 pytestmark = pytest.mark.slow
@@ -100,3 +105,23 @@ def test_a_non_finite_loss_fails_the_run_with_its_cause() -> None:
     assert result.status == "FAILED" and "loss is" in result.ended_by
     _, run = mlflow_run(result.run)
     assert run.info.status == "FAILED" and "NonFiniteLossError" in run.data.tags["cause"]
+
+
+def test_a_run_that_another_process_has_started_meanwhile_is_refused_in_one_sentence(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    holder = Journal(run_folder("race") / FILE)
+    with pytest.raises(typer.Exit) as exited, exit_codes():
+        launch.train(job(), name="race")
+    holder.close()
+    said = capsys.readouterr().err
+    assert exited.value.exit_code == 1 and said.count("\n") == 1
+    assert f"run race is running already: {run_folder('race')}/journal.lock is held by pid {os.getpid()}" in said
+    recorder = Recorder(run_folder("race"), ship=False)
+    recorder.begin("race", "digits")
+    (recorder.folder / "spec.yaml").write_text("name: race")
+    recorder.end("FINISHED")
+    recorder.close()
+    with pytest.raises(Locked, match="started by another process meanwhile and is FINISHED"):
+        launch.train(job(), name="race")
+    assert [entry.event["event"] for entry in read(recorder.folder / FILE)] == ["begin", "end"]

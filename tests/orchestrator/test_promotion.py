@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -168,3 +169,25 @@ def test_a_search_means_its_best_trial(home: Path, finished_run: str, session_ho
     shutil.copytree(kept / "model", run_folder("hunt-0002") / "model")
     with pytest.raises(ValueError, match=r"run hunt-0002 is not in MLflow yet; send it with: orchestrator sync"):
         promotion.promote("hunt-0002", "champion")
+
+
+@pytest.mark.parametrize(
+    ("alias", "name", "said"),
+    [
+        ("../x", None, "--alias '../x' is not a valid alias"),
+        ("latest", None, "is not a valid alias"),
+        ("v1", None, "is not a valid alias"),
+        ("", None, "--alias '' is not a valid alias"),
+        ("champion", "../../<script>", "--name '../../<script>' is not a valid name"),
+        ("champion", "..", "is not a valid name"),
+        ("champion", "", "--name '' is not a valid name"),
+    ],
+)
+def test_names_that_mlflow_refuses_are_refused_before_anything_is_made(
+    finished_run: str, alias: str, name: str | None, said: str
+) -> None:
+    client, _ = mlflow_run(finished_run)
+    before = [model.name for model in client.search_registered_models()]
+    with pytest.raises(ValueError, match=re.escape(said)):
+        promotion.promote(finished_run, alias, name)
+    assert [model.name for model in client.search_registered_models()] == before
