@@ -13,17 +13,18 @@ from rich.text import Text
 from jobs import specfile
 from orchestrator.cli.console import (
     FAILED,
-    INTERRUPTED,
     Overrides,
     SpecPath,
     Verbose,
     commands,
     echo,
     fail,
+    leave,
     out,
     say,
     warn,
 )
+from orchestrator.execution.interrupts import orderly
 from orchestrator.runs.standing import Standing
 from tuning.spec.arms import FEWEST
 from tuning.spec.check import check
@@ -216,6 +217,7 @@ def report(
         say("verdict", written.absolute())
 
 
+@orderly()
 def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool, as_named: bool = False) -> None:
     from tuning.report.board import board, verdict_board
     from tuning.report.links import links
@@ -282,7 +284,7 @@ def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool
     for last in standings[-1:]:
         replace(last, status=outcome.status, cause=last.cause or outcome.why, kept=kept).publish()
     if outcome.status == "KILLED":
-        raise typer.Exit(INTERRUPTED)
+        leave()
     if not outcome.ranked:
         warn("no trial came to a result")
         raise typer.Exit(FAILED)

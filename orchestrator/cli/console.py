@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Never
+from typing import Annotated, Any, Never, TextIO, cast
 
 import typer
 from rich.console import Console
@@ -16,11 +18,56 @@ from jobs.data.progress import Advance, in_words, shown
 
 from jobs.lock import Locked
 
+from orchestrator.execution.interrupts import current
+
 BAD_SPEC, FAILED, INTERRUPTED = 2, 1, 130
 """Exit codes: a wrong spec or argument, a failed run or an unreachable server, an interrupt."""
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-err = Console(stderr=True, highlight=False)
+
+class _Stream:
+    """Standard output or error, as Python has it at the moment. When its terminal is closed or its reader has ended,
+    what is written from then on is dropped: a run must not fail because nobody looks at it any more.
+
+    Args:
+        name: ``stdout`` or ``stderr``.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def write(self, text: str) -> int:
+        """Write it."""
+        with self._dropping():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what was written."""
+        with self._dropping():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @property
+    def _stream(self) -> Any:
+        stream = getattr(sys, self._name)
+        return getattr(stream, "rich_proxied_file", stream)  # a live display takes its place meanwhile
+
+    @contextmanager
+    def _dropping(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.EIO, errno.EPIPE):
+                raise
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+
+out = Console(file=cast(TextIO, _Stream("stdout")), highlight=False, width=None if sys.stdout.isatty() else 160)
+err = Console(file=cast(TextIO, _Stream("stderr")), stderr=True, highlight=False)
 
 Overrides = Annotated[list[str], typer.Option("--set", "-s", metavar="NAME=VALUE", help="Override by dotted name.")]
 SpecPath = Annotated[Path, typer.Argument(help="YAML file of the job.")]
@@ -46,6 +93,16 @@ def fail(message: object, code: int) -> Never:
     """Print what is wrong to standard error, and exit."""
     warn(message)
     raise typer.Exit(code)
+
+
+def leave() -> Never:
+    """Exit after an interrupt, once everything is said; what is signalled from now on changes nothing."""
+    signals = current()
+    signals.ignore()
+    if signals.twice:  # Ray still waits for workers, and an orderly exit of Ray would end with code 1
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)
+    raise typer.Exit(INTERRUPTED)
 
 
 @contextmanager

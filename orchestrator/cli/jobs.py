@@ -22,18 +22,19 @@ from orchestrator.cli import models
 from orchestrator.cli.console import (
     BAD_SPEC,
     FAILED,
-    INTERRUPTED,
     Overrides,
     SpecPath,
     Verbose,
     commands,
     echo,
     fail,
+    leave,
     out,
     say,
     warn,
 )
-from orchestrator.execution.answer import INTERRUPTED_TWICE, STOPPED
+from orchestrator.execution.answer import STOPPED
+from orchestrator.execution.interrupts import orderly
 from orchestrator.home import default_uri, home
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def _options(
     """Train image classifiers: a job is a YAML spec, Ray runs it, MLflow tracks it."""
 
 
+@orderly()
 def train(
     spec: Annotated[Path | None, typer.Argument(help="YAML file of the job; with --resume, the run's own.")] = None,
     set_: Overrides = [],  # noqa: B006
@@ -144,10 +146,7 @@ def train(
         say("tracking", f"{result.behind} events are not in MLflow yet; ship them with: orchestrator sync")
     if result.status == "KILLED":
         say("resume", f"orchestrator train --resume {result.run}")
-        if result.ended_by == INTERRUPTED_TWICE:
-            sys.stdout.flush()
-            os._exit(INTERRUPTED)  # fit() still waits for the workers, and an orderly exit of Ray would end with code 1
-        raise typer.Exit(INTERRUPTED)
+        leave()
     if result.status == "FAILED":
         raise typer.Exit(FAILED)
     say("model", home() / "runs" / result.run / "model")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from jobs.spec import JobSpec
 from orchestrator.execution import compiling, nodes, teacher
 from orchestrator.execution.answer import INTERRUPTED_TWICE, NO_ANSWER, Answer
 from orchestrator.execution.capacity import Cluster
+from orchestrator.execution.interrupts import current, orderly
 from orchestrator.execution.session import start_ray
 from orchestrator.execution.trainer import fit_with_train
 from orchestrator.home import home, run_folder
@@ -73,6 +73,7 @@ def start_recorders() -> RecorderClient:
     return RecorderClient(actor.remote(known))
 
 
+@orderly()
 def train(
     spec: JobSpec,
     resume: str | None = None,
@@ -127,6 +128,7 @@ def train(
             f"run {name} was started by another process meanwhile and is {standing}; nothing was changed in it"
         )
     recorders = start_recorders()
+    current().held = True  # from here on there is a run to be closed
     tags = {**of_data(data), **revision(), **environment(), **(tags or {})}
     tracking = spec.tracking
     earlier = recorders.begin(name, tracking.experiment, tracking.uri, spec.flatten(), tags, parent)
@@ -176,7 +178,10 @@ def teach(
         KeyboardInterrupt: it was interrupted.
     """
     tell(f"training the teacher first: {spec.name}", True)
+    signals = current()
+    held = signals.held
     result = train(spec, None, show, tell, parent=parent)
+    signals.held = held
     if result.status == "KILLED":
         raise KeyboardInterrupt
     if result.status != "FINISHED":
@@ -195,31 +200,22 @@ def _fit(
     tell: Callable[[str, bool], None],
     seen: int,
 ) -> Answer:
-    """Ray Train in a thread of its own, while this one shows progress and owns the signals; rank 0's answer."""
+    """Ray Train in a thread of its own, while this one shows progress and looks for signals; rank 0's answer."""
     answers: list[Answer] = []
 
     def fit() -> None:
         answers.append(fit_with_train(spec, name, data, recorders, tell=tell))
 
-    thread = threading.Thread(target=fit, daemon=True)
-    signals: list[int] = []
-    handlers = {
-        number: signal.signal(number, lambda n, _: signals.append(n)) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        thread.start()
-        told = False
-        while thread.is_alive():
-            thread.join(POLL_S)
-            if signals and not told:
-                recorders.stop()
-                told = True
-            if len(signals) > 1:
-                return Answer(INTERRUPTED_TWICE)
-            state = recorders.state(name, seen)
-            seen = state.seen
-            show(state)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    thread, signals, stopped = threading.Thread(target=fit, daemon=True), current(), False
+    thread.start()
+    while thread.is_alive():
+        thread.join(POLL_S)
+        if signals.came and not stopped:
+            recorders.stop()
+            stopped = True
+        if signals.twice:
+            return Answer(INTERRUPTED_TWICE)
+        state = recorders.state(name, seen)
+        seen = state.seen
+        show(state)
     return answers[0] if answers else NO_ANSWER

@@ -6,11 +6,16 @@ import logging
 import os
 import secrets
 import stat
+import subprocess
 import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from orchestrator.cluster.client import make_token_private
+from orchestrator.execution.interrupts import current
 
 ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
@@ -33,7 +38,8 @@ ALONE = {
 Ray's metrics and events would cost the workers time, and nobody reads them there. The last one makes Ray listen on
 loopback only, which is its default on other systems."""
 
-
+START_S = 180.0
+"""How long Ray may take to start, or to answer where there is a cluster; a busy machine needs half a minute."""
 _TOKEN = secrets.token_hex(32)
 """Of this process's own cluster. It is passed in the environment, which no other user can read; Ray would write one to
 ``~/.ray/auth_token``, for all to read at first."""
@@ -46,6 +52,9 @@ def start_ray(verbose: bool = False, dashboard: bool = True) -> None:
         verbose: show Ray's own messages.
         dashboard: start Ray's dashboard. It costs the workers some time, but Ray needs it to clean up after a killed
             Ray Train controller, which a stopped nested trial leaves behind.
+
+    Raises:
+        ConnectionError: there is no such cluster, or Ray did not start.
     """
     alone = not os.environ.get("RAY_ADDRESS")
     for name, value in (ENVIRONMENT | (ALONE if alone else {})).items():
@@ -63,8 +72,68 @@ def start_ray(verbose: bool = False, dashboard: bool = True) -> None:
         local["_temp_dir"] = str(private_folder() / "ray")
     elif os.environ.get("RAY_AUTH_TOKEN") == _TOKEN:  # another cluster does not know it
         del os.environ["RAY_AUTH_TOKEN"]
-    ray.init(log_to_driver=verbose, logging_level=level, **local)
+    _init({"log_to_driver": verbose, "logging_level": level, **local})
     make_token_private()
+
+
+def _init(options: Mapping[str, Any]) -> None:
+    """``ray.init`` in a thread of its own, since it can wait, deaf to signals and without end, for a killed process.
+
+    Raises:
+        ConnectionError: Ray did not start, or not in time.
+    """
+    import ray
+
+    errors: list[BaseException] = []
+    done, never = threading.Event(), threading.Event()
+
+    def init() -> None:
+        try:
+            ray.init(**options)
+        except BaseException as error:
+            errors.append(error)
+        done.set()
+        never.wait()  # Linux kills what a thread has started when the thread ends, as Ray asks it to
+
+    with _apart() as started:
+        threading.Thread(target=init, name="ray.init", daemon=True).start()
+        in_time = done.wait(START_S)
+    if in_time and not errors:
+        current().renew()  # Ray puts a handler of its own before that of SIGTERM
+        return
+    for process in started:
+        process.kill()
+    cause = f"{str(errors[0]).strip()}" if errors else f"no answer within {START_S:g} s"
+    where = options.get("address") or os.environ["RAY_ADDRESS"]
+    raise ConnectionError(
+        f"starting Ray ({where}) failed: {cause}. One of its processes was killed, or the machine is overloaded; see "
+        "that there is memory left (free -h), and try again; --verbose shows what Ray says"
+    ) from (errors[0] if errors else None)
+
+
+@contextmanager
+def _apart() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Every process that Ray starts meanwhile gets a session of its own.
+
+    What signals the group of this process (a closed terminal, ``timeout``, a scheduler) reaches this process alone,
+    which has yet to end the run. The kernel still kills those processes when this one is gone.
+    """
+    from ray._private import services
+
+    started: list[subprocess.Popen[bytes]] = []
+    module: Any = services  # no setting of Ray does this
+    plain = module.ConsolePopen
+
+    def popen(*words: Any, **options: Any) -> subprocess.Popen[bytes]:
+        process: subprocess.Popen[bytes] = plain(*words, **options, start_new_session=True)
+        started.append(process)
+        return process
+
+    module.ConsolePopen = popen
+    try:
+        yield started
+    finally:
+        module.ConsolePopen = plain
 
 
 def private_folder() -> Path:

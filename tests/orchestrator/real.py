@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -26,6 +28,11 @@ from orchestrator.home import default_uri, run_folder
 ROOT = Path(__file__).parents[2]
 DIGITS = "jobs/recipes/digits.yaml"
 _PATIENCE_S = 300
+_ON_A_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 def job(*overrides: str) -> JobSpec:
@@ -94,20 +101,28 @@ def orchestrator(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 class Command:
-    """The command line as a process of its own, in a group of its own as a shell would start it."""
+    """The command line as a process of its own, in a group of its own as a shell would start it.
 
-    def __init__(self, *words: str, env: Mapping[str, str] | None = None) -> None:
+    Args:
+        words: of the command.
+        env: variables beside those of this process.
+        terminal: run it on a terminal, which :meth:`close_terminal` closes.
+    """
+
+    def __init__(self, *words: str, env: Mapping[str, str] | None = None, terminal: bool = False) -> None:
+        ours, its = pty.openpty() if terminal else os.pipe()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "orchestrator", *words],
+            [sys.executable, "-c", _ON_A_TERMINAL] * terminal + [sys.executable, "-m", "orchestrator", *words],
             cwd=ROOT,
             env=_environment() | dict(env or {}),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            stdin=its if terminal else subprocess.DEVNULL,
+            stdout=its,
+            stderr=its,
             start_new_session=True,
         )
+        os.close(its)
         self.output = ""
+        self._ours = ours
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -125,6 +140,15 @@ class Command:
     def interrupt(self) -> None:
         """What Ctrl-C on a terminal does: the whole group gets the signal."""
         os.killpg(self.process.pid, signal.SIGINT)
+
+    def time_out(self) -> None:
+        """What ``timeout`` does when the time is over: the process gets SIGTERM, then its whole group."""
+        self.process.terminate()
+        os.killpg(self.process.pid, signal.SIGTERM)
+
+    def close_terminal(self) -> None:
+        """Close the window: the kernel sends SIGHUP, and nothing can be written any more."""
+        os.close(self._ours)
 
     def end(self) -> int:
         """The exit code."""
@@ -145,11 +169,14 @@ class Command:
                 child.kill()
             self.process.kill()
         self.process.wait()
+        self._reader.join(_PATIENCE_S)
+        with contextlib.suppress(OSError):
+            os.close(self._ours)
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.output += line
+        with contextlib.suppress(OSError):  # a terminal that is closed
+            while text := os.read(self._ours, 65536):
+                self.output += text.decode(errors="replace")
 
 
 def _environment() -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import torch
 from jobs.lock import holder
 from orchestrator.execution import launch
 from orchestrator.execution.answer import INTERRUPTED_TWICE
+from orchestrator.execution.interrupts import TOGETHER_S
 from orchestrator.home import home as home_folder
 from orchestrator.home import run_folder
 from orchestrator.tracking.journal import FILE, lock_path, read
@@ -73,12 +75,12 @@ def test_what_is_killed_in_mid_run_is_replaced(undisturbed: Weights, actor: str)
     check_finished(result.run, undisturbed)
 
 
-def test_an_interrupted_run_goes_on_with_the_command_it_prints(undisturbed: Weights, home: Path) -> None:
+def test_a_run_whose_time_is_out_is_resumed_by_the_command_it_prints(undisturbed: Weights, home: Path) -> None:
     with Command("train", DIGITS, "-s", f"epochs={EPOCHS}", "-s", "name=interrupted") as first:
         first.wait_for(r"epoch +3/")
         # torch's rendezvous cannot be told where to listen; where there is more than one worker, it is rank 0's
         assert listening_outside(first.process.pid) <= {"ray::RayTrainWorker"}
-        first.interrupt()
+        first.time_out()
         assert first.end() == 130, first.output
     name = first.wait_for(r"run +(interrupted-\S+) \(KILLED")[1]
     printed = first.wait_for(r"resume +orchestrator (train --resume \S+)")[1]
@@ -106,6 +108,7 @@ def test_a_second_interrupt_leaves_at_once(home: Path) -> None:
         try:
             command.interrupt()
             command.wait_for("interrupt again to leave at once")
+            time.sleep(TOGETHER_S)
             command.interrupt()
             assert command.end() == 130, command.output
         finally:
@@ -124,8 +127,10 @@ def test_a_run_whose_driver_was_killed_is_told_synced_and_resumed(undisturbed: W
     with Command("train", DIGITS, "-s", f"epochs={EPOCHS}", "-s", "name=orphan") as first:
         name = first.wait_for(r"run (orphan-\S+)")[1]
         first.wait_for(r"epoch +3/")
+        family = psutil.Process(first.process.pid).children(recursive=True)
         os.kill(first.process.pid, signal.SIGKILL)
         assert first.process.wait() == -signal.SIGKILL
+    assert len(family) > 5 and not psutil.wait_procs(family, 60)[1], "something was left behind"
     wait_until(lambda: holder(lock_path(run_folder(name) / FILE)) is None, "the recorder to go with its driver")
     listed = orchestrator("runs", "list")
     assert re.search(rf"^{name} +KILLED .* \d+/{EPOCHS} ", listed.stdout, re.MULTILINE), listed.stdout

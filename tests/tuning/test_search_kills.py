@@ -140,14 +140,14 @@ def test_kill_9_of_the_driver_changes_no_decision_and_no_number(tmp_path: Path) 
         assert steps == list(range(1, len(steps) + 1)), "a point was lost or repeated"
 
 
-def test_an_interrupted_search_goes_on_with_the_command_it_prints(tmp_path: Path) -> None:
-    with Command("search", "launch", write(tmp_path, "stopped")) as command:
+def test_a_search_whose_terminal_was_closed_is_resumed(tmp_path: Path) -> None:
+    with Command("search", "launch", write(tmp_path, "stopped"), terminal=True) as command:
         wait_until(lambda: results("stopped") >= 2, "epoch 2")
-        command.interrupt()
+        command.close_terminal()
         assert command.end() == 130, command.output
-    assert "resume   orchestrator search resume stopped" in command.output
     _, parent = mlflow_run("stopped")
-    assert parent.info.status == "KILLED"
+    assert (parent.info.status, parent.data.tags["ended_by"]) == ("KILLED", "interrupted")
+    assert "orchestrator search resume stopped" in orchestrator("search", "status", "stopped").stdout
     assert orchestrator("search", "resume", "stopped").returncode == 0
     history = History.look(run_folder("stopped"))
     assert [trial.status for trial in history.trials.values()] == ["FINISHED"] * 5

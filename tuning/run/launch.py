@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from jobs.spec import JobSpec
 from orchestrator.execution import compiling, teacher
 from orchestrator.execution import launch as jobs_launch
 from orchestrator.execution.capacity import Cluster
+from orchestrator.execution.interrupts import current, orderly
 from orchestrator.execution.pretrained import Resolver
 from orchestrator.execution.session import start_ray
 from orchestrator.home import home, run_folder
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 POLL_S = 0.25
+_HURRY_S = 3.0
+"""What MLflow gets where nobody wants to wait; ``orchestrator sync`` sends the rest."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Outcome:
     report: Path | None = None
 
 
+@orderly()
 def search(
     spec: SearchSpec | None,
     resume: str | None = None,
@@ -119,6 +122,9 @@ def search(
                     history.add("retry", ordinal=trial.ordinal)
         history.add("open")
         return _search(spec, history, folder, show, tell, verbose)
+    except KeyboardInterrupt:  # before its first trial
+        tell(f"resume   orchestrator search resume {folder.name}", True)
+        raise
     finally:
         history.close()
 
@@ -181,7 +187,14 @@ def _search(
         changed = job.distillation.model_copy(update={"teacher": known.teacher})
         return job.model_copy(update={"distillation": changed})
 
-    taught(base)  # trained before the first trial, not in between
+    try:
+        taught(base)  # trained before the first trial, not in between
+    except KeyboardInterrupt:
+        recorders.end(spec.name, "KILLED")
+        recorders.close(_HURRY_S)
+        raise
+    signals = current()
+    signals.held = True
     points, known = _before(spec)
     driver = Driver(spec, base, history, recorders, taught, tags, points, known)
     tell(f"search {spec.name}: {places} trials at a time ({why})", True)
@@ -207,7 +220,7 @@ def _search(
         report = _report(spec.name, folder, recorders)
     recorders.tag(spec.name, "ended_by", why)
     recorders.end(spec.name, status)
-    behind = recorders.close()
+    behind = recorders.close(_HURRY_S if signals.twice else 30.0)
     recorders.kill()
     return Outcome(spec.name, status, why, ranked(driver.trials, driver.goal), driver.trials, behind, report)
 
@@ -259,7 +272,7 @@ def _before(spec: SearchSpec) -> tuple[tuple[Params, ...], tuple[tuple[Params, d
 
 
 def _run(driver: Driver, shared: Shared, concurrent: int, show: Callable[[Driver], None]) -> bool:
-    """Tune in a thread of its own, while this one shows progress and owns the signals; whether it was interrupted."""
+    """Tune in a thread of its own, while this one shows progress and looks for signals; whether it was interrupted."""
     from tuning.run.tune import run
 
     errors: list[BaseException] = []
@@ -270,21 +283,13 @@ def _run(driver: Driver, shared: Shared, concurrent: int, show: Callable[[Driver
         except BaseException as error:
             errors.append(error)
 
-    signals: list[int] = []
-    handlers = {
-        number: signal.signal(number, lambda n, _: signals.append(n)) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    thread = threading.Thread(target=work, daemon=True)
-    try:
-        thread.start()
-        while thread.is_alive() and len(signals) < 2:
-            thread.join(POLL_S)
-            if signals:
-                driver.over("interrupted")
-            show(driver)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    if errors:
+    thread, signals = threading.Thread(target=work, daemon=True), current()
+    thread.start()
+    while thread.is_alive() and not signals.twice:
+        thread.join(POLL_S)
+        if signals.came:
+            driver.over("interrupted")
+        show(driver)
+    if errors and not (signals.came and isinstance(errors[0], KeyboardInterrupt)):  # of a teacher's run
         raise errors[0]
-    return bool(signals)
+    return signals.came
