@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+LONG_S = 24 * 3600.0
+"""How long to wait for another process that fetches, reads or converts the same data."""
 _POLL_S = 0.02
 
 
@@ -22,8 +24,8 @@ class Lock:
 
     Args:
         path: the lock file; made where it is missing, and never deleted.
-        wait_s: how long to wait for other holders; None waits until they end. One second is the least that is safe
-            where others call :func:`holder`, which also locks for an instant.
+        wait_s: how long to wait for other holders. One second is the least that is safe where others call
+            :func:`holder`, which also locks for an instant.
         shared: hold it beside other shared holders.
 
     Raises:
@@ -31,11 +33,11 @@ class Lock:
         OSError: the file cannot be made.
     """
 
-    def __init__(self, path: Path, wait_s: float | None = 1.0, shared: bool = False) -> None:
+    def __init__(self, path: Path, wait_s: float = 1.0, shared: bool = False) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        until = None if wait_s is None else time.monotonic() + wait_s
+        until = time.monotonic() + wait_s
         while not _taken(self._file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
-            if until is not None and time.monotonic() > until:
+            if time.monotonic() > until:
                 owner = _owner(self._file)
                 self.close()
                 raise Locked(f"{path} is held by {owner}; wait for it to end, or end it")

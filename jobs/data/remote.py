@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.data.cache import cached, key
-from jobs.lock import Lock
+from jobs.lock import LONG_S, Lock
 from jobs.urls import filesystem, lacks_bucket, refused
 from jobs.words import byte_size
 
@@ -147,7 +147,7 @@ def fetch(objects: Iterable[Object], title: str, what: str, besides: int = 0) ->
     if not missing:
         return
     os.makedirs(target, exist_ok=True)
-    with Lock(Path(target, f".{key(title)}.lock"), wait_s=None):
+    with Lock(Path(target, f".{key(title)}.lock"), LONG_S):
         missing = _missing(missing, target)
         _check_room(target, sum(each.size for each in missing) + besides, title, what)
         beside = Path(target, f".{key(title)}.part")

@@ -17,7 +17,7 @@ from jobs.data.cache import atomic, cached
 from jobs.data.columns import check_labels, class_names, is_text
 from jobs.data.row_tables import Table
 from jobs.data.store import Encoded
-from jobs.lock import Lock
+from jobs.lock import LONG_S, Lock
 from jobs.names import composed, few
 from jobs.words import byte_size
 
@@ -89,9 +89,7 @@ class Rows(Encoded):
             try:
                 self._mapped = _map(path)
             except (OSError, pa.ArrowInvalid):
-                with Lock(
-                    path.with_suffix(".lock"), wait_s=None
-                ):  # the other workers of this machine wait, and find it
+                with Lock(path.with_suffix(".lock"), LONG_S):  # the other workers of this machine wait, and find it
                     try:
                         self._mapped = _map(path)
                     except (OSError, pa.ArrowInvalid):

@@ -25,7 +25,7 @@ from jobs.data.cache import atomic, cached, key
 from jobs.data.decode import Pixels, UnreadableError, fit
 from jobs.data.progress import progress
 from jobs.data.store import Store
-from jobs.lock import Lock
+from jobs.lock import LONG_S, Lock
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def _alone(name: str) -> Iterator[None]:
     path = cached("scan", name, ".lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = Lock(path, wait_s=None)
+        lock = Lock(path, LONG_S)
     except OSError:
         yield
         return

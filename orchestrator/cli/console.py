@@ -18,6 +18,7 @@ from jobs.data.progress import Advance, in_words, shown
 
 from jobs.lock import Locked
 
+from jobs.lock import Locked
 from orchestrator.execution.interrupts import current
 
 BAD_SPEC, FAILED, INTERRUPTED = 2, 1, 130

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from jobs.data.sets import Data
 from jobs.spec import JobSpec
+from jobs.words import duration
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -18,6 +19,8 @@ MARGIN = 1.03
 """Speed-ups below this are noise."""
 LEAST_S = 120.0
 """Seconds of training in a process below which nothing is tried: compiling anew takes 10 to 60 of them."""
+LONGEST_S = 1800.0
+"""How long trying it may take, once there is room."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +88,27 @@ def decide(
         processes: among which the training is divided.
         trials: how often the job is trained, about; infinite where that is not known.
         tell: called with the decision.
+
+    Raises:
+        ConnectionError: there was no room to try it in ``resources.wait_minutes``, or it does not end.
     """
     if spec.compile != "auto":
         return spec
     import ray
+    from ray.exceptions import GetTimeoutError
 
     images = spec.epochs * len(ray.get(data).train) * trials / processes
     need = spec.resources
     task = ray.remote(num_cpus=need.cpus_per_worker, num_gpus=int(bool(need.use_gpu)), max_calls=1)(_probe)
-    seen: Probe = ray.get(task.remote(spec.model_dump_json(), data, images))
+    timing, wait_s = task.remote(spec.model_dump_json(), data, images), need.wait_minutes * 60 + LONGEST_S
+    try:
+        seen: Probe = ray.get(timing, timeout=wait_s)
+    except GetTimeoutError:
+        ray.cancel(timing, force=True)
+        raise ConnectionError(
+            f"timing the job for compile: auto got no room in the cluster, or no end, in {duration(wait_s)}; free "
+            "some, raise resources.wait_minutes, or set compile to true or false"
+        ) from None
     tell(seen.words(images), True)
     return spec.model_copy(update={"compile": seen.pays(images)})
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 GRACE_S = 4.0
 """How long resources that are given back are waited for before fewer workers are taken; Ray needs some seconds."""
-_LOOK_S, _WATCH_S = 0.5, 1.0
+_LOOK_S, _WATCH_S, _ANSWER_S = 0.5, 1.0, 120.0
 _PROBE = ".probe"
 
 
@@ -196,7 +196,11 @@ def check_shared(storage: str | None) -> None:
 
 
 def blind(folder: Path) -> list[str]:
-    """Names of the live nodes that do not see what this process writes to ``folder``."""
+    """Names of the live nodes that do not see what this process writes to ``folder``.
+
+    Raises:
+        ConnectionError: a node does not answer.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -211,7 +215,13 @@ def blind(folder: Path) -> list[str]:
             ): node["NodeManagerHostname"]
             for node in nodes
         }
-        return sorted(name for answer, name in asked.items() if not ray.get(answer))
+        answers, late = ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER_S)
+        if late:
+            raise ConnectionError(
+                f"{', '.join(sorted(asked[each] for each in late))} did not answer in {_ANSWER_S:g} s whether it sees "
+                f"{folder}; see that the node is well (ray status) and that its disks answer, and try again"
+            )
+        return sorted(asked[each] for each in answers if not ray.get(each))
     finally:
         probe.unlink(missing_ok=True)
 

@@ -14,10 +14,13 @@ from jobs.distillation import Distillation, JobTeacher, RunTeacher, StoredTeache
 from jobs.lock import Lock, Locked
 from jobs.paths import absolute
 from jobs.spec import JobSpec
+from jobs.words import duration
 from orchestrator.home import home
 from orchestrator.models import lookup
 from orchestrator.runs import storage
 
+WAIT_S = 7 * 24 * 3600.0
+"""How long another process may train the same teacher."""
 log = logging.getLogger(__name__)
 
 
@@ -114,12 +117,19 @@ def _of_job(teacher: JobTeacher, train: Callable[[JobSpec], str]) -> str:
 
 
 def _patient_lock(path: Path, job: str) -> Lock:
-    """The lock of a teacher, once nobody else trains it."""
-    told = False
-    while True:
-        try:
-            return Lock(path)
-        except Locked as error:  # it has waited a second already
-            if not told:
-                log.warning("another process trains the teacher %s; waiting for it (%s)", job, error)
-            told = True
+    """The lock of a teacher, once nobody else trains it.
+
+    Raises:
+        ConnectionError: another process does for longer than any training should take.
+    """
+    try:
+        return Lock(path)
+    except Locked as error:  # it has waited a second already
+        log.warning("another process trains the teacher %s; waiting for it (%s)", job, error)
+    try:
+        return Lock(path, WAIT_S)
+    except Locked as error:
+        raise ConnectionError(
+            f"waited {duration(WAIT_S)} for another process to train the teacher {job}: {error}; or train it as a run "
+            "of its own, and name that (distillation.teacher: {kind: run, run: NAME})"
+        ) from None

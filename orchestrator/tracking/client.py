@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
     from ray.util.placement_group import PlacementGroup
 
     from orchestrator.tracking.recorder import State, Status
+
+
+ANSWER_S = 300.0
+"""How long the recorder may take for anything but shipping: it only writes to a disk."""
+_ONCE_MORE_S = 30.0
+"""A process that was stopped itself (Ctrl-Z) finds its time over, and the answer on its way."""
 
 
 class RecorderClient:
@@ -103,7 +110,7 @@ class RecorderClient:
 
     def close(self, wait_s: float = 30.0) -> int:
         """Ship what is left, for at most ``wait_s``; the number of events that MLflow lacks."""
-        behind: int = _get(self._actor.close.remote(wait_s))
+        behind: int = _get(self._actor.close.remote(wait_s), ANSWER_S + wait_s)
         return behind
 
     def kill(self) -> None:
@@ -113,10 +120,23 @@ class RecorderClient:
         ray.kill(self._actor)
 
 
-def _get(reference: Any) -> Any:
-    import ray
+def _get(reference: Any, wait_s: float | None = None) -> Any:
+    """The answer of the recorder.
 
-    return ray.get(reference)
+    Raises:
+        ConnectionError: there is none in time.
+    """
+    import ray
+    from ray.exceptions import GetTimeoutError
+
+    for seconds in (ANSWER_S if wait_s is None else wait_s, _ONCE_MORE_S):
+        with contextlib.suppress(GetTimeoutError):
+            return ray.get(reference, timeout=seconds)
+    raise ConnectionError(
+        f"the recorder of this run (process ray::Recorders) has not answered for {ANSWER_S:g} s: it was stopped, or "
+        "the disk of ORCHESTRATOR_HOME stands still. What it had is in the journal, and the run can be resumed "
+        "(orchestrator runs list)"
+    )
 
 
 def _send(reference: Any, wait: bool) -> None:

@@ -39,6 +39,8 @@ _SETTINGS = {  # MLflow's own defaults wait 246 s for a dead server, and flood a
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+_MIGRATION_S = 600.0
+"""How long another process may take to make or migrate the database; it needs seconds."""
 
 
 class Unreachable(ConnectionError):  # noqa: N818  (a state of the server)
@@ -247,7 +249,7 @@ def connect(uri: str, artifacts: Path) -> MlflowClient:
             database = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:") else artifacts
             database.parent.mkdir(parents=True, exist_ok=True)
             # Processes that open a new database at the same time all run its migrations, and most of them fail.
-            with Lock(database.with_name(f"{database.name}.lock"), wait_s=None):
+            with Lock(database.with_name(f"{database.name}.lock"), _MIGRATION_S):
                 ours = database.parent == artifacts.parent and uri.startswith("sqlite:")
                 if ours:
                     places.make_private(database)

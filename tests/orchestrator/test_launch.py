@@ -8,17 +8,20 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
+import ray
 import typer
 
 from jobs import models
 from jobs.lock import Locked
 from orchestrator.cli.console import exit_codes
-from orchestrator.execution import launch
+from orchestrator.execution import compiling, launch
 from orchestrator.execution.session import private_folder
 from orchestrator.home import run_folder
+from orchestrator.tracking import client
 from orchestrator.tracking.journal import FILE, Journal, read
 from orchestrator.tracking.recorder import Recorder
 from tests.orchestrator.real import ROOT, job, mlflow_run, points
@@ -93,6 +96,58 @@ def test_a_folder_that_another_user_made_is_not_used(tmp_path: Path, monkeypatch
     assert found != taken and stat.S_IMODE(found.stat().st_mode) == 0o700
     taken.chmod(0o700)
     assert private_folder() == taken
+
+
+_STILL = """
+import os, signal, threading, time, psutil
+from orchestrator.execution import session
+from orchestrator.execution.session import start_ray
+
+def stop_the_gcs():  # as it is when the machine kills or starves a process that Ray is just starting
+    while True:
+        started = psutil.Process().children()
+        if len(started) > 1:
+            started[0].suspend()
+            return
+        time.sleep(0.01)
+
+session.START_S = 5.0
+threading.Thread(target=stop_the_gcs, daemon=True).start()
+try:
+    start_ray(dashboard=False)
+except ConnectionError as error:
+    print(error)
+left = psutil.wait_procs(psutil.Process().children(recursive=True), 10)[1]
+assert not left, left
+"""
+
+
+def test_ray_that_does_not_start_is_given_up_with_the_cure(tmp_path: Path) -> None:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run([sys.executable, "-c", _STILL], cwd=ROOT, env=plain, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "starting Ray (local) failed: no answer within 5 s" in done.stdout and "try again" in done.stdout
+
+
+class Mute:
+    def state(self, run: str, seen: int) -> None:
+        time.sleep(60)
+
+
+def test_a_recorder_that_does_not_answer_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "ANSWER_S", 1.0)
+    monkeypatch.setattr(client, "_ONCE_MORE_S", 0.1)
+    mute = ray.remote(Mute).options(num_cpus=0).remote()
+    with pytest.raises(ConnectionError, match=r"recorder of this run .* has not answered for 1 s.*can be resumed"):
+        client.RecorderClient(mute).state("run")
+    ray.kill(mute)
+
+
+def test_timing_a_job_is_given_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "LONGEST_S", 0.1)
+    auto = job("compile=auto", "resources.wait_minutes=0")
+    with pytest.raises(ConnectionError, match=r"timing the job for compile: auto .* set compile to true or false"):
+        compiling.decide(auto, ray.put(auto.data.open()), 1, 1, lambda text, lasting: None)
 
 
 def test_what_cannot_fit_is_refused_with_the_arithmetic() -> None:

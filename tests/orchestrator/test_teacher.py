@@ -10,8 +10,9 @@ import pytest
 
 from jobs import specfile
 from jobs.distillation import JobTeacher
+from jobs.lock import Lock
 from jobs.spec import JobSpec
-from orchestrator.execution import launch
+from orchestrator.execution import launch, teacher
 from orchestrator.execution.teacher import _of_job
 from orchestrator.home import run_folder
 from orchestrator.runs import store
@@ -74,6 +75,12 @@ def test_a_teacher_that_another_process_trains_is_waited_for(tmp_path: Path, cap
         go_on.set()
         assert first.result(60) == second.result(60) == str(run_folder("waited-for-1") / "model")
     assert trained == ["waited-for"]
+
+
+def test_a_teacher_that_never_comes_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teacher, "WAIT_S", 0.1)
+    with Lock(tmp_path / "lock"), pytest.raises(ConnectionError, match=r"waited 0 s .* held by pid .*kind: run"):
+        teacher._patient_lock(tmp_path / "lock", "teacher.yaml")
 
 
 def test_an_unknown_run_is_named_with_its_cure() -> None:
