@@ -78,8 +78,8 @@ def test_what_is_killed_in_mid_run_is_replaced(undisturbed: Weights, actor: str)
 def test_a_run_whose_time_is_out_is_resumed_by_the_command_it_prints(undisturbed: Weights, home: Path) -> None:
     with Command("train", DIGITS, "-s", f"epochs={EPOCHS}", "-s", "name=interrupted") as first:
         first.wait_for(r"epoch +3/")
-        # torch's rendezvous cannot be told where to listen; where there is more than one worker, it is rank 0's
-        assert listening_outside(first.process.pid) <= {"ray::RayTrainWorker"}
+        assert len(actors("RayTrainWorker", first.process.pid)) == 2
+        assert not listening_outside(first.process.pid)
         first.time_out()
         assert first.end() == 130, first.output
     name = first.wait_for(r"run +(interrupted-\S+) \(KILLED")[1]
@@ -130,7 +130,6 @@ def test_a_run_whose_driver_was_killed_is_told_synced_and_resumed(undisturbed: W
         family = psutil.Process(first.process.pid).children(recursive=True)
         os.kill(first.process.pid, signal.SIGKILL)
         assert first.process.wait() == -signal.SIGKILL
-    assert len(family) > 5 and not psutil.wait_procs(family, 60)[1], "something was left behind"
     wait_until(lambda: holder(lock_path(run_folder(name) / FILE)) is None, "the recorder to go with its driver")
     listed = orchestrator("runs", "list")
     assert re.search(rf"^{name} +KILLED .* \d+/{EPOCHS} ", listed.stdout, re.MULTILINE), listed.stdout
@@ -149,3 +148,5 @@ def test_a_run_whose_driver_was_killed_is_told_synced_and_resumed(undisturbed: W
     assert rest.returncode == 0, rest.stdout + rest.stderr
     check_finished(name, undisturbed)
     assert orchestrator("sync").stdout == ""
+    # two agents of Ray's spend a minute on notifying its dead GCS
+    assert len(family) > 5 and not psutil.wait_procs(family, 120)[1], "something was left behind"
