@@ -1,10 +1,8 @@
-"""Everything a run is at a step, as safetensors and JSON: no pickle, and never half a checkpoint taken for a whole one.
+"""Everything a run is at a step, as safetensors and JSON: no pickle, and half a checkpoint never passes for a whole.
 
-A checkpoint is a folder ``step_000000123`` with ``tensors.safetensors`` and ``state.json``. The JSON is
-written last and
-holds the checksums of both, so a checkpoint whose writer was killed, or whose disk lied, is told from a sound
-one by reading
-it. Any fsspec URL serves as a store: a local folder, ``s3://``, ``gs://``.
+A checkpoint is a folder ``step_000000123`` with ``tensors.safetensors`` and ``state.json``. The JSON is written last
+and holds the checksums of both, so a checkpoint that is incomplete or damaged is detected when it is read. Any fsspec
+URL serves as a store: a local folder, ``s3://``, ``gs://``.
 """
 
 from __future__ import annotations
@@ -12,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +35,7 @@ class State:
 
 
 def snapshot(tree: Any) -> Any:
-    """The tree with every tensor copied to the CPU, contiguous, so that training can go on while it is written."""
+    """The tree with every tensor copied to the CPU, contiguous, so that training continues while it is written."""
     if isinstance(tree, torch.Tensor):
         return tree.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
     if isinstance(tree, dict):
@@ -83,13 +82,19 @@ class Store:
             return []
         return sorted(int(name[5:]) for name in names if name.startswith("step_") and name[5:].isdigit())
 
-    def newest(self) -> State | None:
-        """The newest sound checkpoint; None where there is none. Unsound ones are named in the log and passed over."""
+    def newest(self, passed_over: Callable[[str], None] = log.warning) -> State | None:
+        """The newest sound checkpoint; None if there is none.
+
+        Args:
+            passed_over: called with what is wrong with each newer one.
+        """
         for step in reversed(self.steps()):
             try:
                 return self.read(step)
+            except FileNotFoundError:
+                passed_over(f"checkpoint {self._folder(step)} is incomplete: its writer was killed")
             except (OSError, ValueError, KeyError) as error:
-                log.warning("checkpoint %s is not sound and is passed over: %s", self._folder(step), error)
+                passed_over(f"checkpoint {self._folder(step)} is damaged: {error}")
         return None
 
     def read(self, step: int) -> State:
@@ -126,7 +131,7 @@ class Store:
         self.fs.pipe_file(f"{folder}/{_TENSORS}", data)
         self.fs.pipe_file(f"{folder}/{_STATE}", manifest.encode())
         stored = self.steps()
-        stay = [step for step in stored if step <= state.step][-self.keep :]  # later ones are of a life that is over
+        stay = [step for step in stored if step <= state.step][-self.keep :]  # later ones are of an abandoned attempt
         for step in stored:
             if step not in stay:
                 self.fs.rm(self._folder(step), recursive=True)

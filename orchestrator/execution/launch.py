@@ -206,7 +206,7 @@ def _fit(
     def fit() -> None:
         answers.append(fit_with_train(spec, name, data, recorders, tell=tell))
 
-    thread, signals, stopped = threading.Thread(target=fit, daemon=True), current(), False
+    thread, signals, stopped, warned = threading.Thread(target=fit, daemon=True), current(), False, 0
     thread.start()
     while thread.is_alive():
         thread.join(POLL_S)
@@ -218,4 +218,7 @@ def _fit(
         state = recorders.state(name, seen)
         seen = state.seen
         show(state)
+        for _, text in recorders.warnings(warned):
+            warned += 1
+            tell(text, True)
     return answers[0] if answers else NO_ANSWER

@@ -200,10 +200,14 @@ def work(
             from jobs.logits.store import LogitCache
 
             cache = assets["logits"] = LogitCache(**logits)
-    newest = recorder.store.newest() if place.rank == 0 else None
+    per_epoch, wrong = spec.steps(len(data.train)).per_epoch, list[str]()
+    newest = recorder.store.newest(wrong.append) if place.rank == 0 else None
+    if wrong:
+        begin = f"resumes after epoch {newest.step / per_epoch:.4g}" if newest else "begins anew at epoch 1"
+        recorder.recorders.warn(recorder.run, f"{'; '.join(wrong)}. So training {begin} of {spec.epochs}")
     if graft is not None and newest is not None:
         donor = run_url(graft["run"], spec.checkpoint.storage)
-        newest = _grafted(newest, donor, spec.steps(len(data.train)).per_epoch * graft["epoch"])
+        newest = _grafted(newest, donor, per_epoch * graft["epoch"])
     start = place.broadcast(newest)
     if start is None and spec.model.pretrained is not None:  # a folder too
         assets["pretrained"] = materialize(spec.model.pretrained, spec.model)

@@ -73,6 +73,15 @@ class RecorderClient:
         """Add a file, or the files of a folder, to a run's artifacts."""
         _send(self._actor.artifact.remote(run, path, to), wait)
 
+    def warn(self, run: str, text: str) -> None:
+        """Warn whoever watches the driver, and tag the run with it; never waits."""
+        self._actor.warn.remote(run, text)
+
+    def warnings(self, seen: int = 0) -> list[tuple[str, str]]:
+        """Run and text of the warnings since the first ``seen``."""
+        warnings: list[tuple[str, str]] = _get(self._actor.warnings.remote(seen))
+        return warnings
+
     def stop(self, run: str | None = None) -> None:
         """Stop the loop of a run, or every one, at its next report; never waits."""
         self._actor.stop.remote(run)

@@ -32,6 +32,7 @@ class Recorders:
         self._runs: dict[str, Recorder] = {}
         self._ended: list[str] = []
         self._groups: dict[str, PlacementGroup | None] = {}
+        self._warnings: list[tuple[str, str]] = []
 
     def begin(
         self,
@@ -69,6 +70,15 @@ class Recorders:
     def artifact(self, run: str, path: str | Path, to: str = "") -> None:
         """Add a file, or the files of a folder, to a run's artifacts; see :meth:`Recorder.artifact`."""
         self._runs[run].artifact(path, to)
+
+    def warn(self, run: str, text: str) -> None:
+        """Keep a warning for whoever watches the driver, and tag the run with it."""
+        self._warnings.append((run, text))
+        self._runs[run].tag("warning", text)
+
+    def warnings(self, seen: int = 0) -> list[tuple[str, str]]:
+        """Run and text of the warnings since the first ``seen``."""
+        return self._warnings[seen:]
 
     def stop(self, run: str | None = None) -> None:
         """Stop the loop of a run, or every one, at its next report."""

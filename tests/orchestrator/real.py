@@ -61,6 +61,16 @@ def weights(name: str) -> dict[str, torch.Tensor]:
     return load_file(run_folder(name) / "model" / "model.safetensors")
 
 
+def damage(run: str) -> str:
+    """Flip a bit in a run's newest checkpoint, which is complete; its name."""
+    newest = max(state.parent for state in (run_folder(run) / "checkpoints").glob("step_*/state.json"))
+    tensors = newest / "tensors.safetensors"
+    content = bytearray(tensors.read_bytes())
+    content[-1] ^= 1
+    tensors.write_bytes(content)
+    return newest.name
+
+
 def wait_until(true: Callable[[], Any], what: str) -> Any:
     """The first value of ``true()`` that is."""
     until = time.monotonic() + _PATIENCE_S

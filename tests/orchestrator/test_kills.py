@@ -25,6 +25,7 @@ from tests.orchestrator.real import (
     DIGITS,
     Command,
     actors,
+    damage,
     job,
     listening_outside,
     mlflow_run,
@@ -144,8 +145,15 @@ def test_a_run_whose_driver_was_killed_is_told_synced_and_resumed(undisturbed: W
     assert steps == list(range(1, len(steps) + 1)) and 3 <= len(steps) < EPOCHS
     assert [step for step, _ in points(client, run, "train/loss")] == steps
 
+    damaged = damage(name)
     rest = orchestrator("train", "--resume", name)
     assert rest.returncode == 0, rest.stdout + rest.stderr
+    warning = (
+        rf"checkpoint \S+{damaged} is damaged: tensors.safetensors .* So training resumes after epoch (\d+) of {EPOCHS}"
+    )
+    said = re.search(warning, rest.stdout)
+    assert said and 2 <= int(said[1]) <= len(steps), rest.stdout
+    assert mlflow_run(name)[1].data.tags["warning"] == said[0]
     check_finished(name, undisturbed)
     assert orchestrator("sync").stdout == ""
     # two agents of Ray's spend a minute on notifying its dead GCS

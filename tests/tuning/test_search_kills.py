@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import psutil
 import pytest
 
 from orchestrator.home import run_folder
-from tests.orchestrator.real import Command, mlflow_run, orchestrator, points, wait_until
+from tests.orchestrator.real import Command, damage, mlflow_run, orchestrator, points, wait_until
 from tuning.run.history import FILE, History
 
 pytestmark = pytest.mark.slow
@@ -148,7 +149,11 @@ def test_a_search_whose_terminal_was_closed_is_resumed(tmp_path: Path) -> None:
     _, parent = mlflow_run("stopped")
     assert (parent.info.status, parent.data.tags["ended_by"]) == ("KILLED", "interrupted")
     assert "orchestrator search resume stopped" in orchestrator("search", "status", "stopped").stdout
-    assert orchestrator("search", "resume", "stopped").returncode == 0
+    (running,) = [t.run for t in History.look(run_folder("stopped")).trials.values() if t.status == "RUNNING"]
+    damaged = damage(running)
+    rest = orchestrator("search", "resume", "stopped")
+    assert rest.returncode == 0, rest.stdout + rest.stderr
+    assert re.search(rf"{running}: checkpoint \S+{damaged} is damaged: .* So training (resumes|begins)", rest.stdout)
     history = History.look(run_folder("stopped"))
     assert [trial.status for trial in history.trials.values()] == ["FINISHED"] * 5
     assert mlflow_run("stopped")[1].info.status == "FINISHED"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,11 +39,9 @@ if TYPE_CHECKING:
 
     from jobs.data.sets import Data
     from orchestrator.execution.worker import LogitSettings
-    from tuning.run.trial import Shared
 
 log = logging.getLogger(__name__)
 
-POLL_S = 0.25
 _HURRY_S = 3.0
 """What MLflow gets where nobody wants to wait; ``orchestrator sync`` sends the rest."""
 
@@ -156,6 +152,7 @@ def _search(
     import ray
 
     from tuning.run.trial import Shared
+    from tuning.run.tune import watched
 
     reference = ray.put(prepared.job.data)
     del prepared, job
@@ -209,7 +206,7 @@ def _search(
         home=str(home()),
         settled=spec.scheduler.hands_over,
     )
-    interrupted = _run(driver, shared, places, show)
+    interrupted = watched(driver, shared, places, show, tell)
     driver.sweep(last=True)
     why = "interrupted" if interrupted else driver.closing or "trials"
     status: Status = "KILLED" if interrupted else "FINISHED"
@@ -269,27 +266,3 @@ def _before(spec: SearchSpec) -> tuple[tuple[Params, ...], tuple[tuple[Params, d
         known = [(trial.params, trial.values) for trial in ended]
         points[:0] = [trial.params for trial in ranked(ended, spec.goals[0])[:1]]
     return tuple(points), tuple(known)
-
-
-def _run(driver: Driver, shared: Shared, concurrent: int, show: Callable[[Driver], None]) -> bool:
-    """Tune in a thread of its own, while this one shows progress and looks for signals; whether it was interrupted."""
-    from tuning.run.tune import run
-
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            run(driver, shared, concurrent, str(home() / "ray"), f"{driver.spec.name}-{time.time_ns():x}")
-        except BaseException as error:
-            errors.append(error)
-
-    thread, signals = threading.Thread(target=work, daemon=True), current()
-    thread.start()
-    while thread.is_alive() and not signals.twice:
-        thread.join(POLL_S)
-        if signals.came:
-            driver.over("interrupted")
-        show(driver)
-    if errors and not (signals.came and isinstance(errors[0], KeyboardInterrupt)):  # of a teacher's run
-        raise errors[0]
-    return signals.came

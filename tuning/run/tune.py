@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
@@ -11,6 +14,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from orchestrator.execution.failures import kind_of, kind_of_text
+from orchestrator.execution.interrupts import current
+from orchestrator.home import home
 from tuning.run.driver import LATER, Driver
 from tuning.run.line import decode
 from tuning.run.trial import Shared, TrialActor
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
     from ray.tune.experiment import Trial
 
+POLL_S = 0.25
 Result = dict[str, Any]
 
 
@@ -126,3 +132,43 @@ def run(driver: Driver, shared: Shared, concurrent: int, storage: str, name: str
         ),
     )
     tuner.fit()
+
+
+def watched(
+    driver: Driver,
+    shared: Shared,
+    concurrent: int,
+    show: Callable[[Driver], None],
+    tell: Callable[[str, bool], None],
+) -> bool:
+    """:func:`run` in a thread of its own, while this one shows progress and looks for signals.
+
+    Args:
+        driver, shared, concurrent: see :func:`run`.
+        show: called several times a second.
+        tell: called with what is worth keeping.
+
+    Returns:
+        Whether it was interrupted.
+    """
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            run(driver, shared, concurrent, str(home() / "ray"), f"{driver.spec.name}-{time.time_ns():x}")
+        except BaseException as error:
+            errors.append(error)
+
+    thread, signals, warned = threading.Thread(target=work, daemon=True), current(), 0
+    thread.start()
+    while thread.is_alive() and not signals.twice:
+        thread.join(POLL_S)
+        if signals.came:
+            driver.over("interrupted")
+        show(driver)
+        for trial, text in driver.recorders.warnings(warned):
+            warned += 1
+            tell(f"{trial}: {text}", True)
+    if errors and not (signals.came and isinstance(errors[0], KeyboardInterrupt)):  # of a teacher's run
+        raise errors[0]
+    return signals.came
