@@ -36,6 +36,7 @@ def main() -> None:
             "space": {"optimizer.lr": {"kind": "loguniform", "low": 0.01, "high": 0.2}},
             "searcher": {"kind": "random"},
             "budget": {"trials": given.trials, "epochs_per_trial": 1},
+            "finish": False,
         }
         (folder / "many.yaml").write_text(json.dumps(spec), encoding="utf-8")
         seen: dict[int, dict[str, float]] = {}

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tuning.run.history import Trial
+from tuning.run.results import Trial
 from tuning.spec.arms import Arms
 from tuning.studies.verdict import METRIC, judge
 

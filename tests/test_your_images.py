@@ -23,7 +23,7 @@ IMAGES = 60
 SHORTER = {  # what keeps the test short; everything else is as the page has it
     "init": ["--pretrained", "none"],
     "train": ["-s", "epochs=6"],
-    "search launch": ["-s", "budget.trials=2", "-s", "budget.epochs_per_trial=9"],
+    "search launch": ["-s", "budget.trials=2", "-s", "budget.epochs_per_trial=9", "-s", "set.epochs=10"],
     "search confirm": ["--top", "1", "--seeds", "3"],
 }
 

@@ -32,6 +32,7 @@ from tuning.spec.search import SearchSpec
 
 if TYPE_CHECKING:
     from tuning.run.driver import Driver
+    from tuning.run.results import Trial
 
 search = commands("Many jobs that differ in some fields of their spec.")
 SearchPath = Annotated[Path, typer.Argument(help="YAML file of the search.")]
@@ -178,6 +179,7 @@ def status(name: Name) -> None:
     from tuning.run import listing
     from tuning.run.history import History
     from tuning.run.named import find
+    from tuning.studies import final
 
     folder = find(name)
     history = History.look(folder)
@@ -187,6 +189,8 @@ def status(name: Name) -> None:
     out.print(board(history.spec, list(history.trials.values()), f"{name}: {state}", running, 10**6))
     if history.spec.arms is not None:
         out.print(verdict_board(history.spec.arms, list(history.trials.values()), "verdict"))
+    for label, text in final.lines(history).items():
+        say(label, text)
     if not running and not history.over:
         say("resume", f"orchestrator search resume {name}")
 
@@ -222,6 +226,7 @@ def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool
     from tuning.report.board import board, verdict_board
     from tuning.report.links import links
     from tuning.run.launch import search as run
+    from tuning.studies import final
 
     doing = Text("")
     shown: set[tuple[int, int]] = set()
@@ -235,20 +240,22 @@ def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool
 
     def show(driver: "Driver") -> None:
         if out.is_terminal:
-            live.update(Group(board(driver.spec, driver.trials, driver.spec.name, True, _SHOWN), doing))
+            last = Text("\n".join(f"{label}: {text}" for label, text in final.lines(driver.history).items()))
+            live.update(Group(board(driver.spec, driver.trials, driver.spec.name, True, _SHOWN), last, doing))
             return
-        for trial in driver.trials:
+        for trial in (*driver.trials, *driver.history.last.values()):
             for epoch, values in sorted(trial.results.items()):
                 if (trial.ordinal, epoch) not in shown:
                     shown.add((trial.ordinal, epoch))
                     value = values.get(driver.goal.metric, float("nan"))
-                    place = f"trial {trial.ordinal:>3}  epoch {epoch:>3}/{driver.base.epochs}"
+                    epochs = driver.finals.job(trial).epochs
+                    place = f"{_called(trial)}  epoch {epoch:>3}/{epochs}"
                     line = f"{place}  {driver.goal.metric} {value:.4f}"
                     echo(line)
             if trial.status != "RUNNING" and trial.ordinal not in ended:
                 ended.add(trial.ordinal)
                 why = trial.cause or (f"stopped by {trial.stopped_by}" if trial.stopped_by else "finished")
-                echo(f"trial {trial.ordinal:>3}  {trial.status}: {why}")
+                echo(f"{_called(trial)}  {trial.status}: {why}")
         standings[:] = [*standings[-1:], standing(driver)]
         if standings[0] != standings[-1]:
             standings[-1].publish()
@@ -270,6 +277,8 @@ def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool
         out.print(verdict_board(history.spec.arms, outcome.trials, title))
     else:
         out.print(board(history.spec, outcome.trials, title, False, _SHOWN))
+    for label, line in final.lines(history).items():
+        say(label, line)
     if outcome.behind:
         say("tracking", f"{outcome.behind} events are not in MLflow yet; ship them with: orchestrator sync")
     for label, link in links(outcome, history.spec).items():
@@ -290,9 +299,14 @@ def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool
         raise typer.Exit(FAILED)
 
 
+def _called(trial: "Trial") -> str:
+    """The name of a trial, or of a run at the end, in lines below each other."""
+    return f"{trial.role:<9}" if trial.role else f"trial {trial.ordinal:>3}"
+
+
 def standing(driver: "Driver") -> Standing:
     """How a search stands."""
-    from tuning.run.history import number, ranked
+    from tuning.run.results import number, ranked
 
     ended = [trial for trial in driver.trials if trial.status != "RUNNING"]
     failed = [trial for trial in ended if trial.status == "FAILED"]

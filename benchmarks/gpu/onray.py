@@ -116,6 +116,7 @@ def halves(setting: Setting) -> Row:
                 "space": {"optimizer.lr": {"kind": "choice", "values": [0.05, 0.1]}},
                 "searcher": {"kind": "grid"},
                 "budget": {"trials": 2, "epochs_per_trial": setting.pick(6, 2)},
+                "finish": False,
                 "max_concurrent": together,
                 "gpus_per_trial": share if setting.device == "cuda" else None,
             }
@@ -137,7 +138,8 @@ def search(setting: Setting) -> Row:
         words = ["tuning/searches/digits.yaml", "-s", f"set.resources.use_gpu={gpu}"]
         if setting.device == "cuda":
             words += ["-s", "gpus_per_trial=0.5"]
-        words += ["-s", f"budget.trials={setting.pick(8, 2)}", "-s", f"budget.epochs_per_trial={setting.pick(8, 4)}"]
+        words += ["-s", f"budget.trials={setting.pick(8, 2)}", "-s", f"budget.epochs_per_trial={setting.pick(10, 6)}"]
+        words += ["-s", "finish=false"]
         _, seconds = called("orchestrator", "search", "launch", *words)
         trials = [run for run in runs() if "mlflow.parentRunId" in run.data.tags]
     best = max((run.data.metrics.get("val/top1", 0.0) for run in trials), default=0.0)

@@ -15,9 +15,6 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
 from jobs.data.progress import Advance, in_words, shown
-
-from jobs.lock import Locked
-
 from jobs.lock import Locked
 from orchestrator.execution.interrupts import current
 

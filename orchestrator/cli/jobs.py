@@ -1,8 +1,6 @@
 """The command line: parse, call, print."""
 
 import json
-import os
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path

@@ -60,8 +60,10 @@ def search_text(name: str, path: Path, job: Path, found: Survey, recipe: Recipe,
     epochs = min(recipe.data["epochs"], 30)
     grace = max(1 + recipe.data["model"].get("freeze_epochs", 0), epochs // 9)
     trial_s = _expected_epochs(epochs, grace) * found.parts["train"] / rate + _START_S
+    end_s = recipe.data["epochs"] * found.parts["train"] / rate * max(1.0, 2 / at_once) + _START_S
     trials = int(max(_TRIALS[0], min(_TRIALS[1], _HOURS[gpu] * 3600 * at_once / trial_s)))
-    hours = max(_LEAST_HOURS, math.ceil(2 * trials * trial_s / at_once / 360) / 10)
+    seconds = trials * trial_s / at_once + end_s
+    hours = max(_LEAST_HOURS, math.ceil(2 * seconds / 360) / 10)
     lr = recipe.data["optimizer"]["lr"]
     set_: dict[str, Any] = {"resources.workers": 1, "resources.cpus_per_worker": each if gpu else 1}
     metric = "val/balanced_accuracy" if found.ratio >= UNEVEN else "val/top1"
@@ -91,8 +93,8 @@ def search_text(name: str, path: Path, job: Path, found: Survey, recipe: Recipe,
             ]
         },
     }
-    minutes = trials * trial_s / at_once / 60
-    cost = f"{trials} trials, {at_once} at a time, about {duration(60 * minutes)} and at most {hours:g} hours"
+    cost = f"{trials} trials, {at_once} at a time, then the best and the job in full: "
+    cost += f"about {duration(seconds)} and at most {hours:g} hours"
     why = {
         "job": "the recipe that trials change",
         "set": "a GPU a trial" if gpu else "one CPU a trial, so that as many trials run at a time as there are CPUs",

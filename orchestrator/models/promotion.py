@@ -60,7 +60,7 @@ class Promoted:
 
 
 def promote(run: str, alias: str, registered: str | None = None) -> Promoted:
-    """Register the model of a run, or of the best trial of a search, and give it an alias.
+    """Register the model of a run, or of the winner of a search, and give it an alias.
 
     Args:
         run: name of a run or a search, or the id of a run in MLflow.
@@ -168,13 +168,20 @@ def package(found: lookup.Found, model: LoadedModel, target: Path, meta: Model |
 
 
 def _best(name: str) -> str:
-    """The best trial of a search; any other name as it is."""
+    """The winner of a search: the run of the job's own length that it ended with, else its best trial; any other name
+    as it is."""
     try:
         folder = runs.find(name)
     except ValueError:
         return name
-    if read(folder / FILE)[0].event["tags"].get("kind") != "search":
+    events = [entry.event for entry in read(folder / FILE)]
+    if events[0]["tags"].get("kind") != "search":
         return name
+    for event in reversed(events):
+        if event["event"] == "tag" and event["key"] == "winner":
+            if (storage.model(event["value"]) / "model.json").exists():
+                return str(event["value"])
+            break
     best = compare.compare([name], 1).rows[0]
     if not (storage.model(runs.find(best.name).name) / "model.json").exists():
         raise ValueError(

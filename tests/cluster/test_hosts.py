@@ -19,6 +19,7 @@ set: {resources.workers: 1}
 space: {batch.label_smoothing.epsilon: {kind: uniform, low: 0, high: 0.2}}
 searcher: {kind: random}
 budget: {trials: 6, epochs_per_trial: 12}
+finish: false
 max_concurrent: 3
 """
 

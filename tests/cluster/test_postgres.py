@@ -29,6 +29,7 @@ set: {resources.workers: 1, resources.cpus_per_worker: 0.5}
 space: {batch.label_smoothing.epsilon: {kind: uniform, low: 0, high: 0.2}}
 searcher: {kind: random}
 budget: {trials: 4, epochs_per_trial: 4}
+finish: false
 max_concurrent: 4
 """
 

@@ -70,7 +70,7 @@ def test_a_network_of_our_own_runs_is_a_start_for_jobs_and_searches() -> None:
         SearchSpec.model_validate(
             {
                 **{"name": "tunings", "job": "jobs/recipes/digits.yaml", "set": changes, "space": space},
-                **{"searcher": {"kind": "grid"}, "budget": {"epochs_per_trial": 2}},
+                **{"searcher": {"kind": "grid"}, "budget": {"epochs_per_trial": 2}, "finish": False},
             }
         )
     )

@@ -25,6 +25,7 @@ from jobs.models import load
 from orchestrator.home import default_uri, run_folder
 from orchestrator.models import promotion
 from orchestrator.tracking.mlflow import Shipper
+from orchestrator.tracking.recorder import Recorder
 from tests.orchestrator.real import mlflow_run, orchestrator, wait_until
 from tests.orchestrator.test_compare import search
 
@@ -166,6 +167,13 @@ def test_a_search_means_its_best_trial(home: Path, finished_run: str, session_ho
     assert (made.run, made.name, made.version) == ("hunt-0001", "finished", "1")
     client, trial = mlflow_run("hunt-0001")
     assert client.get_model_version_by_alias("finished", "champion").run_id == trial.info.run_id
+    winner = Recorder(run_folder("hunt"), ship=False)  # as a search writes which run it ended with
+    winner.begin("hunt", "digits")
+    winner.tag("winner", "hunt-0000")
+    winner.close()
+    shutil.copytree(kept / "model", run_folder("hunt-0000") / "model")
+    shutil.copy(kept / "spec.yaml", run_folder("hunt-0000"))
+    assert promotion.promote("hunt", "champion").run == "hunt-0000"
     shutil.copytree(kept / "model", run_folder("hunt-0002") / "model")
     with pytest.raises(ValueError, match=r"run hunt-0002 is not in MLflow yet; send it with: orchestrator sync"):
         promotion.promote("hunt-0002", "champion")

@@ -149,7 +149,7 @@ def test_a_search_is_sent_from_a_folder_without_the_package_and_stopped(
     (tmp_path / "search.yaml").write_text(
         "name: small\njob: job.yaml\nset: {resources.workers: 1, epochs: 2000}\n"
         "space: {optimizer.lr: {kind: loguniform, low: 0.01, high: 0.1}}\nsearcher: {kind: random}\n"
-        "budget: {trials: 2}\n"
+        "budget: {trials: 2}\nfinish: false\n"
     )
     done = there("submit", "search.yaml", "--id", "searching", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -17,7 +17,8 @@ from tests.tuning.test_report import Search, html_of
 from tuning.cli import search as commands
 from tuning.report import write
 from tuning.report.findings import Findings
-from tuning.run.history import History, Trial
+from tuning.run.history import History
+from tuning.run.results import Trial
 from tuning.spec.arms import Arms
 from tuning.spec.check import check
 from tuning.spec.search import SearchSpec
@@ -148,7 +149,9 @@ def test_the_best_are_confirmed_on_seeds_that_the_search_never_saw(tmp_path: Pat
     assert made.arms.jobs == {"base": {}, "trial 3": {"optimizer.lr": 0.13}, "trial 2": {"optimizer.lr": 0.12}}
     assert made.arms.seeds == (9, 10, 11, 12, 13)
     assert remarks == ("trial 0 is left out, for its job is another arm's",)
-    assert made.base() == history.spec.base() and made.base().epochs == 4  # type: ignore[union-attr]
+    assert made.base() == history.spec.whole() and made.base().epochs == 15  # type: ignore[union-attr]
+    short, _ = confirm(search_of(tmp_path / "short", [0.9, 0.8], finish=False), 1, 3)
+    assert short.base().epochs == 4, "as long as the trials were"
     made, remarks = confirm(history, 9, 5)
     assert made.arms is not None and list(made.arms.jobs)[-1] == "trial 1"
     assert "trial 1 was stopped early by asha; it now runs to its end" in remarks

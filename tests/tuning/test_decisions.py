@@ -7,26 +7,32 @@ from typing import Any
 
 import pytest
 
+from jobs.spec import JobSpec
 from orchestrator.execution.answer import Answer
+from orchestrator.home import run_folder
 from orchestrator.runs.standing import Standing
 from orchestrator.tracking.client import RecorderClient
 from tests.jobs.digits_job import job
 from tuning.cli import standing
 from tuning.report.board import board
-from tuning.run.driver import Driver
-from tuning.run.history import History, front, ranked
+from tuning.run.driver import LATER, Driver
+from tuning.run.finals import Finals
+from tuning.run.history import History
+from tuning.run.results import front, ranked
 from tuning.spec.arms import Arms
 from tuning.spec.search import SearchSpec
+from tuning.studies.final import lines
 
 
 class Nobody:
-    """An actor that records nothing."""
+    """An actor that records nothing, but makes the folder of a run."""
 
     def __getattr__(self, name: str) -> Nobody:
         return self
 
     def remote(self, *given: Any) -> None:
-        return
+        if given and isinstance(given[0], str):
+            run_folder(given[0]).mkdir(parents=True, exist_ok=True)
 
 
 def driver(folder: Path, trials: int, select: str = "last", **changes: Any) -> Driver:
@@ -60,6 +66,7 @@ def finish(made: Driver, ordinal: int, *values: float, **more: float) -> None:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ORCHESTRATOR_HOME", str(tmp_path))
+    monkeypatch.setattr("orchestrator.tracking.client._get", lambda reference: None)
     (tmp_path / "runs" / "s").mkdir(parents=True)
     return tmp_path / "runs" / "s"
 
@@ -171,4 +178,134 @@ def test_causes_are_shown_as_they_are(folder: Path) -> None:
     console.print(board(made.spec, made.trials, "s [/b]", False, 10))
     text = console.export_text()
     assert "[/pytorch/third_party/gloo.cc:553] closed [enforce fail]" in text and "s [/b]" in text
+    made.history.close()
+
+
+def ask(made: Driver) -> dict[str, Any]:
+    """The configuration of the next run, which there must be."""
+    config = made.next()
+    assert isinstance(config, dict)
+    return {**config, "job": JobSpec.model_validate_json(config["spec"])}
+
+
+def short(folder: Path, trials: int = 2, **changes: Any) -> Driver:
+    """A driver whose trials train for 3 epochs of a job of 5."""
+    made = driver(folder, trials, **changes)
+    made.finals = Finals(made.spec, made.base, made.base.override({"epochs": 5}), made.history, 1000, 2)
+    return made
+
+
+def reopened(made: Driver) -> Driver:
+    """The driver that resumes the search after the other was killed."""
+    made.history.close()
+    history = History(made.history._journal.path.parent)
+    history.add("open")
+    resumed = Driver(made.spec, made.base, history, made.recorders, lambda job: job, {})
+    resumed.finals = Finals(made.spec, made.base, made.finals.whole, history, 1000, 2)
+    return resumed
+
+
+def test_a_search_ends_with_its_winner_and_its_job_at_full_length(folder: Path) -> None:
+    made = short(folder)
+    finish(made, 1, 0.5, 0.6, 0.9)
+    assert made.next() == LATER, "trial 0 may yet win"
+    finish(made, 0, 0.4, 0.5, 0.8)
+    winner, base = ask(made), ask(made)
+    assert (winner["run"], base["run"], made.next()) == ("s-winner", "s-base", None)
+    assert [run["job"].epochs for run in (winner, base)] == [5, 5]
+    assert [run["job"].optimizer.lr for run in (winner, base)] == [0.2, made.base.optimizer.lr]
+    assert winner["job"].seed == base["job"].seed == made.base.seed
+    made.result(winner["ordinal"], 1, {"val/top1": 0.99, "val/loss": 0.1, "seconds": 1.0})
+    resumed = reopened(made)
+    assert [ask(resumed)["run"], ask(resumed)["run"]] == ["s-winner", "s-base"], "resumed, not chosen anew"
+    finish(resumed, winner["ordinal"], 0.99, 0.99, 0.99, 0.99, 0.98)
+    finish(resumed, base["ordinal"], 0.5, 0.5, 0.5, 0.5, 0.9)
+    assert resumed.next() is None
+    assert [trial.ordinal for trial in ranked(resumed.trials, resumed.goal)] == [1, 0], "they steer nothing"
+    assert resumed.history.epochs == 6
+    resumed.history.add("close", why="trials")
+    assert resumed.history.over
+    found = lines(resumed.history)
+    assert found["winner"] == "trial 1, 5 epochs: test/top1 98.00 %   (run s-winner)"
+    assert found["base"] == "the job as it was, 5 epochs: test/top1 90.00 %   (run s-base)"
+    assert found["final"].startswith("the winner is better: +8.00 points on 1000 test images (95 % interval +5.9")
+    assert found["promote"] == "orchestrator promote s-winner --alias champion"
+    assert reopened(resumed).next() is None, "nothing is trained twice"
+
+
+def test_what_was_trained_already_is_not_trained_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuning.run.finals.storage.size", lambda *which: 1)
+    made = driver(folder, 2)
+    made.history.trials[0].params = {"optimizer.lr": made.base.optimizer.lr}
+    finish(made, 0, 0.5, 0.5, 0.7)
+    finish(made, 1, 0.5, 0.6, 0.7005)
+    assert made.next() is None, "both trials are runs of the whole job"
+    assert {role: trial.ordinal for role, trial in made.history.last.items()} == {"winner": 1, "base": 0}
+    made.history.close()
+
+
+def test_the_winner_may_be_the_job_as_it_was(folder: Path) -> None:
+    made = short(folder, 1)
+    made.history.trials[0].params = {"optimizer.lr": made.base.optimizer.lr}
+    finish(made, 0, 0.5, 0.5, 0.7)
+    assert ask(made)["run"] == "s-winner"
+    assert made.next() is None
+    finish(made, -1, 0.5, 0.5, 0.5, 0.5, 0.7)
+    assert lines(made.history)["final"] == "the winner is the job as it was"
+    made.history.close()
+
+
+def test_the_hours_hold_for_the_runs_at_the_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spent = [0.0]
+    monkeypatch.setattr(History, "spent_s", property(lambda history: spent[0]))
+    made = short(folder, 3, budget={"trials": 9, "hours": 0.1})
+    made.result(0, 1, {"val/top1": 0.5, "seconds": 10.0})
+    assert made.closing is None
+    spent[0] = 311.0  # 49 seconds are left, and two runs of 5 epochs side by side take 50
+    made.result(0, 2, {"val/top1": 0.6, "seconds": 20.0})
+    assert made.closing == "hours"
+    for ordinal in range(3):
+        made.answered(ordinal, Answer("stopped"))
+    winner = ask(made)
+    assert winner["job"].epochs == 5
+    spent[0] = 361.0
+    made.result(winner["ordinal"], 1, {"val/top1": 0.6})
+    made.answered(winner["ordinal"], Answer("stopped"))
+    assert made.next() is None
+    found = lines(made.history)
+    assert found["winner"] == "trial 0, stopped by hours after 1 epochs, so it has no test score"
+    assert found["base"] == "the job as it was, stopped by hours after 0 epochs, so it has no test score"
+    assert "promote" not in found
+    made.history.close()
+
+
+def test_an_interrupt_leaves_the_runs_at_the_end_to_be_resumed(folder: Path) -> None:
+    made = short(folder, 1)
+    finish(made, 0, 0.5, 0.6, 0.7)
+    winner = ask(made)
+    made.over("interrupted")
+    made.answered(winner["ordinal"], Answer("stopped"))
+    assert made.next() is None and made.history.final is not None
+    assert [trial.status for trial in made.history.last.values()] == ["RUNNING", "RUNNING"]
+    resumed = reopened(made)
+    assert [ask(resumed)["run"], ask(resumed)["run"]] == ["s-winner", "s-base"]
+    resumed.history.close()
+
+
+def test_why_a_search_ends_without_them_is_said(folder: Path) -> None:
+    objectives = [{"metric": "val/top1", "mode": "max"}, {"metric": "seconds", "mode": "min"}]
+    made = short(folder, 1, objectives=objectives)
+    finish(made, 0, 0.5)
+    assert made.next() is None
+    assert lines(made.history)["final"].startswith("left out: of several objectives there is no one winner")
+    made.history.close()
+
+
+def test_without_a_result_there_is_no_winner(folder: Path) -> None:
+    made = short(folder, 1)
+    made.failed(0, "loss is nan", "nan")
+    assert made.next() is None
+    assert lines(made.history) == {"final": "left out: no trial came to a result"}
+    made.history.add("retry", ordinal=0)
+    assert made.history.final is None, "a retried trial may win"
     made.history.close()

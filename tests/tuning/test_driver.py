@@ -30,6 +30,7 @@ BASE: dict[str, Any] = {
     },
     "searcher": {"kind": "random"},
     "budget": {"trials": 4, "epochs_per_trial": 4},
+    "finish": False,
 }
 
 
@@ -45,13 +46,15 @@ def children(parent: str) -> tuple[MlflowClient, Any, list[Any]]:
 
 @pytest.fixture(scope="module")
 def asha() -> Any:
-    return search(spec("asha", scheduler={"kind": "asha", "grace_epochs": 1, "reduction_factor": 2}))
+    asha = {"kind": "asha", "grace_epochs": 1, "reduction_factor": 2}
+    return search(spec("asha", scheduler=asha, finish=True, set={**BASE["set"], "epochs": 5}))
 
 
 def test_every_trial_is_a_child_run_with_its_parameters_and_its_end(asha: Any) -> None:
     assert (asha.status, asha.why, asha.behind) == ("FINISHED", "trials", 0)
     client, parent, store = children(asha.name)
     assert parent.info.status == "FINISHED"
+    store = [run for run in store if "ordinal" in run.data.tags]
     assert [int(run.data.tags["ordinal"]) for run in store] == [0, 1, 2, 3]
     for trial, run in zip(asha.trials, store, strict=True):
         assert run.info.status == "FINISHED"
@@ -65,6 +68,26 @@ def test_every_trial_is_a_child_run_with_its_parameters_and_its_end(asha: Any) -
         else:
             assert len(steps) == 4 and "test/top1" in run.data.metrics
     assert any(trial.stopped_by == "asha" for trial in asha.trials)
+
+
+def test_it_ends_with_winner_and_base_on_the_test_split(asha: Any) -> None:
+    client, parent, store = children(asha.name)
+    last = {run.data.tags["role"]: run for run in store if "role" in run.data.tags}
+    assert len(store) == 6 and set(last) == {"winner", "base"}
+    best, job = asha.ranked[0], outcome_spec(asha.name).whole()
+    for role, rate in (("winner", best.params["optimizer.lr"]), ("base", job.optimizer.lr)):
+        run = last[role]
+        assert run.info.status == "FINISHED" and float(run.data.params["optimizer.lr"]) == rate
+        assert [step for step, _ in points(client, run, "val/top1")] == [1, 2, 3, 4, 5]
+        assert run.data.metrics["test/top1"] == asha.last[role].values["test/top1"]
+        assert parent.data.metrics[f"{role}/test/top1"] == asha.last[role].values["test/top1"]
+        assert parent.data.tags[role] == run.info.run_name == asha.last[role].run
+        assert (run_folder(asha.last[role].run) / "model" / "model.json").exists()
+    assert all(trial.ordinal >= 0 for trial in (*asha.ranked, *asha.trials)), "they are no trials"
+    page = (run_folder(asha.name) / "report.html").read_text(encoding="utf-8")
+    assert f"{100 * asha.last['base'].values['test/top1']:.2f} %" in page
+    again = search(None, asha.name)
+    assert again.last == asha.last and len(children(asha.name)[2]) == 6, "something was trained twice"
 
 
 def test_the_parent_has_series_of_its_own(asha: Any) -> None:

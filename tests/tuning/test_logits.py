@@ -43,7 +43,7 @@ def expected(search: SearchSpec, epoch_bytes: int = 1) -> Sharing:
 
 
 def run(name: str, set_: dict[str, Any], **fields: Any) -> Outcome:
-    more = {"searcher": {"kind": "grid"}, "max_concurrent": 1, "budget": {"epochs_per_trial": 2}}
+    more = {"searcher": {"kind": "grid"}, "max_concurrent": 1, "budget": {"epochs_per_trial": 2}, "finish": False}
     outcome = launch(spec(name, {**TAUGHT, **set_}, space=TEMPERATURES, **more, **fields))
     assert [trial.status for trial in outcome.trials] == ["FINISHED", "FINISHED"]
     return outcome

@@ -77,7 +77,9 @@ def test_a_field_inside_of_a_key_is_found_by_the_job_s_own_fields() -> None:
 
 def test_two_words_for_the_epochs_are_refused() -> None:
     with pytest.raises(specfile.SpecError, match=r"set\.epochs and budget\.epochs_per_trial say the same thing"):
-        search("set.epochs=4", "budget.epochs_per_trial=3")
+        search("set.epochs=4", "budget.epochs_per_trial=3", "finish=false")
+    found = search("set.epochs=4", "budget.epochs_per_trial=3")
+    assert (found.base().epochs, found.whole().epochs) == (3, 4), "of a trial, and of the runs that end the search"
 
 
 def test_a_field_of_the_job_is_told_where_it_belongs() -> None:

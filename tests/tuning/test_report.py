@@ -22,7 +22,8 @@ from tuning.report import write
 from tuning.report.findings import Findings
 from tuning.report.importance import Importance, importance
 from tuning.report.scales import fence, line, scale_of
-from tuning.run.history import FILE, History, jsonable
+from tuning.run.history import FILE, History
+from tuning.run.results import jsonable
 from tuning.searchers.searcher import uniform
 from tuning.spec.search import SearchSpec
 from tuning.spec.space import Choice, Distribution, Fixed, Integers, LogUniform, Uniform

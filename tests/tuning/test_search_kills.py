@@ -30,6 +30,7 @@ SEARCH: dict[str, Any] = {
     "scheduler": {"kind": "asha", "grace_epochs": 1, "reduction_factor": 2},
     "budget": {"trials": 5, "epochs_per_trial": 4},
     "max_concurrent": 1,
+    "finish": False,
 }
 
 
@@ -44,14 +45,17 @@ def story(name: str) -> list[tuple[Any, ...]]:
             trial.stopped_by,
             trial.values.get("test/loss"),
         )
-        for _, trial in sorted(history.trials.items())
+        for _, trial in sorted((history.trials | history.finals).items())
     ]
 
 
 def results(name: str) -> int:
     """Epochs in the search's journal so far."""
     path = run_folder(name) / FILE
-    return History.look(run_folder(name)).epochs if path.exists() else 0
+    if not path.exists():
+        return 0
+    history = History.look(run_folder(name))
+    return sum(max(trial.results, default=0) for trial in (*history.trials.values(), *history.finals.values()))
 
 
 def write(tmp_path: Path, name: str, **changes: Any) -> str:
@@ -128,14 +132,17 @@ def test_kill_9_of_the_driver_of_a_population_changes_nothing(tmp_path: Path) ->
 
 
 def test_kill_9_of_the_driver_changes_no_decision_and_no_number(tmp_path: Path) -> None:
-    assert orchestrator("search", "launch", write(tmp_path, "undisturbed")).returncode == 0
-    killed = write(tmp_path, "killed")
-    hunt(killed, "killed", [(2, 0.0), (4, 0.0), (6, 0.0)])
+    whole = {"finish": True, "set": {**SEARCH["set"], "epochs": 5}}
+    assert orchestrator("search", "launch", write(tmp_path, "undisturbed", **whole)).returncode == 0
+    trials = History.look(run_folder("undisturbed")).epochs
+    killed = write(tmp_path, "killed", **whole)
+    hunt(killed, "killed", [(2, 0.0), (5, 0.0), (trials + 2, 0.0), (trials + 7, 0.0)])
     assert story("killed") == story("undisturbed")
+    assert len(story("killed")) == 7, "five trials, winner and base"
     client, parent = mlflow_run("killed")
     assert parent.info.status == "FINISHED"
     runs = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
-    assert len(runs) == 5 and {run.info.status for run in runs} == {"FINISHED"}
+    assert len(runs) == 7 and {run.info.status for run in runs} == {"FINISHED"}
     for run in runs:
         steps = [step for step, _ in points(client, run, "val/loss")]
         assert steps == list(range(1, len(steps) + 1)), "a point was lost or repeated"

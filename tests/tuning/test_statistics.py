@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tuning.studies.statistics import compare
+from tuning.studies.statistics import compare, compare_shares
 
 
 def test_one_comparison_is_the_paired_t_test() -> None:
@@ -80,3 +80,20 @@ def test_needed_pairs_reach_the_power() -> None:
 def test_one_pair_has_no_spread() -> None:
     with pytest.raises(ValueError, match="x has 1 pairs"):
         compare({"x": [0.1]})
+
+
+def test_shares_by_hand() -> None:
+    """Agresti and Caffo's interval: (91 / 102 - 81 / 102) and its error with one right and one wrong added to each."""
+    got = compare_shares(90, 80, 100)
+    one, other = 91 / 102, 81 / 102
+    half = 1.959964 * ((one * (1 - one) + other * (1 - other)) / 102) ** 0.5
+    assert (got.mean, got.low, got.high) == pytest.approx((0.1, one - other - half, one - other + half), abs=1e-6)
+    assert not got.different and got.p == pytest.approx(2 * stats.norm.sf(1.959964 * (one - other) / half), abs=1e-6)
+    assert compare_shares(95, 80, 100).different
+    assert not compare_shares(100, 100, 100).different and compare_shares(100, 100, 100).low < 0
+
+
+def test_equal_networks_are_called_different_in_one_of_twenty() -> None:
+    rng = np.random.default_rng(1)
+    called = [compare_shares(*map(int, rng.binomial(360, 0.97, 2)), 360).different for _ in range(600)]
+    assert np.mean(called) <= 0.08

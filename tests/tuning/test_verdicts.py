@@ -16,8 +16,9 @@ from tests.orchestrator.real import Command, orchestrator, wait_until
 from tests.tuning.test_driver import children, outcome_spec, spec
 from tests.tuning.test_search_kills import kill
 from tuning.cli import search as commands
-from tuning.run.history import FILE, History, Trial
+from tuning.run.history import FILE, History
 from tuning.run.launch import search
+from tuning.run.results import Trial
 
 pytestmark = pytest.mark.slow
 
@@ -41,6 +42,7 @@ def test_the_verdict_on_a_search(tmp_path: Path) -> None:
             },
             searcher={"kind": "grid"},
             budget={"epochs_per_trial": 3},
+            finish=False,
         )
     )
     done = CliRunner().invoke(commands, ["confirm", found.name, "--top", "3", "--seeds", "3"])

@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from tuning.run.history import Trial, number, ranked
+from tuning.run.results import Trial, number, ranked
 from tuning.spec.arms import Arms
 from tuning.spec.search import SearchSpec
 from tuning.studies.verdict import COLUMNS, judge
@@ -111,5 +111,5 @@ def text(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name}: {text(inner)}" for name, inner in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(map(text, value))
+        return ", ".join(map(text, value)) or "none"
     return "none" if value is None else str(value)

@@ -13,7 +13,7 @@ from typing import Any
 
 from tuning.report.findings import Findings
 from tuning.report.scales import fence
-from tuning.run.history import Trial
+from tuning.run.results import Trial
 
 Chart = dict[str, Any]
 """A Vega-Lite specification, or a part of one, as JSON."""

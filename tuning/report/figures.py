@@ -24,7 +24,7 @@ from tuning.report.chart import (
 from tuning.report.findings import Findings
 from tuning.report.importance import Importance
 from tuning.report.scales import fence
-from tuning.run.history import Trial, number
+from tuning.run.results import Trial, number
 from tuning.spec.objective import METRICS, Mode, Objective
 from tuning.studies.verdict import Verdict
 

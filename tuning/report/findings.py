@@ -10,10 +10,12 @@ from typing import Any
 
 from jobs.lock import holder
 from orchestrator.tracking.journal import Event, lock_path, read
-from tuning.run.history import FILE, History, Trial, front, number, ranked
+from tuning.run.history import FILE, History
+from tuning.run.results import Trial, front, number, ranked
 from tuning.spec.distributions import Distribution, Fixed
 from tuning.spec.objective import Objective
 from tuning.spec.search import SearchSpec
+from tuning.studies import final
 
 ENOUGH = 10
 """Trials below which a pattern among them means little."""
@@ -30,6 +32,7 @@ class Findings:
         state: ``running``, ``stopped`` or ``over: <why>``.
         began, ended: ordinal -> seconds that drivers had worked by then, pauses between them not counted.
         seconds: that drivers have worked in all.
+        ending: what the runs at its end say, by a word each.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Findings:
     began: dict[int, float]
     ended: dict[int, float]
     seconds: float
+    ending: dict[str, str]
 
     @classmethod
     def of(cls, folder: Path) -> Findings:
@@ -56,8 +60,8 @@ class Findings:
         else:
             state = "running" if holder(lock_path(folder / FILE)) else "stopped"
         trials = tuple(history.trials[ordinal] for ordinal in sorted(history.trials))
-        spec = history.spec
-        return cls(folder.name, spec, trials, state, times["trial"], times["end"], clock[-1] if clock else 0.0)
+        worked = clock[-1] if clock else 0.0
+        return cls(folder.name, history.spec, trials, state, times["trial"], times["end"], worked, final.lines(history))
 
     @property
     def goal(self) -> Objective:

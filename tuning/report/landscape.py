@@ -14,7 +14,7 @@ from tuning.report.chart import INK, TRIAL, Chart, axis, chart, folded, lines, m
 from tuning.report.findings import ENOUGH, Findings
 from tuning.report.importance import Array
 from tuning.report.scales import Scale, fence, line
-from tuning.run.history import Trial, number
+from tuning.run.results import Trial, number
 
 COLUMN = 112
 """Least pixels of a column of parallel coordinates."""

@@ -1,4 +1,4 @@
-"""Links into MLflow's UI for a search: all children charted, and the compare page of the best."""
+"""Links into MLflow's UI for a search: all children charted, and the compare page of winner, base and best trials."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def links(outcome: Outcome, spec: SearchSpec) -> dict[str, str]:
     metric, ascending = (goal.metric, goal.mode == "min") if goal else ("val/top1", False)
     try:
         charts = children(outcome.name, metric, ascending)
-        pages = compare(trial.run for trial in outcome.ranked[:_TOP])
+        pages = compare(dict.fromkeys(trial.run for trial in (*outcome.last.values(), *outcome.ranked[:_TOP])))
     except ConnectionError:
         return {}
     if charts is None:

@@ -13,7 +13,7 @@ from jobs.words import duration
 from tuning.report.board import listed, short, summary, text
 from tuning.report.chart import Chart, ended, trials_of
 from tuning.report.findings import Findings
-from tuning.run.history import Trial
+from tuning.run.results import Trial
 from tuning.studies.verdict import COLUMNS, judge
 
 _METRICS = ("val/top1", "val/loss", "test/top1")

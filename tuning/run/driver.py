@@ -7,13 +7,11 @@ Tune experiment begins with the trials that were running, after searcher and sch
 from __future__ import annotations
 
 import logging
-import math
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from jobs import specfile
-from jobs.report import Record
 from jobs.spec import JobSpec
 from orchestrator.execution.answer import STOPPED, Answer
 from orchestrator.execution.failures import Kind
@@ -23,9 +21,12 @@ from orchestrator.runs.resume import SPEC
 from orchestrator.tracking.client import RecorderClient
 from orchestrator.tracking.journal import FILE, read
 from orchestrator.tracking.recorder import Status
-from tuning.run.history import Ended, History, Trial, front, jsonable, number, ranked
-from tuning.run.leftovers import Leftovers
+from tuning.run import limits
+from tuning.run.finals import Finals
+from tuning.run.history import History, tally
+from tuning.run.leftovers import Leftovers, kept_first
 from tuning.run.population import Population, settings
+from tuning.run.results import Ended, Trial, best_epoch, jsonable, number
 from tuning.spec.search import SearchSpec
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Driver:
         resolve: makes the teacher of a job a folder, training it first if it is a job itself.
         tags: of every run.
         points: parameters to begin with; ``known``: (params, values) of an earlier search.
+        finals: the runs at its end; None is those of a job that is as long as its trials.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Driver:
         tags: Mapping[str, str],
         points: tuple[Mapping[str, Any], ...] = (),
         known: tuple[tuple[Mapping[str, Any], Mapping[str, float]], ...] = (),
+        finals: Finals | None = None,
     ) -> None:
         self.spec, self.base, self.history, self.recorders = spec, base, history, recorders
         self.resolve, self.tags = resolve, dict(tags)
@@ -74,6 +77,7 @@ class Driver:
         self.gave_up = False
         self.lock = threading.RLock()
         self.live: set[int] = set()
+        self.finals = finals or Finals(spec, base, base, history)
         self.population = Population(spec, base, history)
         self._waiting: list[Trial] = []
         self.leftovers = Leftovers(base.checkpoint.storage, spec.models_mb * 2**20)
@@ -92,43 +96,56 @@ class Driver:
         return [self.history.trials[ordinal] for ordinal in sorted(self.history.trials)]
 
     def next(self) -> TrialConfig | Literal["later"] | None:
-        """What the next trial is to run; None if no more may begin."""
+        """What the next trial is to run, or the next of the runs that end the search; None if no more may begin."""
         with self.lock:
             self.sweep()
             while True:
                 self.check_limits()
-                if self.closing:
-                    return None
-                if self._waiting:
-                    trial = self._waiting.pop(0)
-                elif self.spec.budget.trials is not None and len(self.history.trials) >= self.spec.budget.trials:
-                    return LATER if self._may_take_over() else None
-                else:
-                    ordinal = len(self.history.trials)
-                    params = self.searcher.ask(ordinal)
-                    if params is None:
-                        return None
-                    run = f"{self.spec.name}-{ordinal:04d}"
-                    self.history.add("trial", ordinal=ordinal, run=run, params=params)
-                    trial = self.history.trials[ordinal]
+                trial = self._next()
+                if trial is None or trial == LATER:
+                    return trial
                 try:
                     resolved = storage.shared(self.resolve(self._open(trial))).model_dump_json()
                 except ValueError as error:  # ends that are fine alone need not be together
                     self._fail(trial, str(error), "spec")
                     continue
                 config: TrialConfig = {"ordinal": trial.ordinal, "run": trial.run, "spec": resolved}
-                if trial.donors:
-                    epoch = max(trial.donors)
-                    config["graft"] = {"run": self.history.trials[trial.donors[epoch]].run, "epoch": epoch}
+                if graft := self.population.graft(trial):
+                    config["graft"] = graft
                 return config
+
+    def _next(self) -> Trial | Literal["later"] | None:
+        if self.closing is None and self.history.final is None:
+            if self._waiting:
+                return self._waiting.pop(0)
+            ordinal, budget = len(self.history.trials), self.spec.budget.trials
+            params = self.searcher.ask(ordinal) if budget is None or ordinal < budget else None
+            if params is not None:
+                self.history.add("trial", ordinal=ordinal, run=f"{self.spec.name}-{ordinal:04d}", params=params)
+                return self.history.trials[ordinal]
+            if self._may_take_over():
+                return LATER
+        if self.closing == "interrupted" or self.gave_up or self.spec.unfinished:
+            return None
+        if self.history.final is None:
+            if self.live:
+                return LATER
+            self.finals.decide()
+        waiting = self.finals.waiting(self.live)
+        for trial in waiting if limits.left_s(self.spec, self.history) <= 0 else ():
+            self._end(trial, "FINISHED", stopped_by="hours")
+        return next((trial for trial in waiting if trial.status == "RUNNING"), None)
 
     def result(self, ordinal: int, epoch: int, values: Mapping[str, float]) -> bool:
         """Take in an epoch of a trial; whether to stop it now."""
         with self.lock:
-            trial = self.history.trials[ordinal]
+            trial = self.history.trial(ordinal)
             if epoch not in trial.results:
                 self.history.add("result", ordinal=ordinal, epoch=epoch, values=values)
                 self._tally()
+            if trial.role:
+                self.check_limits()
+                return False
             value = number(trial.results[epoch], self.goal.metric)
             self.searcher.report(ordinal, epoch, value)
             stop = self.scheduler.report(ordinal, epoch, value)
@@ -144,7 +161,7 @@ class Driver:
     def answered(self, ordinal: int, answer: Answer) -> None:
         """Take in how a trial ended by itself."""
         with self.lock:
-            trial = self.history.trials[ordinal]
+            trial = self.history.trial(ordinal)
             if answer.failure is not None and answer.kind is not None:
                 self.failed(ordinal, answer.failure, answer.kind)
             elif answer.ended_by != STOPPED:
@@ -157,14 +174,14 @@ class Driver:
     def failed(self, ordinal: int, cause: str, kind: Kind) -> None:
         """Take in that a trial failed for good."""
         with self.lock:
-            trial = self.history.trials[ordinal]
+            trial = self.history.trial(ordinal)
             if trial.status == "RUNNING" and ordinal in self.live:
                 self._fail(trial, cause, kind)
 
     def over(self, why: str) -> None:
-        """Begin no trial any more, and end those under way at their next report."""
+        """Begin no trial any more, and end those under way at their next report; later, the runs at the end."""
         with self.lock:
-            if self.closing is None:
+            if self.closing is None or self.history.final is not None:
                 self.closing = why
                 self.recorders.stop()
                 paused = sorted(self.population.paused)
@@ -176,21 +193,19 @@ class Driver:
         """Delete what trials that have ended left behind and nobody wants."""
         if self._may_take_over():
             return
-        ended = [trial for trial in self.trials if trial.status != "RUNNING"]
-        best = ranked(ended, self.goal)
-        first = front(best, self.spec.goals) if len(self.spec.goals) > 1 else []
-        order = {trial.ordinal: trial for trial in (*first, *best, *ended)}
-        self.leftovers.sweep([*order.values()], last)
+        self.leftovers.sweep(kept_first(self.history, self.spec.goals), last)
 
     def check_limits(self) -> None:
         """End the search where a budget is spent or nothing has improved for long."""
-        budget, stale = self.spec.budget, self.spec.stop.stale_trials
-        if budget.hours is not None and self.history.spent_s >= budget.hours * 3600:
-            self.over("hours")
-        elif budget.total_epochs is not None and self.history.epochs >= budget.total_epochs:
-            self.over("total_epochs")
-        elif stale is not None and self.history.stale(self.goal) >= stale:
-            self.over("stale_trials")
+        reserve = self.finals.seconds() if self.history.final is None else 0.0
+        if why := limits.reached(self.spec, self.history, reserve):
+            self.over(why)
+
+    def conclude(self) -> None:
+        """Write into the search's own run which runs end it, and what they score on the test split."""
+        for role, trial in self.history.last.items():
+            self.recorders.tag(self.spec.name, role, trial.run)
+        self.recorders.record(self.spec.name, self.finals.scores())
 
     def _may_take_over(self) -> bool:
         """Whether a trial may yet resume from another's checkpoint."""
@@ -202,11 +217,11 @@ class Driver:
         A trial to whose last epoch the scheduler had answered stop is stopped, and the run of a trial that has ended is
         ended too.
         """
-        for trial in self.trials:
+        for trial in (*self.trials, *self.history.finals.values()):
             if trial.status == "RUNNING":
                 epoch = max(trial.results, default=0)
                 value = number(trial.found, self.goal.metric)
-                if epoch and self.scheduler.report(trial.ordinal, epoch, value):
+                if epoch and not trial.role and self.scheduler.report(trial.ordinal, epoch, value):
                     self._open(trial)
                     self._end(trial, "FINISHED", stopped_by=self.spec.scheduler.kind)
             elif (path := run_folder(trial.run) / FILE).exists():
@@ -221,10 +236,11 @@ class Driver:
         Raises:
             ValueError: its parameters do not make a job.
         """
-        job = self.spec.trial(trial.params, self.base)
+        job = self.finals.job(trial)
         params = job.flatten()  # with the job's own name, so that it is not mistaken for a varied parameter
         told = self.spec.told(trial.ordinal, {})
-        tags = {**self.tags, "search": self.spec.name, "ordinal": str(trial.ordinal), **{n: str(told[n]) for n in told}}
+        place = {"role": trial.role} if trial.role else {"ordinal": str(trial.ordinal)}
+        tags = {**self.tags, "search": self.spec.name, **place, **{n: str(told[n]) for n in told}}
         if trial.ordinal not in self.live:
             first = params if not trial.donors else None  # params once: what they become is told below
             where = job.tracking.experiment, job.tracking.uri
@@ -248,15 +264,12 @@ class Driver:
         more: Mapping[str, float] | None = None,
     ) -> None:
         values = {**trial.found, **(more or {})}
-        if self.base.select == "best" and trial.results:  # as the job does: by its first highest accuracy
-            seen = self.history.lineage(trial.ordinal).values()
-            best = max(
-                seen, key=lambda at: at["val/top1"] if math.isfinite(at.get("val/top1", math.nan)) else -math.inf
-            )
-            values |= {name: value for name, value in best.items() if name.startswith("val/")}
+        if self.base.select == "best" and trial.results:
+            values |= best_epoch(self.history.lineage(trial.ordinal).values())
         ending = {"status": status, "stopped_by": stopped_by, "cause": cause, "kind": kind}
         self.history.add("end", ordinal=trial.ordinal, values=jsonable(values), **ending)
-        self.searcher.tell(trial.ordinal, trial.params, values or None, trial.state)
+        if not trial.role:
+            self.searcher.tell(trial.ordinal, trial.params, values or None, trial.state)
         self._close(trial, status)
         self._tally()
         self._waiting += self.population.take_over()  # the rest may have waited for this one
@@ -264,7 +277,9 @@ class Driver:
     def _fail(self, trial: Trial, cause: str, kind: Kind) -> None:
         self._end(trial, "FAILED", cause=cause, kind=kind)
         same = sum(other.kind == kind for other in self.trials)
-        if self.spec.arms is None and same >= self.spec.stop.failures:  # an arm that fails does so on every seed
+        if (
+            self.spec.arms is None and not trial.role and same >= self.spec.stop.failures
+        ):  # an arm that fails does so on every seed
             self.gave_up = self.gave_up or self.closing is None
             self.over(f"{same} trials failed alike ({kind}: {cause})")
 
@@ -272,7 +287,7 @@ class Driver:
         """End the run of a trial, if it is open, with the reason in its tags."""
         if trial.ordinal not in self.live:
             return
-        rung = self.scheduler.rung(trial.ordinal) if trial.stopped_by else None
+        rung = self.scheduler.rung(trial.ordinal) if trial.stopped_by and not trial.role else None
         tags = {"stopped_by": trial.stopped_by, "cause": trial.cause, "failure": trial.kind, "rung": rung}
         for name, value in tags.items():
             if value is not None:
@@ -282,10 +297,4 @@ class Driver:
 
     def _tally(self) -> None:
         """The parent run's own series, by the number of events of the search."""
-        ended = [trial for trial in self.trials if trial.status != "RUNNING"]
-        values: dict[str, float] = {"epochs": self.history.epochs}
-        values |= {"trials/ended": len(ended), "trials/failed": sum(trial.status == "FAILED" for trial in ended)}
-        for best in ranked(self.trials, self.goal)[:1]:
-            values[f"best/{self.goal.metric}"] = number(best.found, self.goal.metric)
-        records = [Record(name, len(self.history.events), float(value)) for name, value in values.items()]
-        self.recorders.record(self.spec.name, records)
+        self.recorders.record(self.spec.name, tally(self.history, self.goal))

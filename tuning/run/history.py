@@ -2,7 +2,9 @@
 
 Events, each with its ``time`` (s, Unix): ``search`` (spec and base job, as JSON), ``open`` (a driver began to work),
 ``compile`` (whether the networks are compiled, where that was to be found out),
-``trial`` (ordinal, run, params), ``result`` (ordinal, epoch, values), ``end`` (ordinal, status, values, stopped_by,
+``trial`` (ordinal, run, params; with a role and an ordinal below 0: a run at the end of the search), ``final`` (winner,
+base: ordinals of those runs, or of trials that were the same already; best: the winner's trial; images: of the test
+split; or why there are none), ``result`` (ordinal, epoch, values), ``end`` (ordinal, status, values, stopped_by,
 cause, kind), ``takeover`` (epoch, changes: ordinal -> donor and params; empty where no trial takes over another),
 ``retry`` (ordinal: its failure is forgotten), ``close`` (why the search is over).
 """
@@ -12,63 +14,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jobs.base import Spec
 from jobs.paths import changed
+from jobs.report import Record
 from jobs.spec import JobSpec
 from orchestrator.runs.origin import here
 from orchestrator.tracking.journal import Event, Journal, read
+from tuning.run.results import ROLES, Final, Role, Trial, number, ranked
 from tuning.schedulers import Scheduler
-from tuning.searchers import Searcher, State
+from tuning.searchers import Searcher
 from tuning.spec.objective import Objective
 from tuning.spec.search import SearchSpec
 
-Ended = Literal["FINISHED", "FAILED"]
 FILE = "search.jsonl"
 """Name of the journal in the folder of the search."""
-
-
-@dataclass
-class Trial:
-    """One configuration and what came of it.
-
-    Attributes:
-        ordinal: its number, from 0.
-        run: name of its run.
-        params: by dotted name.
-        results: epoch -> metric -> value.
-        status: RUNNING, FINISHED or FAILED.
-        stopped_by: the scheduler's kind, where it was ended early.
-        cause, kind: why it failed, and the kind of that failure.
-        values: metric -> value at the end.
-        donors: epoch -> ordinal of the trial whose weights it went on from then.
-    """
-
-    ordinal: int
-    run: str
-    params: dict[str, Any]
-    results: dict[int, dict[str, float]] = field(default_factory=dict)
-    status: Ended | Literal["RUNNING"] = "RUNNING"
-    stopped_by: str | None = None
-    cause: str | None = None
-    kind: str | None = None
-    values: dict[str, float] = field(default_factory=dict)
-    donors: dict[int, int] = field(default_factory=dict)
-
-    @property
-    def found(self) -> dict[str, float]:
-        """Its values at the end, or where it stands; empty before its first epoch."""
-        return self.values or (self.results[max(self.results)] if self.results else {})
-
-    @property
-    def state(self) -> State:
-        """As searchers call it: ``finished``, ``stopped``, ``failed``."""
-        if self.status == "FAILED":
-            return "failed"
-        return "stopped" if self.stopped_by else "finished"
 
 
 class History:
@@ -77,6 +39,11 @@ class History:
     Args:
         folder: of the search.
 
+    Attributes:
+        trials: ordinal -> trial.
+        finals: ordinal -> run at the end of the search, never one of ``trials``: it steers nothing.
+        final: which of them count; None until that is decided.
+
     Raises:
         jobs.lock.Locked: another process drives this search.
         ValueError: its journal is corrupt.
@@ -84,11 +51,7 @@ class History:
 
     def __init__(self, folder: Path) -> None:
         self._journal = Journal(folder / FILE)
-        self.trials: dict[int, Trial] = {}
-        self.spec: SearchSpec | None = None
-        self.closed: str | None = None
-        self.compile: bool | None = None
-        self.takeovers: set[int] = set()
+        self._blank()
         for event in self._journal.events:
             self._apply(event)
 
@@ -96,11 +59,28 @@ class History:
     def look(cls, folder: Path) -> History:
         """The history as it stands, read only: for another terminal while the search runs."""
         history = cls.__new__(cls)
-        history.trials, history.spec, history.takeovers = {}, None, set()
-        history.closed = history.compile = None
+        history._blank()
         for entry in read(folder / FILE):
             history._apply(entry.event)
         return history
+
+    def _blank(self) -> None:
+        self.trials: dict[int, Trial] = {}
+        self.finals: dict[int, Trial] = {}
+        self.final: Final | None = None
+        self.spec: SearchSpec | None = None
+        self.closed: str | None = None
+        self.compile: bool | None = None
+        self.takeovers: set[int] = set()
+
+    def trial(self, ordinal: int) -> Trial:
+        """A trial, or a run at the end."""
+        return self.finals[ordinal] if ordinal < 0 else self.trials[ordinal]
+
+    @property
+    def last(self) -> dict[Role, Trial]:
+        """The runs that the search ends with, by role; one run may have both. Empty until they are decided."""
+        return {role: self.trial(ordinal) for role, ordinal in self.final.runs.items()} if self.final else {}
 
     @property
     def events(self) -> Sequence[Event]:
@@ -110,7 +90,8 @@ class History:
     @property
     def over(self) -> bool:
         """Whether it was closed and no trial waits to be resumed, as some do where the search gave up."""
-        return self.closed is not None and all(trial.status != "RUNNING" for trial in self.trials.values())
+        runs = (*self.trials.values(), *self.last.values())
+        return self.closed is not None and all(trial.status != "RUNNING" for trial in runs)
 
     @property
     def spent_s(self) -> float:
@@ -132,8 +113,8 @@ class History:
         """Trials that ended since the best one did."""
         best, since = -math.inf, 0
         ends = {event["ordinal"]: place for place, event in enumerate(self.events) if event["event"] == "end"}
-        for trial in (self.trials[ordinal] for ordinal in sorted(ends, key=ends.__getitem__)):
-            if trial.status == "RUNNING":  # tried again
+        for trial in (self.trial(ordinal) for ordinal in sorted(ends, key=ends.__getitem__)):
+            if trial.status == "RUNNING" or trial.role:  # it is tried again, or was no trial
                 continue
             since += 1
             worth = goal.worth(number(trial.found, goal.metric))
@@ -143,7 +124,7 @@ class History:
 
     def lineage(self, ordinal: int, until: float = math.inf) -> dict[int, dict[str, float]]:
         """Epoch -> values on the way of a trial's weights, part of which they may have gone as another trial's."""
-        trial = self.trials[ordinal]
+        trial = self.trial(ordinal)
         last = max((epoch for epoch in trial.donors if epoch < until), default=0)
         before = self.lineage(trial.donors[last], last) if last else {}
         return before | {epoch: values for epoch, values in trial.results.items() if last < epoch <= until}
@@ -162,6 +143,8 @@ class History:
         """Bring a fresh searcher and scheduler to where the old ones were."""
         for event in self._journal.events:
             ordinal = event.get("ordinal", -1)
+            if ordinal < 0:  # the runs at the end steer nothing
+                continue
             match event["event"]:
                 case "trial":
                     searcher.begin(ordinal, event["params"])
@@ -189,11 +172,16 @@ class History:
             case "close":
                 self.closed = event["why"]
             case "trial":
-                self.trials[event["ordinal"]] = Trial(event["ordinal"], event["run"], event["params"])
+                runs = self.finals if event["ordinal"] < 0 else self.trials
+                made = Trial(event["ordinal"], event["run"], event["params"], role=event.get("role"))
+                runs[made.ordinal] = made
+            case "final":
+                runs_of = {role: event[role] for role in ROLES if role in event}
+                self.final = Final(runs_of, event.get("best", -1), event.get("images", 0), event.get("why", ""))
             case "result":
-                self.trials[event["ordinal"]].results.setdefault(event["epoch"], _numbers(event["values"]))
+                self.trial(event["ordinal"]).results.setdefault(event["epoch"], _numbers(event["values"]))
             case "end":
-                trial = self.trials[event["ordinal"]]
+                trial = self.trial(event["ordinal"])
                 trial.status, trial.stopped_by = event["status"], event["stopped_by"]
                 trial.cause, trial.kind, trial.values = event["cause"], event["kind"], _numbers(event["values"])
             case "takeover":
@@ -203,40 +191,10 @@ class History:
                     trial.params = change["params"]
                     trial.donors[event["epoch"]] = change["donor"]
             case "retry":
-                trial = self.trials[event["ordinal"]]
+                trial = self.trial(event["ordinal"])
                 trial.status, trial.cause, trial.kind, trial.values = "RUNNING", None, None, {}
-
-
-def number(values: Mapping[str, Any], name: str) -> float:
-    """A value of an event; NaN where there is none."""
-    return float(values.get(name, math.nan))
-
-
-def ranked(trials: Sequence[Trial], goal: Objective) -> list[Trial]:
-    """The trials with a value that did not fail, the best first; finished ones before stopped ones at equal values."""
-    worth = {trial.ordinal: goal.worth(number(trial.found, goal.metric)) for trial in trials}
-    scored = [trial for trial in trials if trial.status != "FAILED" and math.isfinite(worth[trial.ordinal])]
-    return sorted(scored, key=lambda trial: (-worth[trial.ordinal], bool(trial.stopped_by), trial.ordinal))
-
-
-def front(trials: Sequence[Trial], goals: Sequence[Objective]) -> list[Trial]:
-    """The finished trials that no other one beats in all objectives, in the order given."""
-    points = {}
-    for trial in trials:
-        point = [goal.worth(number(trial.found, goal.metric)) for goal in goals]
-        if trial.status == "FINISHED" and not trial.stopped_by and all(map(math.isfinite, point)):
-            points[trial.ordinal] = point
-    beaten = {place for place, point in points.items() if any(_beats(other, point) for other in points.values())}
-    return [trial for trial in trials if trial.ordinal in points.keys() - beaten]
-
-
-def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
-    return all(a >= b for a, b in zip(one, other, strict=True)) and any(a > b for a, b in zip(one, other, strict=True))
-
-
-def jsonable(values: Mapping[str, float]) -> dict[str, float | str]:
-    """Values as a journal takes them: what is not finite is text."""
-    return {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
+                if not trial.role:  # another trial may win now
+                    self.final = None
 
 
 def _here(data: dict[str, Any], kind: type[Spec]) -> dict[str, Any]:
@@ -246,3 +204,14 @@ def _here(data: dict[str, Any], kind: type[Spec]) -> dict[str, Any]:
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items()}
+
+
+def tally(history: History, goal: Objective) -> list[Record]:
+    """How far a search is: the series of its own run, by the number of its events."""
+    trials = [history.trials[ordinal] for ordinal in sorted(history.trials)]
+    ended = [trial for trial in trials if trial.status != "RUNNING"]
+    failed = sum(trial.status == "FAILED" for trial in ended)
+    values = {"epochs": float(history.epochs), "trials/ended": float(len(ended)), "trials/failed": float(failed)}
+    best = ranked(trials, goal)[:1]
+    values |= {f"best/{goal.metric}": number(trial.found, goal.metric) for trial in best}
+    return [Record(name, len(history.events), value) for name, value in values.items()]

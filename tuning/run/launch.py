@@ -27,10 +27,12 @@ from orchestrator.runs.origin import environment, of_data, revision, submission
 from orchestrator.tracking.client import RecorderClient
 from orchestrator.tracking.recorder import Status
 from tuning.run.driver import Driver
-from tuning.run.history import History, Trial, ranked
+from tuning.run.finals import Finals
+from tuning.run.history import History
 from tuning.run.named import find, new_name
 from tuning.run.plan import expected_trials
 from tuning.run.prepare import prepare
+from tuning.run.results import Role, Trial, ranked
 from tuning.spec.check import check
 from tuning.spec.search import Params, SearchSpec
 
@@ -56,6 +58,7 @@ class Outcome:
         why: it is over.
         ranked: its trials with a value, the best first.
         trials: all of them.
+        last: role (``winner``, ``base``) -> the run of the job's own length that ended the search; empty if none did.
         behind: journal events that the tracking server does not have yet.
         report: its HTML file; None if it was interrupted or could not be drawn.
     """
@@ -65,6 +68,7 @@ class Outcome:
     why: str
     ranked: list[Trial]
     trials: list[Trial]
+    last: dict[Role, Trial]
     behind: int
     report: Path | None = None
 
@@ -108,12 +112,12 @@ def search(
         raise ValueError(f"search {folder.name} is running already: {error}") from None
     try:
         if spec is not None:
-            base = absolute(spec.base())
-            history.add("search", spec=spec.model_dump(mode="json"), base=base.model_dump(mode="json"))
+            whole = absolute(spec.whole())
+            history.add("search", spec=spec.model_dump(mode="json"), base=whole.model_dump(mode="json"))
         spec = history.spec
         assert spec is not None
         if retry:
-            for trial in list(history.trials.values()):
+            for trial in [*history.trials.values(), *history.last.values()]:
                 if trial.status == "FAILED" and not trial.donors:  # the weights that it took over are gone
                     history.add("retry", ordinal=trial.ordinal)
         history.add("open")
@@ -193,7 +197,10 @@ def _search(
     signals = current()
     signals.held = True
     points, known = _before(spec)
-    driver = Driver(spec, base, history, recorders, taught, tags, points, known)
+    decided = {name: getattr(base, name) for name in ("data", "resources", "compile")}
+    whole = spec.whole().model_copy(update=decided)
+    finals = Finals(spec, base, whole, history, len(data.test), places)
+    driver = Driver(spec, base, history, recorders, taught, tags, points, known, finals)
     tell(f"search {spec.name}: {places} trials at a time ({why})", True)
     logits: LogitSettings = {"folder": str(home() / "cache" / "logits"), "max_bytes": spec.logit_cache_mb * 2**20}
     shared = Shared(
@@ -211,6 +218,7 @@ def _search(
     why = "interrupted" if interrupted else driver.closing or "trials"
     status: Status = "KILLED" if interrupted else "FINISHED"
     report = None
+    driver.conclude()
     if not interrupted:
         history.add("close", why=why)
         tell("drawing the report", False)
@@ -219,7 +227,8 @@ def _search(
     recorders.end(spec.name, status)
     behind = recorders.close(_HURRY_S if signals.twice else 30.0)
     recorders.kill()
-    return Outcome(spec.name, status, why, ranked(driver.trials, driver.goal), driver.trials, behind, report)
+    best = ranked(driver.trials, driver.goal)
+    return Outcome(spec.name, status, why, best, driver.trials, history.last, behind, report)
 
 
 def _compiled(

@@ -6,7 +6,9 @@ import logging
 from collections.abc import Sequence
 
 from orchestrator.runs import storage
-from tuning.run.history import Trial
+from tuning.run.history import History
+from tuning.run.results import Trial, front, ranked
+from tuning.spec.objective import Objective
 
 log = logging.getLogger(__name__)
 
@@ -45,3 +47,13 @@ class Leftovers:
                     self._models[trial.ordinal] = 0
         except ValueError as error:
             log.warning("what trials left behind stays for now: %s", error)
+
+
+def kept_first(history: History, goals: Sequence[Objective]) -> list[Trial]:
+    """The trials and runs that have ended, in the order in which their models are worth keeping."""
+    ended = [trial for _, trial in sorted(history.trials.items()) if trial.status != "RUNNING"]
+    last = [trial for trial in history.finals.values() if trial.status != "RUNNING"]
+    winner = [trial for trial in last if trial is history.last.get("winner")]
+    best = ranked(ended, goals[0])
+    first = front(best, goals) if len(goals) > 1 else []
+    return [*{trial.ordinal: trial for trial in (*winner, *first, *best, *ended, *last)}.values()]

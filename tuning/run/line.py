@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.report import Record
-from tuning.run.history import jsonable
+from tuning.run.results import jsonable
 
 
 class Abandoned(SystemExit):

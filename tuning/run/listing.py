@@ -8,7 +8,8 @@ from pathlib import Path
 from jobs.lock import holder
 from orchestrator.home import home
 from orchestrator.tracking.journal import lock_path, read
-from tuning.run.history import FILE, History, number, ranked
+from tuning.run.history import FILE, History
+from tuning.run.results import number, ranked
 
 
 @dataclass(frozen=True)

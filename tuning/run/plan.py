@@ -32,6 +32,7 @@ def plan(found: PreparedSearch) -> tuple[dict[str, str], bool]:
     free = shutil.disk_usage(home()).free
     trials = spec.budget.trials if spec.budget.trials is not None else _certain(spec, base)
     epochs, told = expected_epochs(spec, base, trials)
+    whole = 0 if spec.unfinished else spec.whole().epochs
     size = epoch_bytes(base, len(data.train), len(data.classes))
     shared = sharing(spec, base, stages(spec, base, expected_trials(spec, base)), size)
     models = min(spec.models_mb * 2**20, (expected_trials(spec, base) or math.inf) * needs.checkpoint)
@@ -48,8 +49,11 @@ def plan(found: PreparedSearch) -> tuple[dict[str, str], bool]:
         or (f"{len(spec.arms.jobs)} arms x {len(spec.arms.seeds)} seeds" if spec.arms else ""),
         "trials": f"{trials if trials is not None else 'until the budget is spent'}, {base.epochs} epochs each at most",
         "epochs": told,
+        "final": f"winner and base to the job's own {whole} epochs, {2 * whole} more at most, scored on the test split"
+        if whole
+        else f"left out: {spec.unfinished}",
         "concurrency": f"{concurrent} at a time: {found.trials.why}",
-        "time": _time(found, epochs),
+        "time": _time(found, epochs + whole * max(2, concurrent)),
         "memory": f"{byte_size(needs.worker)} a worker, {byte_size(asked)} of {byte_size(memory)} in all",
         "disk": f"{byte_size(checkpoints)} of checkpoints at a time, at most {byte_size(models)} of models"
         f"{logits}, {byte_size(free)} free",

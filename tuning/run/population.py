@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from jobs.report import Record
 from jobs.spec import JobSpec
-from tuning.run.history import History, Trial, number
+from tuning.run.history import History
+from tuning.run.results import Trial, number
 from tuning.spec.search import SearchSpec
+
+if TYPE_CHECKING:
+    from orchestrator.execution.worker import Graft
 
 
 class Population:
@@ -23,6 +29,13 @@ class Population:
         """Whether a trial waits after that epoch until all have got there."""
         due = 0 < epoch < self.base.epochs and self.spec.scheduler.pauses(epoch)
         return due and epoch not in self.history.takeovers
+
+    def graft(self, trial: Trial) -> Graft | None:
+        """The checkpoint of another trial that this one resumes from; None where it has taken over none."""
+        if not trial.donors:
+            return None
+        epoch = max(trial.donors)
+        return {"run": self.history.trials[trial.donors[epoch]].run, "epoch": epoch}
 
     def take_over(self) -> list[Trial]:
         """Once all wait: decide who resumes from whom, and write it down; the trials that resume now, else none."""

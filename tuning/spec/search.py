@@ -49,9 +49,9 @@ class SearchBudget(Spec):
     trials: int | None = Field(None, gt=0, le=1_000_000)
     """Number of trials, failed ones included."""
     epochs_per_trial: int | None = Field(None, gt=0, le=1_000_000)
-    """Epochs of each trial; None takes the epochs of the job."""
+    """Epochs of each trial; None takes the epochs of the job. The runs that end the search have the job's own."""
     hours: PositiveFloat | None = None
-    """Hours of wall-clock time, over all resumptions."""
+    """Hours of wall-clock time, over all resumptions; the trials leave as much of it as the runs at the end take."""
     total_epochs: PositiveInt | None = None
     """Epochs of all trials in total."""
 
@@ -110,6 +110,9 @@ class SearchSpec(Spec):
     """Results and points that are known before the search starts."""
     stop: Stop = Stop()
     """When to stop before the budget is spent."""
+    finish: bool = True
+    """Whether the search ends with two runs of the job's own length, scored on the test split: the winner, and the job
+    without any of the varied values."""
     max_concurrent: int | None = Field(None, gt=0, le=100_000)
     """Largest number of concurrent trials; None runs as many as the cluster has room for."""
     gpus_per_trial: float | None = Field(None, ge=0.01, le=1)
@@ -127,23 +130,43 @@ class SearchSpec(Spec):
         """What is optimised: the objectives, or the one metric; the first is what is reported on the way."""
         return self.objectives or (Objective(metric=self.metric, mode=self.mode),)
 
-    def begun_with(self, base: JobSpec) -> Self:
-        """The search over that job, whatever has become of its file."""
+    @property
+    def unfinished(self) -> str:
+        """Why the search ends without training its winner and its job to their own length; empty if it does."""
+        if self.arms is not None:
+            return "arms are compared on seeds of their own"
+        if len(self.goals) > 1:
+            return "of several objectives there is no one winner; choose a trial from the front"
+        return "" if self.finish else "finish is false"
+
+    def begun_with(self, whole: JobSpec) -> Self:
+        """The search over that job, at its own length, whatever has become of its file."""
         begun = self.model_copy()
-        begun._begun_with = base
+        begun._begun_with = whole
         return begun
 
-    def base(self) -> JobSpec:
-        """The job that trials change: for a search that has started, as its file was then.
+    def whole(self) -> JobSpec:
+        """The job at its own length: for a search that has started, as its file was then.
 
         Raises:
             jobs.specfile.SpecError: the file or ``set`` is wrong.
         """
+        return self._begun_with or self._read(self.set)
+
+    def base(self) -> JobSpec:
+        """The job that trials change: the whole one, but with ``budget.epochs_per_trial``.
+
+        Raises:
+            jobs.specfile.SpecError: the file or ``set`` is wrong.
+        """
+        if self.budget.epochs_per_trial is None:
+            return self.whole()
+        changes = {"epochs": self.budget.epochs_per_trial}
         if self._begun_with is not None:
-            return self._begun_with
-        changes = dict(self.set)
-        if self.budget.epochs_per_trial is not None:
-            changes["epochs"] = self.budget.epochs_per_trial
+            return self._begun_with.override(changes)
+        return self._read({**self.set, **changes})
+
+    def _read(self, changes: Mapping[str, Any]) -> JobSpec:
         try:
             return read(self.job, JobSpec, changes)
         except SpecError as error:
@@ -206,8 +229,11 @@ class SearchSpec(Spec):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if "epochs" in self.set and self.budget.epochs_per_trial is not None:
-            raise ValueError("set.epochs and budget.epochs_per_trial say the same thing: give one of them")
+        if "epochs" in self.set and self.budget.epochs_per_trial is not None and self.unfinished:
+            raise ValueError(
+                "set.epochs and budget.epochs_per_trial say the same thing where the search does not end with runs of "
+                f"the job's own length ({self.unfinished}): give one of them"
+            )
         if self.objectives and self.scheduler.by_metric:
             raise ValueError(
                 f"scheduler kind {self.scheduler.kind} goes by one metric, so with objectives it would stop trials "

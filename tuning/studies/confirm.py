@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from jobs.spec import JobSpec
-from tuning.run.history import History, Trial, ranked
+from tuning.run.history import History
+from tuning.run.results import Trial, ranked
 from tuning.spec.arms import Arms
 from tuning.spec.search import SearchBudget, SearchSpec
 
@@ -20,6 +21,7 @@ BASE = "base"
 def confirm(history: History, top: int, seeds: int) -> tuple[SearchSpec, tuple[str, ...]]:
     """The search that confirms another, and what to know about it.
 
+    Every arm is trained to the job's own length, as the search's winner was; with ``finish: false`` as long as trials.
     Seeds follow the largest that the search used, so asking again asks the same question and gets the same answer.
 
     Args:
@@ -37,6 +39,7 @@ def confirm(history: History, top: int, seeds: int) -> tuple[SearchSpec, tuple[s
             f"{spec.name} compares arms on seeds of their own already: orchestrator search report {spec.name}"
         )
     base = spec.base()
+    whole, budget = (spec.whole(), SearchBudget()) if spec.finish else (base, spec.budget)
     trials = list(history.trials.values())
     chosen, remarks = _best(spec, base, trials, top)
     used = [seed for trial in trials for name, seed in trial.params.items() if name in ("seed.init", "seed.data")]
@@ -47,11 +50,11 @@ def confirm(history: History, top: int, seeds: int) -> tuple[SearchSpec, tuple[s
         **given,
         name=f"{spec.name[:72]}-confirm",
         arms=Arms(kind="confirm", jobs=arms, seeds=tuple(range(first, first + seeds))),
-        budget=SearchBudget(epochs_per_trial=spec.budget.epochs_per_trial),
+        budget=SearchBudget(epochs_per_trial=budget.epochs_per_trial),
         logit_cache_mb=spec.logit_cache_mb,
         models_mb=spec.models_mb,
     )
-    return made.begun_with(base), remarks
+    return made.begun_with(whole), remarks
 
 
 def _best(spec: SearchSpec, base: JobSpec, trials: list[Trial], top: int) -> tuple[list[Trial], tuple[str, ...]]:

@@ -87,6 +87,27 @@ def compare(differences: Mapping[str, Sequence[float]], level: float = 0.05) -> 
     return {name: results[name] for name in differences}
 
 
+def compare_shares(one: int, other: int, of: int, level: float = 0.05) -> Comparison:
+    """Whether two networks differ, by how many of the same images each gets right (Agresti & Caffo, 2000).
+
+    The interval adds one right and one wrong image to each, so that it holds near 0 and 1 too. It takes the two counts
+    to be independent; networks that fail on the same images differ by less than it says.
+
+    Args:
+        one, other: images that each gets right.
+        of: images.
+        level: probability of calling equal networks different.
+    """
+    from scipy import stats
+
+    shares = [(count + 1) / (of + 2) for count in (one, other)]
+    error = math.sqrt(sum(share * (1 - share) for share in shares) / (of + 2))
+    middle, half = shares[0] - shares[1], float(stats.norm.isf(level / 2)) * error
+    p = float(2 * stats.norm.sf(abs(middle) / error))
+    mean, low, high = (one - other) / of, middle - half, middle + half
+    return Comparison(1, mean, low, high, p, low > 0 or high < 0, 0.0, level)
+
+
 def _needed(mean: float, spread: float, level: float, power: float = 0.8) -> int:
     """The smallest number of pairs at which a paired t-test sees ``mean`` with that power."""
     from scipy import stats

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuning.run.history import Trial, number
+from tuning.run.results import Trial, number
 from tuning.spec.arms import FEWEST, Arms
 from tuning.studies.statistics import MOST_NEEDED, Comparison, compare
 
@@ -132,9 +132,9 @@ def judge(arms: Arms, trials: Sequence[Trial]) -> Verdict:
                 rows.append(Row(question.against, question.against, scores[question.against]))
         found = results.get(str(place))
         over, lost = ended == arms.trials, len(arms.seeds) - len(pairs[place])
-        words = _words(found) if found else f"{len(pairs[place])} pairs are too few" if over else ""
+        verdict = words(found) if found else f"{len(pairs[place])} pairs are too few" if over else ""
         label = question.label or question.arm
-        told = (scores[question.arm], question.against, tuple(pairs[place]), found, words, lost if found else 0)
+        told = (scores[question.arm], question.against, tuple(pairs[place]), found, verdict, lost if found else 0)
         rows.append(Row(label, question.arm, *told))
     notes += [f"{name} was not tried: {why}" for name, why in arms.left_out.items()]
     headline = _headline(rows) if ended == arms.trials else f"No verdict yet: {ended} of {arms.trials} runs have ended."
@@ -155,7 +155,8 @@ def _both(scores: dict[str, dict[int, float]], question: Any, seed: int) -> bool
     return seed in scores[question.arm] and seed in scores[question.against]
 
 
-def _words(found: Comparison) -> str:
+def words(found: Comparison) -> str:
+    """What a comparison comes to."""
     return ("better" if found.mean > 0 else "worse") if found.different else "no difference seen"
 
 

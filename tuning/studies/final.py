@@ -1,0 +1,63 @@
+"""What the two runs at the end of a search say: its winner beside its job as it was, on the test split.
+
+One run each says nothing of other seeds; what chance does on so many test images can be said (:func:`compare_shares`).
+A verdict on fresh seeds is that of :mod:`tuning.studies.confirm`.
+"""
+
+from __future__ import annotations
+
+import math
+
+from tuning.run.history import History
+from tuning.run.results import Role, Trial, number
+from tuning.studies.statistics import compare_shares
+from tuning.studies.verdict import METRIC, words
+
+
+def lines(history: History) -> dict[str, str]:
+    """What to print of the end of a search, by a word each; empty while no run of its end is decided."""
+    spec, final = history.spec, history.final
+    assert spec is not None
+    if spec.arms is None and spec.finish and spec.unfinished:
+        return {"final": f"left out: {spec.unfinished}"}
+    if final is None:
+        return {}
+    if final.why:
+        return {"final": f"left out: {final.why}"}
+    winner, base = history.last["winner"], history.last["base"]
+    found = {
+        "winner": f"trial {final.best}, {_told(winner, 'winner')}",
+        "base": f"the job as it was, {_told(base, 'base')}",
+    }
+    ours, theirs = _score(winner), _score(base)
+    better = winner
+    if winner is base:
+        found["final"] = "the winner is the job as it was"
+    elif ours is not None and theirs is not None and final.images:
+        images = final.images
+        got = compare_shares(round(ours * images), round(theirs * images), images)
+        said = f"the winner is {words(got)}" if got.different else words(got)
+        interval = f"95 % interval {100 * got.low:+.2f} to {100 * got.high:+.2f}"
+        found["final"] = f"{said}: {100 * got.mean:+.2f} points on {images} test images ({interval}), one seed each"
+        better = base if got.different and got.mean < 0 else winner
+    if _score(better) is not None:
+        found["confirm"] = f"orchestrator search confirm {spec.name}   (fresh seeds, and a verdict)"
+        found["promote"] = f"orchestrator promote {better.run} --alias champion"
+    return found
+
+
+def _told(trial: Trial, role: Role) -> str:
+    epochs = f"{max(trial.results, default=0)} epochs"
+    score = _score(trial)
+    if score is not None:
+        return f"{epochs}: {METRIC} {100 * score:.2f} %   (run {trial.run})"
+    if trial.status == "FAILED":
+        return f"failed ({trial.kind}): {trial.cause}"
+    if trial.stopped_by:
+        return f"stopped by {trial.stopped_by} after {epochs}, so it has no test score"
+    return f"{epochs} so far   (run {trial.run})"
+
+
+def _score(trial: Trial) -> float | None:
+    value = number(trial.values, METRIC)
+    return value if trial.status == "FINISHED" and math.isfinite(value) else None
