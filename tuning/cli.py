@@ -1,12 +1,9 @@
 """``orchestrator search``: parse, call, print."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.console import Group
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -19,26 +16,18 @@ from orchestrator.cli.console import (
     commands,
     echo,
     fail,
-    leave,
     out,
     say,
-    warn,
 )
-from orchestrator.execution.interrupts import orderly
-from orchestrator.runs.standing import Standing
 from tuning.spec.arms import FEWEST
 from tuning.spec.check import check
 from tuning.spec.search import SearchSpec
-
-if TYPE_CHECKING:
-    from tuning.run.driver import Driver
-    from tuning.run.results import Trial
+from tuning.terminal import drive
 
 search = commands("Many jobs that differ in some fields of their spec.")
 SearchPath = Annotated[Path, typer.Argument(help="YAML file of the search.")]
 Name = Annotated[str, typer.Argument(help="Name of the search.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would run, and what it would cost.")]
-_SHOWN = 10
 
 
 def read(path: Path, overrides: list[str]) -> SearchSpec:
@@ -63,28 +52,28 @@ def launch(
 
     made = read(spec, set_)
     if name is None:
-        _drive(made, None, False, verbose)
+        drive(made, None, False, verbose)
         return
     made = made.model_copy(update={"name": name})
     history = begun(made)
     if history is None:
-        _drive(made, None, False, verbose, as_named=True)
+        drive(made, None, False, verbose, as_named=True)
     elif history.over:
         say("search", f"{name} is over ({history.closed}): nothing is left to do")
     else:
-        _drive(None, name, False, verbose)
+        drive(None, name, False, verbose)
 
 
 @search.command()
 def resume(name: Name, verbose: Verbose = False) -> None:
     """Resume a search after any stop, kill or crash: no finished trial is repeated."""
-    _drive(None, name, False, verbose)
+    drive(None, name, False, verbose)
 
 
 @search.command()
 def retry(name: Name, verbose: Verbose = False) -> None:
     """Run the failed trials of a search again."""
-    _drive(None, name, True, verbose)
+    drive(None, name, True, verbose)
 
 
 @search.command()
@@ -138,7 +127,7 @@ def _compare(spec: SearchSpec, dry_run: bool, verbose: bool) -> None:
     for left, why in spec.arms.left_out.items():
         echo(f"{left} is not tried: {why}")
     if not dry_run:
-        _drive(spec, None, False, verbose)
+        drive(spec, None, False, verbose)
         return
     out.print(arms_board(spec.arms))
     _plan(spec)
@@ -219,104 +208,3 @@ def report(
     say("report", path.absolute())
     for written in verdicts[1:]:
         say("verdict", written.absolute())
-
-
-@orderly()
-def _drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool, as_named: bool = False) -> None:
-    from tuning.report.board import board, verdict_board
-    from tuning.report.links import links
-    from tuning.run.launch import search as run
-    from tuning.studies import final
-
-    doing = Text("")
-    shown: set[tuple[int, int]] = set()
-    ended: set[int] = set()
-    standings: list[Standing] = []
-
-    def tell(text: str, lasting: bool) -> None:
-        if lasting or not out.is_terminal:
-            echo(text)
-        doing.plain = "" if lasting else text
-
-    def show(driver: "Driver") -> None:
-        if out.is_terminal:
-            last = Text("\n".join(f"{label}: {text}" for label, text in final.lines(driver.history).items()))
-            live.update(Group(board(driver.spec, driver.trials, driver.spec.name, True, _SHOWN), last, doing))
-            return
-        for trial in (*driver.trials, *driver.history.last.values()):
-            for epoch, values in sorted(trial.results.items()):
-                if (trial.ordinal, epoch) not in shown:
-                    shown.add((trial.ordinal, epoch))
-                    value = values.get(driver.goal.metric, float("nan"))
-                    epochs = driver.finals.job(trial).epochs
-                    place = f"{_called(trial)}  epoch {epoch:>3}/{epochs}"
-                    line = f"{place}  {driver.goal.metric} {value:.4f}"
-                    echo(line)
-            if trial.status != "RUNNING" and trial.ordinal not in ended:
-                ended.add(trial.ordinal)
-                why = trial.cause or (f"stopped by {trial.stopped_by}" if trial.stopped_by else "finished")
-                echo(f"{_called(trial)}  {trial.status}: {why}")
-        standings[:] = [*standings[-1:], standing(driver)]
-        if standings[0] != standings[-1]:
-            standings[-1].publish()
-
-    live = Live(console=out, transient=True, refresh_per_second=4, get_renderable=None)
-    try:
-        if out.is_terminal:
-            live.start()
-        outcome = run(spec, name, again, show, tell, verbose, as_named)
-    finally:
-        live.stop()
-    from tuning.run.history import History
-    from tuning.run.named import find
-
-    history = History.look(find(outcome.name))
-    assert history.spec is not None
-    title = f"{outcome.name}: {outcome.status} ({outcome.why})"
-    if history.spec.arms is not None:
-        out.print(verdict_board(history.spec.arms, outcome.trials, title))
-    else:
-        out.print(board(history.spec, outcome.trials, title, False, _SHOWN))
-    for label, line in final.lines(history).items():
-        say(label, line)
-    if outcome.behind:
-        say("tracking", f"{outcome.behind} events are not in MLflow yet; ship them with: orchestrator sync")
-    for label, link in links(outcome, history.spec).items():
-        say(label, link)
-    if outcome.report:
-        say("report", outcome.report)
-        if history.spec.arms is not None:
-            say("verdict", outcome.report.parent / "verdict.md")
-    if not history.over:
-        say("resume", f"orchestrator search resume {outcome.name}")
-    kept = "" if history.over else "no finished trial is repeated"
-    for last in standings[-1:]:
-        replace(last, status=outcome.status, cause=last.cause or outcome.why, kept=kept).publish()
-    if outcome.status == "KILLED":
-        leave()
-    if not outcome.ranked:
-        warn("no trial came to a result")
-        raise typer.Exit(FAILED)
-
-
-def _called(trial: "Trial") -> str:
-    """The name of a trial, or of a run at the end, in lines below each other."""
-    return f"{trial.role:<9}" if trial.role else f"trial {trial.ordinal:>3}"
-
-
-def standing(driver: "Driver") -> Standing:
-    """How a search stands."""
-    from tuning.run.results import number, ranked
-
-    ended = [trial for trial in driver.trials if trial.status != "RUNNING"]
-    failed = [trial for trial in ended if trial.status == "FAILED"]
-    best = [number(trial.found, driver.goal.metric) for trial in ranked(driver.trials, driver.goal)[:1]]
-    return Standing(
-        run=driver.spec.name,
-        unit="trials",
-        done=len(ended),
-        in_all=driver.spec.budget.trials,
-        metric=driver.goal.metric,
-        best=next(iter(best), None),
-        cause=f"{failed[0].cause} (the first of {len(failed)} failed trials)" if failed else "",
-    )

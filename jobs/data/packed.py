@@ -27,7 +27,7 @@ from jobs.data.cache import cached, key
 from jobs.data.decode import DataError, Pixels, fit
 from jobs.data.progress import progress
 from jobs.data.store import GAP, Streamed
-from jobs.lock import Lock
+from jobs.lock import LONG_S, Lock
 from jobs.words import byte_size
 
 logger = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ class Packed:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if not self._whole():
             self.images.here()
-            with Lock(self.path.with_suffix(".lock"), wait_s=None):
+            with Lock(self.path.with_suffix(".lock"), LONG_S):
                 if not self._whole():
                     self._make()
         os.utime(self.path)

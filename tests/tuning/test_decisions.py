@@ -13,7 +13,6 @@ from orchestrator.home import run_folder
 from orchestrator.runs.standing import Standing
 from orchestrator.tracking.client import RecorderClient
 from tests.jobs.digits_job import job
-from tuning.cli import standing
 from tuning.report.board import board
 from tuning.run.driver import LATER, Driver
 from tuning.run.finals import Finals
@@ -22,6 +21,7 @@ from tuning.run.results import front, ranked
 from tuning.spec.arms import Arms
 from tuning.spec.search import SearchSpec
 from tuning.studies.final import lines
+from tuning.terminal import standing
 
 
 class Nobody:
