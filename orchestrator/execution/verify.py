@@ -186,7 +186,7 @@ def held(client: MlflowClient, run_id: str) -> Held:
     run = client.get_run(run_id)
     values: dict[tuple[int, str], float] = {}
     for metric in run.data.metrics:
-        if not metric.startswith(_CLOCKS):
+        if not metric.startswith((*_CLOCKS, "best/")):  # the latter follow from other series
             for point in client.get_metric_history(run_id, metric):
                 values.setdefault((point.step, metric), point.value)
     return Held(str(run.info.run_name), dict(run.data.tags), values)

@@ -24,6 +24,7 @@ from typing import Any, Literal, get_args
 from jobs.report import CONTINUE, STOP, Progress, Record, Verdict
 from jobs.urls import redact
 from orchestrator.home import default_uri
+from orchestrator.tracking.best import DEFAULT, OBJECTIVE, Best
 from orchestrator.tracking.journal import FILE, Event, Journal
 from orchestrator.tracking.mlflow import Shipper
 from orchestrator.tracking.places import relative
@@ -79,6 +80,7 @@ class Recorder:
         self._records = records_of(self._journal.events)
         self._values = {(record.name, record.step): record.value for record in self._records}
         self._tags = {event["key"]: event["value"] for event in self._journal.events if event["event"] == "tag"}
+        self._best = Best(DEFAULT)
         self._differing: set[str] = set()
         self._progress: Progress | None = None
         self._stopping = self._pausing = False
@@ -132,6 +134,8 @@ class Recorder:
                 "parent": parent,
             }
             self._append([begun | now])
+        begun_tags = self._journal.events[0]["tags"]
+        self._best = Best(begun_tags.get(OBJECTIVE, DEFAULT), self._records)
         if self._thread:
             self._thread.start()
 
@@ -150,6 +154,9 @@ class Recorder:
                     "threads, hardware or versions than before the restart explain it; if not, it is not reproducible",
                     *(record.name, record.step, known, record.value),
                 )
+        for record in self._best.of(new.values()):
+            if (record.name, record.step) not in self._values:
+                new[record.name, record.step] = record
         if new:
             self._append(_event(record) for record in new.values())
             self._records.extend(new.values())

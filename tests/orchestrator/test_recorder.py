@@ -58,7 +58,9 @@ def test_the_first_record_of_a_name_and_step_stays(caplog):
     run = recorder()
     run.record([Record("val/top1", 1, 0.5), Record("val/top1", 1, 0.6), Record("val/top1", 2, 0.7)])
     run.record([Record("val/top1", 2, 0.8), Record("val/loss", 2, 1.0)])
-    assert values(run.state().records) == [("val/top1", 1, 0.5), ("val/top1", 2, 0.7), ("val/loss", 2, 1.0)]
+    best = [[("best/val/top1", epoch, value), ("best/epoch", epoch, epoch)] for epoch, value in ((1, 0.5), (2, 0.7))]
+    expected = [("val/top1", 1, 0.5), ("val/top1", 2, 0.7), *best[0], *best[1], ("val/loss", 2, 1.0)]
+    assert values(run.state().records) == expected
     assert values(records_of(journal())) == values(run.state().records)
     assert caplog.text.count("val/top1 at step 1 was 0.5 and came out as 0.6") == 1
     assert len(caplog.records) == 1  # once a name
@@ -170,6 +172,32 @@ def test_kill_9_of_the_recorder_neither_loses_nor_repeats_a_record():
             told = max([told, *map(int, writer.stdout.read().split())])
     run = recorder()
     records = run.state().records
-    assert len({(record.name, record.step) for record in records}) == len(records) >= 3 * told
-    assert all(record.value == record.step / 7 for record in records)
+    assert len({(record.name, record.step) for record in records}) == len(records) >= 5 * told
+    assert all(record.value == record.step / (1 if record.name == "best/epoch" else 7) for record in records)
     assert home() in run_folder("run").parents
+
+
+def best_of(name: str = "run") -> dict[str, list[tuple[int, float]]]:
+    series: dict[str, list[tuple[int, float]]] = {}
+    for record in records_of(journal(name)):
+        if record.name.startswith("best/"):
+            series.setdefault(record.name, []).append((record.step, record.value))
+    return series
+
+
+def test_the_best_value_and_its_epoch_are_series_of_their_own():
+    run = recorder()
+    for epoch, top1 in enumerate((0.5, math.nan, 0.7, 0.6, 0.7), 1):
+        run.record([Record("val/top1", epoch, top1), Record("val/loss", epoch, 1 - top1)])
+    assert best_of() == {"best/val/top1": [(1, 0.5), (3, 0.7)], "best/epoch": [(1, 1.0), (3, 3.0)]}
+    run.close()
+    resumed = recorder()  # from a checkpoint before epoch 4, which brings its records along
+    known = enumerate((0.5, math.nan, 0.7, 0.6, 0.7, 0.8), 1)
+    resumed.record([Record("val/top1", epoch, top1) for epoch, top1 in known])
+    assert best_of() == {"best/val/top1": [(1, 0.5), (3, 0.7), (6, 0.8)], "best/epoch": [(1, 1.0), (3, 3.0), (6, 6.0)]}
+
+
+def test_the_best_is_that_of_the_objective():
+    run = recorder(tags={"objective": "val/loss min"})
+    run.record([Record(name, epoch, epoch / 7) for epoch in (3, 2, 4) for name in ("val/loss", "val/top1")])
+    assert best_of() == {"best/val/loss": [(3, 3 / 7), (2, 2 / 7)], "best/epoch": [(3, 3.0), (2, 2.0)]}

@@ -50,7 +50,7 @@ def test_runs_are_listed_newest_first(home):
     assert (newest.name, newest.status, newest.epochs, newest.val_top1, newest.behind) == ("died", "KILLED", 0, None, 1)
     assert (second.name, second.status, second.epochs, second.epochs_in_all) == ("live", "RUNNING", 1, 5)
     assert (first.name, first.status, first.experiment, first.parent) == ("done", "FINISHED", "digits", "search")
-    assert (first.epochs, first.val_top1, first.test_top1, first.behind) == (2, 0.2, 0.9, 7)
+    assert (first.epochs, first.val_top1, first.test_top1, first.behind) == (2, 0.2, 0.9, 11)
     assert (first.size.checkpoints, first.size.model) == (500, 300)
     assert first.size.rest > 20
     assert first.size.total == store.size_of(run_folder("done"))

@@ -62,6 +62,9 @@ def test_every_trial_is_a_child_run_with_its_parameters_and_its_end(asha: Any) -
         steps = [step for step, _ in points(client, run, "val/top1")]
         assert steps == list(range(1, len(steps) + 1))
         assert run.data.tags.get("stopped_by") == trial.stopped_by
+        top1 = [value for _, value in points(client, run, "val/top1")]
+        assert run.data.metrics["best/val/top1"] == max(top1)
+        assert run.data.metrics["best/epoch"] == 1 + top1.index(max(top1))
         if trial.stopped_by:
             assert len(steps) < 4 and "rung" in run.data.tags
             assert not run.data.metrics.get("test/top1"), "a trial that was stopped has no test score"

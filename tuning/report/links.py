@@ -13,6 +13,8 @@ def links(outcome: Outcome, spec: SearchSpec) -> dict[str, str]:
     """Label -> link or command; empty where MLflow has nothing of the search, or does not answer."""
     goal = next((goal for goal in spec.goals if goal.metric.startswith(("val/", "train/"))), None)
     metric, ascending = (goal.metric, goal.mode == "min") if goal else ("val/top1", False)
+    if goal is spec.goals[0] and metric.startswith("val/") and spec.base().select == "best":
+        metric = f"best/{metric}"  # as trials are judged
     try:
         charts = children(outcome.name, metric, ascending)
         pages = compare(dict.fromkeys(trial.run for trial in (*outcome.last.values(), *outcome.ranked[:_TOP])))

@@ -25,7 +25,7 @@ from tuning.run import limits
 from tuning.run.finals import Finals
 from tuning.run.history import History, tally
 from tuning.run.leftovers import Leftovers, kept_first
-from tuning.run.population import Population, settings
+from tuning.run.population import Population, settings, tags_of
 from tuning.run.results import Ended, Trial, best_epoch, jsonable, number
 from tuning.spec.search import SearchSpec
 
@@ -74,6 +74,7 @@ class Driver:
             self.searcher.tell(-number_, params, values, "finished")
         history.replay(self.searcher, self.scheduler, self.goal.metric)
         self.closing: str | None = None
+        self.ended = "trials"
         self.gave_up = False
         self.lock = threading.RLock()
         self.live: set[int] = set()
@@ -125,6 +126,7 @@ class Driver:
                 return self.history.trials[ordinal]
             if self._may_take_over():
                 return LATER
+            self.ended = "trials" if ordinal == budget else "nothing left to try"
         if self.closing == "interrupted" or self.gave_up or self.spec.unfinished:
             return None
         if self.history.final is None:
@@ -238,9 +240,7 @@ class Driver:
         """
         job = self.finals.job(trial)
         params = job.flatten()  # with the job's own name, so that it is not mistaken for a varied parameter
-        told = self.spec.told(trial.ordinal, {})
-        place = {"role": trial.role} if trial.role else {"ordinal": str(trial.ordinal)}
-        tags = {**self.tags, "search": self.spec.name, **place, **{n: str(told[n]) for n in told}}
+        tags = self.tags | tags_of(self.spec, trial)
         if trial.ordinal not in self.live:
             first = params if not trial.donors else None  # params once: what they become is told below
             where = job.tracking.experiment, job.tracking.uri

@@ -59,7 +59,7 @@ def epochs_of(records: Sequence[Record]) -> dict[int, dict[str, float]]:
     """The values of each epoch that was evaluated: epoch -> metric -> value."""
     epochs: dict[int, dict[str, float]] = {}
     for record in records:
-        if not record.name.startswith(("test/", "system/")):
+        if not record.name.startswith(("test/", "system/", "best/")):
             epochs.setdefault(record.step, {})[record.name] = record.value
     return {epoch: values for epoch, values in sorted(epochs.items()) if "val/loss" in values}
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from jobs.report import Record
 from jobs.spec import JobSpec
+from orchestrator.tracking.best import OBJECTIVE
 from tuning.run.history import History
 from tuning.run.results import Trial, number
 from tuning.spec.search import SearchSpec
@@ -54,6 +55,16 @@ class Population:
         self.history.add("takeover", epoch=epoch, changes=told)
         self.paused.clear()
         return running
+
+
+def tags_of(spec: SearchSpec, trial: Trial) -> dict[str, str]:
+    """Which of the runs of a search a run is, and by what it is judged."""
+    goal = spec.goals[0]
+    tags = {"search": spec.name, OBJECTIVE: f"{goal.metric} {goal.mode}"}
+    if trial.role:
+        return {**tags, "role": trial.role}
+    told = {name: str(value) for name, value in spec.told(trial.ordinal, {}).items()}
+    return {**tags, "ordinal": str(trial.ordinal), **told}
 
 
 def settings(trial: Trial) -> list[Record]:
