@@ -135,13 +135,14 @@ class Prepared:
             raise ValueError(self.fit.problem)
 
 
-def prepare(spec: JobSpec, cluster: Cluster, resume: str | None = None) -> Prepared:
+def prepare(spec: JobSpec, cluster: Cluster, resume: str | None = None, varied: bool = False) -> Prepared:
     """Check a job, open its data and find out what it takes; nothing is started.
 
     Args:
         spec: the job.
         cluster: where it is to run.
         resume: the run that it resumes; its weights need not exist any more.
+        varied: whether trials change the job, so that images are kept that it does not read itself.
 
     Raises:
         ValueError: the data, the weights, the network, the teacher or the tracking server do not fit the spec.
@@ -155,6 +156,7 @@ def prepare(spec: JobSpec, cluster: Cluster, resume: str | None = None) -> Prepa
     else:
         storage.check(spec.checkpoint.storage)
     data = spec.data.open()
+    data = data if varied else data.needed(spec.resizes)
     fit = capacity.fit(ready, cluster)
     ready = ready.model_copy(update={"resources": ready.resources.model_copy(update={"use_gpu": fit.use_gpu})})
     taught = teacher.told(spec.distillation, data) if spec.distillation is not None else ""

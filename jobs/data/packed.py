@@ -105,6 +105,7 @@ class Packed:
     def read(self, index: int) -> Pixels:
         """Image ``index`` as uint8 ``(h, w, channels)``; read-only."""
         if self._mapped is None:
+            self.here()
             self._mapped = np.memmap(self.path, np.uint8, "r")
         pixels = self._mapped[self.begins[index] : self.begins[index + 1]]
         return pixels.reshape(*self.shapes[index], self.images.channels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -109,6 +109,14 @@ class Data:
         if resizes and isinstance(self.train, Arrays) and self.train.original is not None:
             return self.train.original
         return self.train
+
+    def needed(self, resizes: bool) -> Data:
+        """The same for a job that always reads what it is trained on, and the fitted images not at all where it cuts.
+
+        Args:
+            resizes: see :meth:`training`.
+        """
+        return replace(self, train=self.training(resizes))
 
     def here(self, resizes: bool) -> None:
         """Make sure that this machine has what is streamed; of several workers one fetches it, the others wait.

@@ -46,7 +46,7 @@ def prepare(spec: SearchSpec, cluster: Cluster) -> PreparedSearch:
     Raises:
         ValueError: the data, the weights, the network or the teacher do not fit the job, or a metric not the classes.
     """
-    job = prepare_job(spec.base(), cluster)
+    job = prepare_job(spec.base(), cluster, varied=True)
     for goal in spec.goals:
         check_class(goal.metric, job.data.classes)
     need, share = job.ready.resources, spec.gpus_per_trial or 1.0

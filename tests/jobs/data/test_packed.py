@@ -117,6 +117,9 @@ def test_in_memory_they_are_what_is_cut_from(folder: Path) -> None:
     data = opened(folder, in_memory=True)
     assert isinstance(data.train, Arrays) and isinstance(data.val, Arrays)
     assert isinstance(data.training(True), Packed) and data.training(False) is data.train
+    needed = data.needed(True)
+    assert needed.train is data.training(True) and needed.digest == data.digest
+    assert data.needed(False).train is data.train
 
 
 def test_a_run_is_of_prepared_pixels_or_not(folder: Path) -> None:
