@@ -86,7 +86,6 @@ class Waits:
 
         class Counted(Loader):
             def epoch(self, epoch: int, done: int) -> Iterator[Any]:
-                self._feed(self.data.training(self.spec.resizes))  # goes to the device once a run, which may wait
                 with waits.counted():
                     yield from super().epoch(epoch, done)
 

@@ -86,6 +86,12 @@ class RandomResizedCrop(Augmentation):
         """Crop and resize each image by its own draws."""
         import torch
 
-        from jobs.augment.resample import resample
+        from jobs.augment.resample import resample, resized
 
-        return resample(images, draws.put(self.boxes(draws, torch.tensor([images.shape[1:3]]))), size)
+        box = self.boxes(draws, torch.tensor([images.shape[1:3]]))
+        if images.device.type != "cpu":
+            return resample(images, draws.put(box), size)
+        cut = zip(images.numpy(), box.tolist(), strict=True)
+        return torch.stack(
+            [resized(each[y : y + tall, x : x + wide], (size, size), "bilinear") for each, (y, x, tall, wide) in cut]
+        )

@@ -31,8 +31,8 @@ class Loader:
     streamed split come from loader processes (``jobs.data.feed``), sized; so do those that an augmentation cuts from
     originals of another size than the model is fed. All that follows (augmentation, normalisation) runs on whole
     batches on the device, by draws that are a function of the sample (``jobs.randomness``), so both give the same
-    pixels. The one exception is a ``random_resized_crop`` of streamed images: some pixels differ by one grey level, and
-    what is cut from a JPEG more than four times as large as needed differs by 0.4 grey levels on average.
+    pixels. The exceptions are ``random_resized_crop`` of images in a GPU's memory, where some pixels differ by one grey
+    level, and of streamed JPEG files four times as large as needed or more, by less than one on average.
     """
 
     def __init__(self, spec: JobSpec, data: Data, place: Place, steps: Steps) -> None:
