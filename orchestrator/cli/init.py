@@ -62,6 +62,7 @@ def _init(images: Path, output: Path, job: str, search: str, other: Path, pretra
     from orchestrator.init.survey import survey
     from orchestrator.init.write import job_text, search_text
 
+    machine = Machine.here()  # before it is kept busy with these images
     source, notes = recognise(images)
     classes, stores, more = source.stores()
     with _bar() as bar:
@@ -74,7 +75,6 @@ def _init(images: Path, output: Path, job: str, search: str, other: Path, pretra
 
         seen = look(stores, progress)
     found = survey(source, classes, stores, seen)
-    machine = Machine.here()
     with err.status("looking for weights to start from"):
         start = find(pretrained, machine)
     with err.status("timing a few updates"):

@@ -97,7 +97,7 @@ def choose(name: str, found: Survey, machine: Machine, start: Start) -> Recipe:
     batch, activations = _fit(data, found, (size, channels), machine)
     data["batch_size"] = batch
     data["optimizer"]["lr"] = lr = _rounded((0.01 if fine else 0.1) * batch / 128)
-    rate, how = _speed(data, found, (size, channels), gpu)
+    rate, how = _speed(data, found, (size, channels), machine)
     epochs, minutes = _epochs(train, batch, rate * workers, gpu, fine)
     data["epochs"] = epochs
     warmup = max(1, min(5, epochs // 20))
@@ -237,10 +237,11 @@ def _fit(data: dict[str, Any], found: Survey, image: tuple[int, int], machine: M
         batch = batch // workers // 2 * workers
 
 
-def _speed(data: dict[str, Any], found: Survey, image: tuple[int, int], gpu: bool) -> tuple[float, str]:
+def _speed(data: dict[str, Any], found: Survey, image: tuple[int, int], machine: Machine) -> tuple[float, str]:
     """Images a second of one worker, and how that is known."""
     from jobs.models.size import measure
 
+    gpu = bool(machine.gpus)
     spec = JobSpec.model_validate(assign(data, {"resources.workers": 1, "resources.use_gpu": gpu}))
     size, channels = image
     part = spec.batch_size // data["resources"]["workers"]
@@ -257,7 +258,7 @@ def _speed(data: dict[str, Any], found: Survey, image: tuple[int, int], gpu: boo
     images = Arrays(pixels, np.arange(count, dtype=np.int64) % len(found.classes), original)
     middle = (0.5,) * channels
     drawn = Data(found.classes, channels, size, middle, middle, "", images, images, images, size)
-    return images_per_s(spec, drawn, _PROBE_S), "timed"
+    return images_per_s(spec, drawn, _PROBE_S), machine.timed
 
 
 def _originals(found: Survey, count: int, channels: int) -> Streamed | None:

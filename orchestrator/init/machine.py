@@ -7,20 +7,25 @@ from dataclasses import dataclass
 
 from jobs.words import byte_size
 
+_BUSY = 0.25
+"""Share of the CPUs in use from which on a machine is called busy."""
+
 
 @dataclass(frozen=True)
 class Machine:
     """What training can use here.
 
     Attributes:
-        cpus: how many.
+        cpus: number of logical CPUs.
         gpus: names of the CUDA devices.
         gpu_bytes: memory of the smallest of them.
+        load: mean number of processes that were running during the last minute.
     """
 
     cpus: int
     gpus: tuple[str, ...] = ()
     gpu_bytes: int = 0
+    load: float = 0.0
 
     @classmethod
     def here(cls) -> Machine:
@@ -33,7 +38,16 @@ class Machine:
             os.cpu_count() or 1,
             tuple(device.name for device in devices),
             min((device.total_memory for device in devices), default=0),
+            os.getloadavg()[0],
         )
+
+    @property
+    def timed(self) -> str:
+        """How a speed was found that was timed here, in words: a busy machine is slower than an idle one."""
+        if self.load < _BUSY * self.cpus:
+            return "timed"
+        used = min(self.load, self.cpus)
+        return f"timed while other programs used {used:.1f} of {self.cpus} CPUs (an idle machine is faster)"
 
     def __str__(self) -> str:
         """For people."""

@@ -13,10 +13,11 @@ from safetensors.torch import save_file
 
 from orchestrator.execution import launch
 from orchestrator.execution.pretrained import resolve
+from orchestrator.init.choose import choose
 from orchestrator.init.machine import Machine
 from orchestrator.init.start import find
-from orchestrator.init.write import names
-from tests.orchestrator.init.steps import CPUS, Make, chosen, looked, said, search
+from orchestrator.init.write import job_text, names, search_text
+from tests.orchestrator.init.steps import CPUS, FRESH, Make, chosen, looked, said, search
 from tests.orchestrator.real import orchestrator
 
 
@@ -53,6 +54,19 @@ def test_the_time_it_takes_includes_decoding_where_crops_are_cut_from_originals(
     split = timed[0].training(True)
     assert len(split) == len(timed[0].train)
     assert {split.read(index).shape for index in range(70)} == {(110, 140, 3)}
+
+
+def test_a_speed_that_was_timed_on_a_busy_machine_says_so(make: Make, tmp_path: Path) -> None:
+    found = looked(make("x", a=20, b=20))
+    busy = Machine(2, load=1.7)
+    recipe = choose("x", found, busy, FRESH)
+    words = "1,000 images/s, timed while other programs used 1.7 of 2 CPUs (an idle machine is faster)"
+    assert words.removeprefix("1,000 images/s, ") in recipe.why["epochs"]
+    path = tmp_path / "x.yaml"
+    written = job_text(path, found, recipe, ()) + search_text("y", path, path, found, recipe, busy)[0]
+    assert " ".join(written.replace("#", " ").split()).count("timed while other programs used 1.7 of 2 CPUs") == 2
+    assert choose("x", found, Machine(8, load=1.7), FRESH).how == "timed"
+    assert Machine.here().load >= 0
 
 
 def test_characters_are_not_flipped(make: Make, tmp_path: Path) -> None:
