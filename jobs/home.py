@@ -17,10 +17,13 @@ _closed: set[Path] = set()
 def home() -> Path:
     """The folder of all runs, caches and the tracking database; made, for its owner only, where it is missing.
 
-    What is in it is closed to other users too, since the folder itself may have been made by somebody else.
+    What is in it is closed to other users too, since the folder itself may have been made by somebody else. Code that
+    torch compiles is kept in it from now on: torch's own place for it is in the temporary folder, where another user
+    may have put some before. (Its compiler reads the name when it is imported, by a first forward pass or optimizer.)
     """
     folder = Path(os.environ.get("ORCHESTRATOR_HOME") or "~/.orchestrator").expanduser().absolute()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder / "cache" / "inductor"))
     if folder not in _closed and os.access(folder, os.W_OK):
         for name in FOLDERS:
             (folder / name).mkdir(mode=0o700, exist_ok=True)

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import torch
 
+from jobs.home import home
 from jobs.spec import JobSpec
 
 
@@ -77,6 +78,7 @@ def backends(spec: JobSpec, device: torch.device) -> Iterator[None]:
 
     ``deterministic`` on CUDA needs ``CUBLAS_WORKSPACE_CONFIG``, which cuBLAS reads when the process first multiplies.
     """
+    home()  # before torch's compiler is imported, which reads where its code is kept
     if spec.deterministic and device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
