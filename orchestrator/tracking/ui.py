@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 _HOST = re.compile(r"(127\.0\.0\.1|localhost)(:\d+)?")  # another port: one that ssh forwards
 _NO_TOKEN = "This is somebody's MLflow. Open the address that orchestrator ui printed: it has a token.\n"
 # A request that a page of another site caused lacks the cookie (SameSite=Strict); one that this page causes has it.
-_AGAIN = f'<script>location.replace("/?again" + location.hash)</script><noscript>{_NO_TOKEN}</noscript>'
+# MLflow's assistant would open by itself over a third of the first page; its button stays.
+_AGAIN = f"""<script>
+localStorage["mlflow.assistant.fab.autoOpenedOnFirstLoad_v1"] = "true"
+location.replace("/?again" + location.hash)
+</script><noscript>{_NO_TOKEN}</noscript>"""
 
 
 class Gate:
