@@ -1,8 +1,13 @@
-"""Another user of the machine (nobody, 65534); where tests do not run as root there is none to be."""
+"""Another user of the machine (nobody, 65534); where tests do not run as root there is none to be.
+
+That user cannot read Python's own files where root has them: nothing may be imported for the first time.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -50,3 +55,15 @@ def _walk(tops: Iterable[Path]) -> Iterable[Path]:
         yield top
         for folder, names, files in os.walk(top):
             yield from (Path(folder, name) for name in [*names, *files])
+
+
+def answers(port: int) -> str:
+    """The first line of what a port of loopback answers to an HTTP request, or gRPC (which Ray's token guards); empty
+    where it says nothing."""
+    with contextlib.suppress(OSError), socket.socket() as connection:
+        connection.settimeout(15)
+        connection.connect(("127.0.0.1", port))
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        said = connection.recv(200)
+        return "gRPC" if said.startswith(b"\0\0") else said.decode("latin-1").partition("\r\n")[0]
+    return ""

@@ -33,10 +33,13 @@ ALONE = {
     "RAY_enable_metrics_collection": "0",
     "RAY_task_events_report_interval_ms": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "AUTOSCALER_METRIC_PORT": "-1",
+    "DASHBOARD_METRIC_PORT": "-1",
 }
 """What it sets in addition before it starts a cluster of its own, which is never preempted and ends with the driver.
-Ray's metrics and events would cost the workers time, and nobody reads them there. The last one makes Ray listen on
-loopback only, which is its default on other systems."""
+Ray's metrics and events would cost the workers time, and nobody reads them there. RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER
+makes Ray listen on loopback only, which is its default on other systems. The two ports would answer without a token:
+with a number that is none, Ray notes in its own log that they could not be opened."""
 
 START_S = 180.0
 """How long Ray may take to start, or to answer where there is a cluster; a busy machine needs half a minute."""

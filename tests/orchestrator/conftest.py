@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,17 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     level = logging.getLogger("alembic").level
     yield tmp_path / "home"
     logging.getLogger("alembic").setLevel(level)
+
+
+@pytest.fixture
+def open_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home to be, where all users of the machine can go."""
+    top = Path(tempfile.mkdtemp(dir="/tmp"))
+    top.chmod(0o755)
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(top / "home"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    yield top / "home"
+    shutil.rmtree(top)
 
 
 @pytest.fixture(scope="session")

@@ -92,16 +92,14 @@ def actors(title: str, root: int | None = None) -> list[psutil.Process]:
     return found
 
 
-def listening_outside(root: int) -> set[str]:
-    """Names of the processes, from that one down, that listen on more than loopback."""
-    family = {process.pid: process.name() for process in [psutil.Process(root), *psutil.Process(root).children(True)]}
-    listening = [one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN and one.pid in family]
-    assert listening
-    return {
-        family[one.pid]
-        for one in listening
-        if not ipaddress.ip_address(one.laddr.ip.removeprefix("::ffff:")).is_loopback
-    }
+def listening(*roots: int) -> list[tuple[int, bool, str]]:
+    """TCP ports of the processes from those down: number, whether it is on loopback only, and the process's name."""
+    every = [process for root in roots for process in [psutil.Process(root), *psutil.Process(root).children(True)]]
+    family = {process.pid: process.name() for process in every}
+    ports = [one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN and one.pid in family]
+    assert ports
+    local = [ipaddress.ip_address(one.laddr.ip.removeprefix("::ffff:")).is_loopback for one in ports]
+    return [(one.laddr.port, alone, family[one.pid]) for one, alone in zip(ports, local, strict=True)]
 
 
 def orchestrator(*words: str) -> subprocess.CompletedProcess[str]:

@@ -7,6 +7,7 @@ import re
 import signal
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -23,17 +24,19 @@ from orchestrator.tracking.journal import FILE, lock_path, read
 from orchestrator.tracking.recorder import State, records_of
 from tests.orchestrator.real import (
     DIGITS,
+    ROOT,
     Command,
     actors,
     damage,
     job,
-    listening_outside,
+    listening,
     mlflow_run,
     orchestrator,
     points,
     wait_until,
     weights,
 )
+from tests.strangers import answers, as_stranger, readable
 
 pytestmark = pytest.mark.slow
 
@@ -76,11 +79,38 @@ def test_what_is_killed_in_mid_run_is_replaced(undisturbed: Weights, actor: str)
     check_finished(result.run, undisturbed)
 
 
+NO_TOKEN = {"ray::RayTrainWorker": "**How workers reach each other.**"}
+"""Processes with ports that want no token, and where SECURITY.md says so."""
+
+
+def _look_around(top: Path, *roots: int) -> None:
+    """What another user of the machine finds of a running job and of ``orchestrator ui``: nothing.
+
+    Args:
+        top: open to all; everything that the commands make is below it.
+        roots: their processes.
+    """
+    ports = listening(*roots)
+    assert all(alone for _, alone, _ in ports), "something listens on more than loopback"
+    assert all(text in (ROOT / "SECURITY.md").read_text() for text in NO_TOKEN.values())
+
+    def look() -> None:
+        assert readable(top) == [top]
+        with ThreadPoolExecutor(len(ports)) as pool:
+            said = list(
+                zip(pool.map(answers, [port for port, _, _ in ports]), [name for *_, name in ports], strict=True)
+            )
+        assert sum(line.startswith("HTTP/1.1 401") for line, _ in said) >= 2, "the UI and Ray's agent"
+        assert {name for line, name in said if not line} <= NO_TOKEN.keys()
+        assert not [each for each in said if each[0] and not re.match("HTTP/1.1 40[13] |gRPC", each[0])]
+
+    as_stranger(look)
+
+
 def test_a_run_whose_time_is_out_is_resumed_by_the_command_it_prints(undisturbed: Weights, home: Path) -> None:
     with Command("train", DIGITS, "-s", f"epochs={EPOCHS}", "-s", "name=interrupted") as first:
         first.wait_for(r"epoch +3/")
         assert len(actors("RayTrainWorker", first.process.pid)) == 2
-        assert not listening_outside(first.process.pid)
         first.time_out()
         assert first.end() == 130, first.output
     name = first.wait_for(r"run +(interrupted-\S+) \(KILLED")[1]
@@ -99,9 +129,15 @@ def test_a_run_whose_time_is_out_is_resumed_by_the_command_it_prints(undisturbed
     assert "is FINISHED" in again.stderr
 
 
-def test_a_second_interrupt_leaves_at_once(home: Path) -> None:
-    with Command("train", DIGITS, "-s", "epochs=100000", "-s", "name=hung") as command:
+def test_others_find_nothing_of_a_run_and_a_second_interrupt_leaves_at_once(open_home: Path) -> None:
+    below = {"TMPDIR": str(open_home.parent), "RAY_TMPDIR": str(open_home.parent)}
+    with (
+        Command("train", DIGITS, "-s", "epochs=100000", "-s", "name=hung", env=below) as command,
+        Command("ui", "--port", "0", env=below) as ui,
+    ):
+        ui.wait_for("token=")
         command.wait_for(r"epoch +1/")
+        _look_around(open_home.parent, command.process.pid, ui.process.pid)
         workers = actors("RayTrainWorker", command.process.pid)
         assert len(workers) == 2
         for worker in workers:  # as if they hung: they will never answer the first interrupt

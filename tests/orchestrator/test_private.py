@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,17 +12,6 @@ import jobs.home
 from orchestrator.tracking.mlflow import Shipper
 from tests.orchestrator.test_runs import run
 from tests.strangers import as_stranger, readable
-
-
-@pytest.fixture
-def open_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A home to be, where all users of the machine can go."""
-    top = Path(tempfile.mkdtemp(dir="/tmp"))
-    top.chmod(0o755)
-    monkeypatch.setenv("ORCHESTRATOR_HOME", str(top / "home"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    yield top / "home"
-    shutil.rmtree(top)
 
 
 @pytest.mark.parametrize("before", [False, True])
