@@ -7,6 +7,7 @@ URL serves as a store: a local folder, ``s3://``, ``gs://``.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -19,6 +20,7 @@ import fsspec
 import torch
 from safetensors.torch import load, save
 
+from jobs.disk import FULL, DiskFullError
 from jobs.urls import make_folder
 
 log = logging.getLogger(__name__)
@@ -68,11 +70,12 @@ class Store:
         """Wait until what was saved is stored.
 
         Raises:
+            jobs.disk.DiskFullError: the disk is full.
             OSError: it could not be stored.
         """
-        if self._writing is not None:
-            self._writing.result()
-            self._writing = None
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
     def steps(self) -> list[int]:
         """Steps of the stored checkpoints, sound or not, ascending."""
@@ -118,12 +121,22 @@ class Store:
         return f"{self.path}/step_{step:09d}"
 
     def _write(self, state: State) -> None:
+        folder = self._folder(state.step)
+        try:
+            self._put(folder, state)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            with contextlib.suppress(OSError):  # the little that is left is for the journal
+                self.fs.rm(folder, recursive=True)
+            raise DiskFullError(error.errno, error.strerror, folder) from error
+
+    def _put(self, folder: str, state: State) -> None:
         tensors: dict[str, torch.Tensor] = {}
         tree = _pack(state.tree, "", tensors)
         data = save(tensors)
         body = json.dumps({"tree": tree, "tensors_sha256": hashlib.sha256(data).hexdigest()})
         manifest = json.dumps({"sha256": hashlib.sha256(body.encode()).hexdigest(), "body": body})
-        folder = self._folder(state.step)
         self.fs.invalidate_cache()  # another process may have written here
         if self.fs.exists(folder):
             self.fs.rm(folder, recursive=True)

@@ -112,6 +112,12 @@ def exit_codes() -> Iterator[None]:
         fail(error, BAD_SPEC)
     except (ConnectionError, Locked) as error:
         fail(error, FAILED)
+    except OSError as error:
+        from orchestrator.execution.failures import kind_of
+
+        if kind_of(error) != "disk":
+            raise
+        fail(f"the disk is full: {str(error).strip().splitlines()[-1]}; free some space, and try again", FAILED)
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED)
 

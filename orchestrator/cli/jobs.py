@@ -146,6 +146,9 @@ def train(
         say("resume", f"orchestrator train --resume {result.run}")
         leave()
     if result.status == "FAILED":
+        if result.kind != "nan":  # which would be the same again
+            first = "free some space, then: " if result.kind == "disk" else ""
+            say("resume", f"{first}orchestrator train --resume {result.run}")
         raise typer.Exit(FAILED)
     say("model", home() / "runs" / result.run / "model")
     say("compare", "orchestrator ui")

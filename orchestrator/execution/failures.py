@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
-Kind = Literal["memory", "nan", "data", "spec", "lost node", "timeout", "bug"]
+Kind = Literal["memory", "nan", "data", "spec", "disk", "lost node", "timeout", "bug"]
 
 _TEXT: dict[Kind, re.Pattern[str]] = {
     "memory": re.compile(r"out ?of ?memory|\boom(kill\w*)?\b|can't allocate memory|_ALLOC_FAILED", re.IGNORECASE),
+    "disk": re.compile(r"no space left on device|disk quota exceeded|disk is full", re.IGNORECASE),
     "lost node": re.compile(r"\b(node|actor|worker)( \S+)? (died|was lost|is dead)", re.IGNORECASE),
     "timeout": re.compile(r"timeout|timed out", re.IGNORECASE),
 }
@@ -35,9 +36,12 @@ def _by_type(error: BaseException) -> Kind | None:
     from ray.train.v2._internal import exceptions as of_train
 
     from jobs.data.decode import DataError
+    from jobs.disk import FULL
     from jobs.divergence import NonFiniteLossError
     from jobs.specfile import SpecError
 
+    if isinstance(error, OSError) and error.errno in FULL:
+        return "disk"
     kinds: dict[Kind, tuple[type[BaseException], ...]] = {
         "memory": (torch.OutOfMemoryError, MemoryError, of_ray.OutOfMemoryError, of_ray.ObjectStoreFullError),
         "nan": (NonFiniteLossError,),

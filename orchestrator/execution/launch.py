@@ -17,6 +17,7 @@ from jobs.spec import JobSpec
 from orchestrator.execution import compiling, nodes, teacher
 from orchestrator.execution.answer import INTERRUPTED_TWICE, NO_ANSWER, Answer
 from orchestrator.execution.capacity import Cluster
+from orchestrator.execution.failures import Kind, kind_of
 from orchestrator.execution.interrupts import current, orderly
 from orchestrator.execution.session import start_ray
 from orchestrator.execution.trainer import fit_with_train
@@ -47,6 +48,7 @@ class Result:
         status: FINISHED, FAILED or KILLED.
         ended_by: ``epochs``, ``early_stopping``, ``budget``, ``stopped``, or the first cause of a failure.
         metrics: ``test/...``, empty unless FINISHED.
+        kind: of the failure.
         behind: journal events that the tracking server does not have yet.
     """
 
@@ -55,6 +57,7 @@ class Result:
     ended_by: str
     metrics: Mapping[str, float] = field(default_factory=dict)
     behind: int = 0
+    kind: Kind | None = None
 
 
 def start_recorders() -> RecorderClient:
@@ -146,7 +149,13 @@ def train(
     answer = _fit(storage.shared(resolved), name, reference, recorders, show, tell, earlier.seen)
     tell("closing the run, sending the rest to MLflow", False)
     status = answer.status
-    recorders.tag(name, "cause" if status == "FAILED" else "ended_by", answer.cause)
+    try:
+        recorders.tag(name, "cause" if status == "FAILED" else "ended_by", answer.cause)
+    except OSError as error:
+        if kind_of(error) != "disk":
+            raise
+        tell("the disk is full: nothing more is written of this run, not even how it ended", True)
+        return Result(name, status, answer.cause, answer.metrics, 0, answer.kind)
     if status == "FINISHED":
         from orchestrator.runs import figures
 
@@ -163,9 +172,9 @@ def train(
         for part in parts:
             recorders.artifact(name, folder / part, part)
     recorders.end(name, status)
-    hurry = answer.ended_by == INTERRUPTED_TWICE
+    hurry = answer.ended_by == INTERRUPTED_TWICE or answer.kind == "disk"  # where MLflow's database may be too
     behind = recorders.close(3.0 if hurry else 10.0 if status == "KILLED" else 30.0)
-    return Result(name, status, answer.cause, answer.metrics, behind)
+    return Result(name, status, answer.cause, answer.metrics, behind, answer.kind)
 
 
 def teach(

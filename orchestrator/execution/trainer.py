@@ -83,7 +83,7 @@ def fit_with_train(
         so_far = recorders.state(run).seen
         if known <= nodes.alive():  # else a node was lost
             failures = 1 if so_far > seen else failures + 1
-        if failures > need.max_failures:
+        if failures > need.max_failures or failed.kind == "disk":
             return failed
         seen = so_far
         tell(f"beginning again from the newest checkpoint, since {failed.cause}", True)

@@ -277,9 +277,8 @@ class Driver:
     def _fail(self, trial: Trial, cause: str, kind: Kind) -> None:
         self._end(trial, "FAILED", cause=cause, kind=kind)
         same = sum(other.kind == kind for other in self.trials)
-        if (
-            self.spec.arms is None and not trial.role and same >= self.spec.stop.failures
-        ):  # an arm that fails does so on every seed
+        studied = self.spec.arms is not None or trial.role  # an arm that fails does so on every seed
+        if kind == "disk" or (not studied and same >= self.spec.stop.failures):
             self.gave_up = self.gave_up or self.closing is None
             self.over(f"{same} trials failed alike ({kind}: {cause})")
 

@@ -122,7 +122,7 @@ def search(
                     history.add("retry", ordinal=trial.ordinal)
         history.add("open")
         return _search(spec, history, folder, show, tell, verbose)
-    except KeyboardInterrupt:  # before its first trial
+    except (KeyboardInterrupt, OSError):  # before its first trial, or since its journal could not be written
         tell(f"resume   orchestrator search resume {folder.name}", True)
         raise
     finally:

@@ -50,6 +50,12 @@ class Trial:
         return self.values or (self.results[max(self.results)] if self.results else {})
 
     @property
+    def retried(self) -> bool:
+        """Whether another try may end otherwise: not where it diverged, which would be the same again, nor where the
+        weights that it took over are gone."""
+        return self.kind != "nan" and not self.donors
+
+    @property
     def state(self) -> State:
         """As searchers call it: ``finished``, ``stopped``, ``failed``."""
         if self.status == "FAILED":

@@ -20,6 +20,7 @@ from ray import tune
 from jobs.report import Progress, Record, Report, Verdict
 from jobs.spec import JobSpec
 from orchestrator.execution.answer import NO_ANSWER, Answer
+from orchestrator.execution.failures import kind_of
 from orchestrator.home import run_url
 from tuning.run.line import Abandoned, Line, encode, epochs_of
 
@@ -202,6 +203,10 @@ def _direct(
     try:
         to_tune = ToTune(report, line, same, shared.settled)
         return work(spec, place, report, to_tune, ray.get(reference), shared.logits, graft)
+    except OSError as error:  # with a disk that is full, every other try would end in the same way
+        if kind_of(error) != "disk":
+            raise
+        return Answer.of(error, str(error))
     finally:
         report.close()
         gc.collect()
