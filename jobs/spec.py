@@ -192,7 +192,7 @@ class JobSpec(Spec):
         """Its updates on a training split of ``samples`` images.
 
         Raises:
-            ValueError: there are fewer images than one global batch.
+            jobs.steps.UnfitError: there are fewer images than one global batch.
         """
         return Steps.of(samples, self.batch_size, self.parts, self.epochs)
 

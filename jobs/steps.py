@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+class UnfitError(ValueError):
+    """The spec does not fit the data."""
+
+
 @dataclass(frozen=True)
 class Steps:
     """Updates an epoch and in all, and images a part.
@@ -23,10 +27,10 @@ class Steps:
         ``parts``.
 
         Raises:
-            ValueError: there are fewer images than one global batch.
+            UnfitError: there are fewer images than one global batch.
         """
         if samples < batch_size:
-            raise ValueError(
+            raise UnfitError(
                 f"batch_size {batch_size} is more than the {samples} images of the training split; "
                 f"set batch_size to at most {samples - samples % parts}"
             )

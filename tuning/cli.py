@@ -20,7 +20,7 @@ from orchestrator.cli.console import (
     say,
 )
 from tuning.spec.arms import FEWEST
-from tuning.spec.check import check
+from tuning.spec.check import check, check_data
 from tuning.spec.search import SearchSpec
 from tuning.terminal import drive
 
@@ -138,7 +138,9 @@ def _plan(spec: SearchSpec) -> None:
     from tuning.run.plan import plan
     from tuning.run.prepare import prepare
 
-    lines, fits = plan(prepare(spec, Cluster.at_hand()))
+    prepared = prepare(spec, Cluster.at_hand())
+    check_data(spec, len(prepared.job.data.train))
+    lines, fits = plan(prepared)
     for name, text in lines.items():
         say(name, text, 12)
     if not fits:

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from jobs.models.meta import on_meta
 from jobs.models.model import Model
+from jobs.steps import UnfitError
 
 if TYPE_CHECKING:
     from jobs.data.sets import Data
@@ -86,7 +87,7 @@ def check_one_image(spec: JobSpec, data: Data) -> None:
     """Refuse a job whose parts are of one image if its network cannot be trained on one.
 
     Raises:
-        ValueError: that it is so, and what helps.
+        jobs.steps.UnfitError: that it is so, and what helps.
     """
     network = on_meta(spec.model, len(data.classes), data.channels)
     one, two = (torch.empty(count, data.channels, data.size, data.size, device="meta") for count in (1, 2))
@@ -95,7 +96,7 @@ def check_one_image(spec: JobSpec, data: Data) -> None:
     except ValueError as error:
         network(two)  # which says what else is wrong, if anything is
         workers, accumulation = spec.resources.most, spec.accumulation
-        raise ValueError(
+        raise UnfitError(
             f"each of the {workers} workers gets 1 image at a time (batch_size {spec.batch_size} / {workers} workers x "
             f"{accumulation} accumulation), and BatchNorm needs 2 or more where maps are 1x1, as in model "
             f"{_named(spec.model)} at {data.size}x{data.size} pixels; raise batch_size to {2 * spec.parts}, lower "

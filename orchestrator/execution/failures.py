@@ -39,13 +39,14 @@ def _by_type(error: BaseException) -> Kind | None:
     from jobs.disk import FULL
     from jobs.divergence import NonFiniteLossError
     from jobs.specfile import SpecError
+    from jobs.steps import UnfitError
 
     if isinstance(error, OSError) and error.errno in FULL:
         return "disk"
     kinds: dict[Kind, tuple[type[BaseException], ...]] = {
         "memory": (torch.OutOfMemoryError, MemoryError, of_ray.OutOfMemoryError, of_ray.ObjectStoreFullError),
         "nan": (NonFiniteLossError,),
-        "spec": (ValidationError, SpecError),
+        "spec": (ValidationError, SpecError, UnfitError),
         "data": (DataError, FileNotFoundError, PermissionError),
         "timeout": (
             TimeoutError,

@@ -13,6 +13,7 @@ from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from jobs.data.decode import DataError, UnreadableError
 from jobs.divergence import NonFiniteLossError
+from jobs.steps import UnfitError
 from orchestrator.execution.answer import Answer
 from orchestrator.execution.failures import Kind, kind_of, kind_of_text
 
@@ -34,6 +35,7 @@ ERRORS: list[tuple[BaseException, Kind]] = [
     (RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"), "memory"),
     (NonFiniteLossError("loss is nan at update 3"), "nan"),
     (invalid(), "spec"),
+    (UnfitError("batch_size 512 is more than the 43 images of the training split"), "spec"),
     (NodeDiedError("gone"), "lost node"),
     (ActorDiedError(), "lost node"),
     (TimeoutError("the cluster had no room for 4 workers in 30 minutes"), "timeout"),

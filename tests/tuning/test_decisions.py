@@ -301,6 +301,15 @@ def test_why_a_search_ends_without_them_is_said(folder: Path) -> None:
     made.history.close()
 
 
+def test_a_search_with_nothing_left_to_try_says_so(folder: Path) -> None:
+    space = {"optimizer.lr": {"kind": "choice", "values": [0.1]}}
+    made = driver(folder, 1, space=space, searcher={"kind": "tpe"}, budget={"trials": 5}, finish=False)
+    made.searcher.begin(0, {"optimizer.lr": 0.1})
+    finish(made, 0, 0.5)
+    assert made.next() is None and made.ended == "nothing left to try"
+    made.history.close()
+
+
 def test_without_a_result_there_is_no_winner(folder: Path) -> None:
     made = short(folder, 1)
     made.failed(0, "loss is nan", "nan")

@@ -12,6 +12,7 @@ from orchestrator.execution.capacity import Cluster
 from tuning.run.named import new_name
 from tuning.run.plan import plan
 from tuning.run.prepare import prepare
+from tuning.spec.check import check, check_data
 from tuning.spec.objective import check_class
 from tuning.spec.search import SearchSpec
 
@@ -160,3 +161,69 @@ def test_the_plan_says_what_is_searched(monkeypatch: pytest.MonkeyPatch, tmp_pat
         )
     )
     assert lines["space"] == "batch.mixup.alpha: one of 0.1, 0.4; optimizer.lr: loguniform 0.01 to 1"
+
+
+def planned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *changes: str) -> dict[str, str]:
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(tmp_path))
+    monkeypatch.setattr("tuning.run.plan.images_per_s", lambda *_: 1000.0)
+    return plan(prepare(search(*changes), Cluster.at_hand()))[0]
+
+
+FEW = "space={optimizer.lr: {kind: choice, values: [0.05, 0.1]}, batch_size: {kind: integers, low: 16, high: 17}}"
+
+
+@pytest.mark.parametrize(
+    ("searcher", "trials"),
+    [
+        ("{kind: tpe}", "4, 5 epochs each at most; the space has 4 different points, and the search ends after them"),
+        ("{kind: grid}", "4, 5 epochs each at most; the space has 4 different points, and the search ends after them"),
+        (
+            "{kind: sobol}",
+            "9, 5 epochs each at most; of 4 different points, so some are tried again: searcher kind grid",
+        ),
+    ],
+)
+def test_the_plan_counts_different_points(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, searcher: str, trials: str
+) -> None:
+    lines = planned(monkeypatch, tmp_path, FEW, "budget.trials=9", f"searcher={searcher}")
+    assert lines["trials"].startswith(trials)
+    assert lines["final"] == "winner and base to the job's own 5 epochs, 10 more at most, scored on the test split"
+    assert lines["epochs"].startswith("45" if "sobol" in searcher else "20")
+    enough = planned(monkeypatch, tmp_path, FEW, "budget.trials=3", f"searcher={searcher}")
+    assert enough["trials"] == "3, 5 epochs each at most"
+
+
+def test_a_grid_leaves_out_what_was_a_start_point(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    start = "start_from={points: [{optimizer.lr: 0.1, batch_size: 17}]}"
+    assert planned(monkeypatch, tmp_path, FEW, "budget.trials=9", start, "searcher={kind: grid}")["trials"][0] == "4"
+    found = search(FEW, start, "searcher={kind: grid}")
+    asked = [found.build(found.base(), found.start_from.points).ask(ordinal) for ordinal in range(5)]
+    points = [{"optimizer.lr": lr, "batch_size": size} for lr, size in ((0.1, 17), (0.05, 16), (0.05, 17), (0.1, 16))]
+    assert asked == [*points, None]
+
+
+def test_a_start_point_is_given_once() -> None:
+    again = "start_from={points: [{optimizer.lr: 0.1}, {optimizer.lr: 0.05}, {optimizer.lr: 0.1}]}"
+    with pytest.raises(specfile.SpecError, match=r"start_from\.points\[2\]: it is the same as start_from\.points\[0\]"):
+        check(search(again))
+    more = "space.schedule.warmup_epochs={kind: uniform, low: 0, high: 2}"
+    check(search(more, "set={}", again))  # what a point leaves out is drawn, so these differ
+
+
+def test_ends_are_tried_on_the_opened_training_split() -> None:
+    found = search(
+        "space={batch_size: {kind: choice, values: [16, 2048]}, optimizer.lr: {kind: uniform, low: 0.1, high: 0.2}}"
+    )
+    check(found)
+    with pytest.raises(specfile.SpecError) as caught:
+        check_data(found, 1293)
+    assert str(caught.value) == (
+        "space.batch_size at 2048: batch_size 2048 is more than the 1293 images of the training split; "
+        "set batch_size to at most 1293"
+    )
+    check_data(found, 4096)
+    other = search(
+        "space={batch_size: {kind: choice, values: [16, 2048]}, data: {kind: fixed, value: {kind: digits}}}", "set={}"
+    )
+    check_data(other, 4096)

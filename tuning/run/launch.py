@@ -33,8 +33,9 @@ from tuning.run.named import find, new_name
 from tuning.run.plan import expected_trials
 from tuning.run.prepare import prepare
 from tuning.run.results import Role, Trial, ranked
-from tuning.spec.check import check
+from tuning.spec.check import check, check_data
 from tuning.spec.search import Params, SearchSpec
+from tuning.spec.space import same
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -144,6 +145,8 @@ def _search(
     if prepared.problem is not None:
         raise ValueError(prepared.problem)
     job = prepared.job
+    if not history.trials:
+        check_data(spec, len(job.data.train))
     for note in [*job.data.notes, settle(folder, job.data), job.fit.remark, job.deleted]:
         if note:
             tell(note, True)
@@ -215,7 +218,7 @@ def _search(
     )
     interrupted = watched(driver, shared, places, show, tell)
     driver.sweep(last=True)
-    why = "interrupted" if interrupted else driver.closing or "trials"
+    why = "interrupted" if interrupted else driver.closing or driver.ended
     status: Status = "KILLED" if interrupted else "FINISHED"
     report = None
     driver.conclude()
@@ -273,5 +276,6 @@ def _before(spec: SearchSpec) -> tuple[tuple[Params, ...], tuple[tuple[Params, d
         earlier = History.look(find(spec.start_from.search))
         ended = [trial for trial in earlier.trials.values() if trial.status == "FINISHED" and not trial.stopped_by]
         known = [(trial.params, trial.values) for trial in ended]
-        points[:0] = [trial.params for trial in ranked(ended, spec.goals[0])[:1]]
+        best = [trial.params for trial in ranked(ended, spec.goals[0])[:1]]
+        points = best + [point for point in points if not any(same(point, other) for other in best)]
     return tuple(points), tuple(known)

@@ -17,7 +17,10 @@ from tuning.run.prepare import PreparedSearch
 from tuning.run.sharing import sharing
 from tuning.spec.check import check
 from tuning.spec.search import SearchSpec
-from tuning.spec.space import Choice, Distribution
+from tuning.spec.space import Choice, Distribution, different
+
+_MANY = 10_000
+"""Points of a space beyond which nobody counts them."""
 
 
 def plan(found: PreparedSearch) -> tuple[dict[str, str], bool]:
@@ -30,7 +33,7 @@ def plan(found: PreparedSearch) -> tuple[dict[str, str], bool]:
     asked = concurrent * resources.most * needs.worker + needs.held
     checkpoints = max(1, concurrent) * base.checkpoint.keep * needs.checkpoint
     free = shutil.disk_usage(home()).free
-    trials = spec.budget.trials if spec.budget.trials is not None else _certain(spec, base)
+    trials = expected_trials(spec, base) if spec.budget.trials is not None else _certain(spec, base)
     epochs, told = expected_epochs(spec, base, trials)
     whole = 0 if spec.unfinished else spec.whole().epochs
     size = epoch_bytes(base, len(data.train), len(data.classes))
@@ -47,7 +50,8 @@ def plan(found: PreparedSearch) -> tuple[dict[str, str], bool]:
     lines = {
         "space": "; ".join(f"{name}: {_range(axis)}" for name, axis in spec.axes(base).items())
         or (f"{len(spec.arms.jobs)} arms x {len(spec.arms.seeds)} seeds" if spec.arms else ""),
-        "trials": f"{trials if trials is not None else 'until the budget is spent'}, {base.epochs} epochs each at most",
+        "trials": f"{trials if trials is not None else 'until the budget is spent'}, {base.epochs} epochs each at most"
+        + _few(spec, base),
         "epochs": told,
         "final": f"winner and base to the job's own {whole} epochs, {2 * whole} more at most, scored on the test split"
         if whole
@@ -109,12 +113,32 @@ def expected_trials(spec: SearchSpec, base: JobSpec) -> int | None:
     """How many trials there will be, if all goes well; None where only the clock knows."""
     if spec.arms is not None:
         return spec.arms.trials
-    if spec.budget.trials is not None:
-        return spec.budget.trials
+    total, points = spec.budget.total_epochs, _points(spec, base)
+    budget = spec.budget.trials
+    if budget is None and total is not None and not spec.searcher.finite:
+        budget = max(1, total // base.epochs)
+    if points is None or spec.searcher.repeats:
+        return budget
+    return points if budget is None else min(budget, points)
+
+
+def _points(spec: SearchSpec, base: JobSpec) -> int | None:
+    """How many different points the searcher can try; None where there is no end of them."""
+    if spec.arms is not None:
+        return None
     if spec.searcher.finite:
-        return spec.searcher.trials(spec.axes(base), base.model_dump(mode="json"))
-    total = spec.budget.total_epochs
-    return None if total is None else max(1, total // base.epochs)
+        return spec.build(base, spec.start_from.points).trials
+    return different(spec.axes(base), base.model_dump(mode="json"), spec.budget.trials or _MANY)
+
+
+def _few(spec: SearchSpec, base: JobSpec) -> str:
+    """What to know where the budget has more trials than the space has points."""
+    points, budget = _points(spec, base), spec.budget.trials
+    if points is None or budget is None or points >= budget:
+        return ""
+    if spec.searcher.repeats:
+        return f"; of {points} different points, so some are tried again: searcher kind grid tries each once"
+    return f"; the space has {points} different points, and the search ends after them"
 
 
 def _certain(spec: SearchSpec, base: JobSpec) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any, ClassVar, Literal
 
@@ -11,32 +11,14 @@ from pydantic import Field
 from jobs.spec import JobSpec
 from tuning.searchers.searcher import Method, Searcher
 from tuning.spec.objective import Objective
-from tuning.spec.space import Distribution, Space, changed, holds
+from tuning.spec.space import Distribution, Space, combinations, same
 
 LARGEST = 10_000
 """Combinations of the largest grid that is accepted."""
 
 
-def combinations(space: Space, base: Mapping[str, Any], points: int) -> Iterator[dict[str, Any]]:
-    """Every combination of the names whose conditions hold, so none comes twice for the sake of a closed branch."""
-    names = list(space)
-
-    def below(place: int, drawn: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        if place == len(names):
-            yield drawn
-            return
-        name, distribution = names[place], space[names[place]]
-        if distribution.when and not holds(distribution.when, changed(base, drawn)):
-            yield from below(place + 1, drawn)
-            return
-        for value in distribution.grid(points):
-            yield from below(place + 1, {**drawn, name: value})
-
-    return below(0, {})
-
-
 class GridSearcher(Searcher):
-    """Ordinal after ordinal through the list; start points come before it.
+    """Ordinal after ordinal through the list; start points come before it, and are left out of it.
 
     Args:
         grid: the combinations.
@@ -45,7 +27,13 @@ class GridSearcher(Searcher):
 
     def __init__(self, grid: Sequence[dict[str, Any]], *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.grid = grid
+        first = [self._point(ordinal) for ordinal in range(len(self.points))]
+        self.grid = [one for one in grid if not any(same(one, point) for point in first)]
+
+    @property
+    def trials(self) -> int:
+        """Start points and combinations."""
+        return len(self.points) + len(self.grid)
 
     def _choose(self, ordinal: int) -> dict[str, Any] | None:
         place = ordinal - len(self.points)
@@ -63,10 +51,6 @@ class Grid(Method):
     def values(self, distribution: Distribution) -> Sequence[Any]:
         """Those of the grid."""
         return distribution.grid(self.points)
-
-    def trials(self, space: Space, base: Mapping[str, Any]) -> int:
-        """The number of combinations."""
-        return sum(1 for _ in combinations(space, base, self.points))
 
     def build(
         self,

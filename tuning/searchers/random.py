@@ -26,6 +26,7 @@ class Random(Method):
     """Draw every configuration independently."""
 
     independent: ClassVar[bool] = True
+    repeats: ClassVar[bool] = True
     kind: Literal["random"] = "random"
 
     def build(

@@ -47,6 +47,11 @@ class Searcher(ABC):
         self.base = base.model_dump(mode="json")
         self.points = tuple(points)
 
+    @property
+    def trials(self) -> int | None:
+        """After how many trials it ends by itself; None if it does not, or not after a number that is known."""
+        return None
+
     def ask(self, ordinal: int) -> dict[str, Any] | None:
         """Parameters of a new trial, by dotted name; None when there is nothing left to try."""
         if ordinal < len(self.points):
@@ -99,20 +104,18 @@ class Method(Spec):
         finite: whether it ends by itself.
         independent: whether what it draws does not depend on results.
         several: whether it is for several objectives only.
+        repeats: whether it may try a configuration again.
     """
 
     finite: ClassVar[bool] = False
     independent: ClassVar[bool] = False
     several: ClassVar[bool] = False
+    repeats: ClassVar[bool] = False
     kind: str
     """Its name in a spec."""
 
     def values(self, distribution: Distribution) -> Sequence[Any] | None:
         """The values that it takes from a distribution; None if it may take any of them."""
-        return None
-
-    def trials(self, space: Space, base: Mapping[str, Any]) -> int | None:
-        """After how many trials it ends by itself; None if it does not."""
         return None
 
     @abstractmethod

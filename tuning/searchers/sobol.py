@@ -43,6 +43,7 @@ class Sobol(Method):
     """Fill the space evenly."""
 
     independent: ClassVar[bool] = True
+    repeats: ClassVar[bool] = True
     kind: Literal["sobol"] = "sobol"
 
     def build(

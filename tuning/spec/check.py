@@ -16,7 +16,7 @@ from jobs.specfile.errors import Problem, SpecError, findings, guess_name
 from jobs.specfile.schema import Shape, shown
 from jobs.words import suggestion
 from tuning.spec.search import SearchSpec
-from tuning.spec.space import active, changed, holds, look_up
+from tuning.spec.space import active, changed, holds, look_up, same
 
 _BRANCHES = 64
 """Ways to open a name's branch that are looked at."""
@@ -45,6 +45,29 @@ def check(search: SearchSpec) -> tuple[str, ...]:
     return tuple(found.remarks)
 
 
+def check_data(search: SearchSpec, samples: int) -> None:
+    """Try the ends of every range, the start points and the arms on the training split, once its size is known.
+
+    Raises:
+        SpecError: some of them do not fit it.
+    """
+    found = _Check(search)
+    for collect in (found.names, found.ends, found.pairs, found.points, found.arms):
+        collect()
+    seen: set[str] = set()
+    for source, job in found.jobs.items():
+        if job.data != found.base.data:
+            continue
+        try:
+            job.steps(samples)
+        except ValueError as error:
+            if str(error) not in seen:  # alone, and not again beside every other name
+                seen.add(str(error))
+                found.add(source, str(error))
+    if found.problems:
+        raise SpecError(found.problems)
+
+
 class _Check:
     def __init__(self, search: SearchSpec) -> None:
         self.search = search
@@ -59,6 +82,8 @@ class _Check:
         self.reported: set[tuple[str, str]] = set()
         self.sound: list[str] = []
         """Names of the space without a problem of their own."""
+        self.jobs: dict[str, JobSpec] = {}
+        """What was tried and is a job: where it came from -> the job."""
         self.teachers: set[str] = set()
         self._teacher(self.data, "job")
 
@@ -134,6 +159,10 @@ class _Check:
                 for name in sorted(set(point) - set(drawn)):
                     self.add(source, f"{name} is not drawn there: its condition does not hold", "leave it out")
                 self._try(source, {name: value for name, value in point.items() if name in drawn})
+                before_it = self.search.start_from.points[:place]
+                twice = next((at for at, other in enumerate(before_it) if same(other, point)), None)
+                if twice is not None and set(drawn) <= set(point):
+                    self.add(source, f"it is the same as start_from.points[{twice}]", "leave one of them out")
 
     def arms(self) -> None:
         """The jobs of arms."""
@@ -174,7 +203,7 @@ class _Check:
         data: dict[str, Any] = self.data
         try:
             data = changed(self.data, changes)
-            JobSpec.model_validate(data)
+            self.jobs.setdefault(source, JobSpec.model_validate(data))
         except ValidationError as error:
             for finding in findings(self.shape, data, error.errors(include_url=False)):
                 self.add(source, finding.what, *finding.cures, *(cures if finding.at == "parent" else ()))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
+from itertools import islice
 from typing import Any
 
 from jobs.base import assign
@@ -76,6 +77,35 @@ def active(space: Space, base: Mapping[str, Any], drawn: Mapping[str, Any]) -> l
     return names
 
 
+def combinations(space: Space, base: Mapping[str, Any], points: int) -> Iterator[dict[str, Any]]:
+    """Every combination of the names whose conditions hold, so none comes twice for the sake of a closed branch."""
+    names = list(space)
+
+    def below(place: int, drawn: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        if place == len(names):
+            yield drawn
+            return
+        name, distribution = names[place], space[names[place]]
+        if distribution.when and not holds(distribution.when, changed(base, drawn)):
+            yield from below(place + 1, drawn)
+            return
+        for value in distribution.grid(points):
+            yield from below(place + 1, {**drawn, name: value})
+
+    return below(0, {})
+
+
+def different(space: Space, base: Mapping[str, Any], most: int) -> int | None:
+    """How many different points a space has; None where there are more than ``most``."""
+    for axis in space.values():
+        if isinstance(axis, Uniform | LogUniform) and axis.low < axis.high:
+            return None
+        if isinstance(axis, Integers) and axis.high - axis.low >= most:
+            return None
+    count = sum(1 for _ in islice(combinations(space, base, most + 1), most + 1))
+    return count if count <= most else None
+
+
 def free(space: Space) -> list[str]:
     """The names that there is something to draw for: all but the fixed ones."""
     return [name for name, distribution in space.items() if not isinstance(distribution, Fixed)]
@@ -92,6 +122,8 @@ __all__ = [
     "Uniform",
     "active",
     "changed",
+    "combinations",
+    "different",
     "draw",
     "free",
     "holds",
