@@ -146,9 +146,14 @@ def _side(
     """The short side to which training images are made smaller; None where they stay as they are."""
     if source.prepare != "auto":
         return source.prepare or None
-    side = math.ceil(size * _SPARE)
     short = np.concatenate([each.min(1) for each in shapes.values()])
-    return side if len(short) and np.median(short) >= _LARGE * side else None
+    return prepared_side(size, float(np.median(short))) if len(short) else None
+
+
+def prepared_side(size: int, median: float) -> int | None:
+    """What ``prepare: auto`` takes for images that are fed as ``size`` pixels, by the median of their short sides."""
+    side = math.ceil(size * _SPARE)
+    return side if median >= _LARGE * side else None
 
 
 def _scan(size: int, channels: int, source: Source, stores: Mapping[str, Store]) -> dict[str, Scan]:

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from jobs.base import assign
 from jobs.data.decode import UnreadableError
+from jobs.data.prepare import prepared_side
 from jobs.data.sets import Arrays, Data
 from jobs.data.store import Streamed
 from jobs.spec import JobSpec
@@ -80,6 +81,9 @@ def choose(name: str, found: Survey, machine: Machine, start: Start) -> Recipe:
     data["data"], size, channels = _images(found, gpu, start, why)
     data["model"] = _network(found, size, gpu, start, why)
     data["augment"] = _augment(found, size, why)
+    if data["augment"][0]["kind"] == "random_resized_crop" and prepared_side(size, found.size):
+        data["data"]["prepare"] = "auto"
+        why["data.prepare"] = f"images of {found.size} pixels take long to decode: they are made smaller once"
     data["batch"] = [{"kind": "label_smoothing", "epsilon": 0.1}]
     why["batch.label_smoothing"] = "keeps the network from being too sure"
     train = found.parts["train"]
@@ -253,7 +257,7 @@ def _speed(data: dict[str, Any], found: Survey, image: tuple[int, int], machine:
     count = part * max(2, min(17, _PROBE_BYTES // (part * size * size * channels)))
     shape = (count, size, size, channels)
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    cut = spec.resizes and not (found.one_size and found.size == size)
+    cut = spec.resizes and not spec.data.prepare and not (found.one_size and found.size == size)
     original = _originals(found, count, channels) if cut else None
     images = Arrays(pixels, np.arange(count, dtype=np.int64) % len(found.classes), original)
     middle = (0.5,) * channels

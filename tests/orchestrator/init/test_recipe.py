@@ -11,6 +11,7 @@ import torchvision
 from PIL import Image
 from safetensors.torch import save_file
 
+from jobs.data.packed import Packed
 from orchestrator.execution import launch
 from orchestrator.execution.pretrained import resolve
 from orchestrator.init.choose import choose
@@ -54,6 +55,17 @@ def test_the_time_it_takes_includes_decoding_where_crops_are_cut_from_originals(
     split = timed[0].training(True)
     assert len(split) == len(timed[0].train)
     assert {split.read(index).shape for index in range(70)} == {(110, 140, 3)}
+
+
+def test_photographs_are_made_smaller_once(tmp_path: Path) -> None:
+    for number, at in itertools.product(range(2), range(30)):
+        (tmp_path / "pics" / str(number)).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (520, 400), (number * 99, at, 7)).save(tmp_path / "pics" / str(number) / f"{at}.jpg")
+    found = looked(tmp_path / "pics")
+    spec = chosen(found, tmp_path, Machine(16, ("a GPU",), 8 * 2**30))
+    assert (spec.data.size, spec.data.prepare, spec.resizes) == (224, "auto", True)
+    assert isinstance(spec.data.open().training(True), Packed)
+    assert chosen(found, tmp_path).data.prepare is False  # at 64 pixels, without a GPU, images are shifted, not cut
 
 
 def test_a_speed_that_was_timed_on_a_busy_machine_says_so(make: Make, tmp_path: Path) -> None:
