@@ -19,6 +19,11 @@ def printable(text: str) -> str:
     )
 
 
+def printable_lines(text: str) -> str:
+    """Text with names in it, each of its lines :func:`printable`."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def few(names: Iterable[str], most: int = 10) -> str:
     """The first of several names, fit to be shown, and how many more there are; ``none`` of none."""
     every = list(names)

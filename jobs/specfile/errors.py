@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import ErrorDetails
 
-from jobs.names import printable
+from jobs.names import printable_lines
 from jobs.specfile.schema import Node, Shape, shown
 from jobs.specfile.yaml import Mark, kind_of
 from jobs.urls import redact
@@ -75,7 +75,7 @@ def _fit(text: str) -> str:
     text = redact(text)
     if len(text) > _LONGEST:
         text = f"{text[:_LONGEST]}..."
-    return "\n".join(map(printable, text.split("\n")))
+    return printable_lines(text)
 
 
 def _excerpt(text: str, mark: Mark) -> list[str]:

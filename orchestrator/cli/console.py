@@ -16,6 +16,7 @@ from rich.progress import MofNCompleteColumn, Progress
 
 from jobs.data.progress import Advance, in_words, shown
 from jobs.lock import Locked
+from jobs.names import printable_lines
 from orchestrator.execution.interrupts import current
 
 BAD_SPEC, FAILED, INTERRUPTED = 2, 1, 130
@@ -73,8 +74,8 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Ray's own m
 
 
 def echo(text: object) -> None:
-    """Print a line as it is, without markup and line breaks of our own."""
-    out.print(str(text), markup=False, soft_wrap=True)
+    """Print text without markup and line breaks of our own; what no terminal should get is escaped."""
+    out.print(printable_lines(str(text)), markup=False, soft_wrap=True)
 
 
 def say(label: str, text: object, width: int = 8) -> None:
@@ -84,7 +85,7 @@ def say(label: str, text: object, width: int = 8) -> None:
 
 def warn(message: object) -> None:
     """Print a line to standard error."""
-    err.print(str(message), markup=False, soft_wrap=True)
+    err.print(printable_lines(str(message)), markup=False, soft_wrap=True)
 
 
 def fail(message: object, code: int) -> Never:

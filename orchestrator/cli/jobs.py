@@ -12,6 +12,7 @@ from rich.text import Text
 
 from jobs import specfile
 from jobs.base import Spec
+from jobs.names import printable
 from jobs.paths import absolute
 from jobs.spec import JobSpec
 from jobs.urls import redact
@@ -268,7 +269,7 @@ def _side_by_side(found: "Comparison") -> Table:
     for place, heading in enumerate(cells[0]):
         table.add_column(heading, overflow="fold", justify="right" if place else "left")
     for line in cells[1:]:
-        table.add_row(*map(Text, line))
+        table.add_row(*(Text(printable(cell)) for cell in line))
     return table
 
 

@@ -13,7 +13,9 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
+from rich.text import Text
 
+from jobs.names import printable_lines
 from jobs.report import Progress
 from jobs.spec import JobSpec
 from jobs.words import duration
@@ -114,13 +116,13 @@ class Display:
         self._print("".join(f"{cell:>{width}}" for cell, width in zip([epoch, *cells], widths, strict=True)))
 
     def _print(self, text: str) -> None:
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(printable_lines(text), markup=False, soft_wrap=True)
 
     def _render(self) -> RenderableType:
         row = Table.grid(padding=(0, 1))
         at = self._progress
         if at is None:
-            row.add_row(self._spinner, self._doing)
+            row.add_row(self._spinner, Text(printable_lines(self._doing)))
             return row
         epoch, facts = f"epoch {at.epoch}/{at.epochs}", [f"{at.step / at.steps:.0%}"]
         left = seconds_left(at, self._epochs_s[-_RECENT:])

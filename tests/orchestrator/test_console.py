@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from jobs.lock import Locked
-from orchestrator.cli.console import commands
+from orchestrator.cli.console import commands, echo, warn
 from orchestrator.cli.jobs import build
 from orchestrator.runs.origin import release
 from tests.orchestrator.real import job
@@ -42,6 +42,12 @@ def test_errors_become_exit_codes_also_in_groups_of_groups(error: BaseException,
     done = CliRunner().invoke(app, ["group", "fails"])
     assert done.exit_code == code
     assert str(error) in done.stderr or code in (7, 130)
+
+
+def test_what_is_printed_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    echo("run \x1b[31mred\udcff\nnext")
+    warn("\x1b[31m")
+    assert capsys.readouterr() == ("run \\x1b[31mred\\udcff\nnext\n", "\\x1b[31m\n")
 
 
 def test_the_version_is_printed_without_a_command() -> None:

@@ -45,6 +45,20 @@ def test_a_terminal_of_80_columns_gets_a_table_whose_rows_fit() -> None:
     assert len(lines[1]) == len(lines[2]) <= 79
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_no_terminal_should_get_is_escaped(terminal: bool) -> None:
+    file = io.StringIO()
+    console = Console(file=file, width=200, force_terminal=terminal, color_system=None, highlight=False)
+    with Display(console, job()) as display:
+        display.tell("the class \x1b]0;owned\x07ant has 1 image\nthe file b\udcffd.png is passed over", True)
+        display.tell("reading \x1b[2J[red]", False)
+    assert (
+        "the class \\x1b]0;owned\\x07ant has 1 image\nthe file b\\udcffd.png is passed over"
+        in file.getvalue().replace("\r", "")
+    )
+    assert "owned\x07" not in file.getvalue() and "\x1b[2J" not in file.getvalue()
+
+
 def test_an_epoch_without_an_evaluation_leaves_its_columns_empty() -> None:
     records = [Record(name, 2, value) for name, value in EPOCH.items() if not name.startswith("val/")]
     text = shown(state(1), State(None, records, 0, 0, None, False, None))

@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from jobs.names import printable
 from tuning.run.results import Trial, number, ranked
 from tuning.spec.arms import Arms
 from tuning.spec.search import SearchSpec
@@ -48,7 +49,10 @@ def board(spec: SearchSpec, trials: Sequence[Trial], title: str, running: bool, 
             ended = f"failed ({trial.kind}): {trial.cause}"
         table.add_row(
             str(trial.ordinal),
-            *(Text(text(params[trial.ordinal][name])) if name in params[trial.ordinal] else "" for name in names),
+            *(
+                Text(printable(text(params[trial.ordinal][name]))) if name in params[trial.ordinal] else ""
+                for name in names
+            ),
             str(max(trial.results, default=0)),
             "" if math.isnan(value) else f"{value:.4f}",
             Text(ended),
@@ -62,7 +66,7 @@ def arms_board(arms: Arms) -> Table:
     table.add_column("arm")
     table.add_column("changes", overflow="fold")
     for arm, changes in arms.jobs.items():
-        table.add_row(Text(arm), Text(listed(changes) or "the job as it is"))
+        table.add_row(Text(printable(arm)), Text(printable(listed(changes)) or "the job as it is"))
     return table
 
 
@@ -75,7 +79,7 @@ def verdict_board(arms: Arms, trials: Sequence[Trial], title: str) -> Group:
         table.add_column(name, justify="left" if left else "right", overflow="fold")
     for row in found.rows:
         table.add_row(*map(Text, row.cells))
-    return Group(table, Text(found.headline, style="bold"), *map(Text, found.notes))
+    return Group(table, Text(printable(found.headline), style="bold"), *(Text(printable(note)) for note in found.notes))
 
 
 def summary(trials: Sequence[Trial], running: bool) -> str:
