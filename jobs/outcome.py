@@ -17,11 +17,13 @@ class Outcome:
     """What a run came to.
 
     Attributes:
-        ended_by: ``epochs``, ``early_stopping``, ``budget``, or ``stopped`` (it was told to, and can be resumed).
+        ended_by: ``epochs``, ``early_stopping``, ``budget``, ``diverged`` (an earlier epoch is kept), or ``stopped``
+            (from outside; it can be resumed).
         step: updates done.
         network: the selected weights; None where the run was stopped.
         test: scores on the test split; None where the run was stopped.
         spec: the spec with every ``auto`` of the arithmetic resolved.
+        diverged: when and how training diverged, and which epoch is kept.
     """
 
     ended_by: str
@@ -29,6 +31,7 @@ class Outcome:
     network: torch.nn.Module | None
     test: Scores | None
     spec: JobSpec
+    diverged: str | None = None
 
 
 def keep_model(path: str, outcome: Outcome, data: Data) -> str:

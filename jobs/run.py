@@ -203,9 +203,10 @@ class Run:
         self.stale_epochs += self.spec.evaluation.every_epochs
         if top1 > self.risen_to + delta:
             self.risen_to, self.stale_epochs = top1, 0
-        if top1 > self.best[0]:
+        keeps = self.spec.select == "best"
+        if top1 > self.best[0] and (not keeps or divergence.finite(self.evaluated)):
             self.best = (top1, epoch)
-            if self.spec.select == "best":
+            if keeps:
                 self.best_weights = {name: value.clone() for name, value in self.evaluated.state_dict().items()}
 
     def finished(self) -> str | None:

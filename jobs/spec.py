@@ -160,7 +160,8 @@ class JobSpec(Spec):
     evaluation: Evaluation = Evaluation()
     """How the validation and test splits are scored."""
     select: Literal["last", "best"] = "last"
-    """Which weights are the result: those of the last epoch, or of the epoch with the best validation top-1."""
+    """Which weights are the result: those of the last epoch, or of the epoch with the best validation top-1, which is
+    also the result where training diverges after it."""
     early_stopping: EarlyStopping | None = None
     """When to stop for lack of improvement; null never does."""
     budget: Budget = Budget()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import runpy
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -51,7 +51,8 @@ def train(
     Raises:
         ValueError: spec, world and data do not fit together.
         jobs.data.identity.OtherDataError: ``start`` is of other images or classes.
-        jobs.divergence.NonFiniteLossError: a loss or a weight became NaN or infinite; it would do so again.
+        jobs.divergence.NonFiniteLossError: a loss or a weight became NaN or infinite; it would do so again. With
+            ``select: best`` an earlier epoch is the result instead, if one was scored.
     """
     if place.world != spec.resources.workers:
         raise ValueError(f"resources.workers is {spec.resources.workers}, but the world has {place.world} processes")
@@ -71,23 +72,34 @@ def train(
 
 def _train(run: Run, data: Data, loader: Loader, report: Report, facts: Mapping[str, str]) -> Outcome:
     spec, place, steps = run.spec, run.place, run.steps
-    agreement = Agreement(place, run.step)
-    classes, word = len(data.classes), CONTINUE
-
-    def score(name: str, split: Split) -> Scores:
-        batches, flip = loader.scoring(split), spec.evaluation.flip
-        scores = evaluate(run.evaluated, batches, len(split), classes, place, run.autocast, flip)
-        if not math.isfinite(scores.loss):
-            raise divergence.of_scores(run, name, scores.loss)
-        return scores
-
-    def renew(epoch: int) -> None:
-        if isinstance(run.average, StochasticAverage):
-            run.average.renew((x for _, parts in loader.epoch(epoch, 0) for _, x, _ in parts), run.autocast)
-
+    agreement, diverged = Agreement(place, run.step), None
     if place.rank == 0:
         report.note({**run.facts(), **facts})
     run.settle((steps.part, data.channels, data.size, data.size))
+    try:
+        ended = _epochs(run, data, loader, agreement, report)
+    except divergence.NonFiniteLossError as error:  # on all ranks alike
+        if run.best_weights is None:
+            raise
+        ended, diverged = "diverged", f"{error}. The weights of epoch {run.best[1]}, the best before, are kept"
+    agreement.close()
+    if not ended:
+        return Outcome("stopped", run.step, None, None, spec)
+    epoch = -(-run.step // steps.per_epoch)
+    if not diverged:
+        _renew(run, loader, epoch - 1)
+    network, test = run.select(), _score(run, loader, "test", data.test, data.classes)
+    values = test.metrics("test") | test.recalls("test", data.classes)
+    if place.rank == 0:
+        report.record([Record(name, epoch, value) for name, value in values.items()])
+    return Outcome(ended, run.step, network, test, spec, diverged)
+
+
+def _epochs(run: Run, data: Data, loader: Loader, agreement: Agreement, report: Report) -> str | None:
+    """Train on until the run is at its end; why it is, or None if it was stopped."""
+    spec, place, steps = run.spec, run.place, run.steps
+    classes, word = len(data.classes), CONTINUE
+    ended: str | None
     while (ended := place.broadcast(run.finished())) is None:
         epoch, first = divmod(run.step, steps.per_epoch)
         run.enter(epoch)
@@ -116,8 +128,8 @@ def _train(run: Run, data: Data, loader: Loader, report: Report, facts: Mapping[
         values["images_per_s"] = (len(losses) - first) * spec.batch_size / (time.monotonic() - began)
         last = word == END or run.step == steps.total
         if last or (epoch + 1) % spec.evaluation.every_epochs == 0:
-            renew(epoch)
-            scores = score("val", data.val)
+            _renew(run, loader, epoch)
+            scores = _score(run, loader, "val", data.val, data.classes)
             run.judge(scores.top1, epoch + 1)
             values |= scores.metrics("val") | scores.recalls("val", data.classes)
         if spec.precision == "fp16":
@@ -137,16 +149,20 @@ def _train(run: Run, data: Data, loader: Loader, report: Report, facts: Mapping[
                 _save(run, report)
         if ended or word != CONTINUE:
             break
-    agreement.close()
-    if not ended:
-        return Outcome("stopped", run.step, None, None, spec)
-    epoch = -(-run.step // steps.per_epoch)
-    renew(epoch - 1)
-    network, test = run.select(), score("test", data.test)
-    values = test.metrics("test") | test.recalls("test", data.classes)
-    if place.rank == 0:
-        report.record([Record(name, epoch, value) for name, value in values.items()])
-    return Outcome(str(ended), run.step, network, test, spec)
+    return ended
+
+
+def _score(run: Run, loader: Loader, name: str, split: Split, classes: Sequence[str]) -> Scores:
+    batches, flip = loader.scoring(split), run.spec.evaluation.flip
+    scores = evaluate(run.evaluated, batches, len(split), len(classes), run.place, run.autocast, flip)
+    if not math.isfinite(scores.loss):
+        raise divergence.of_scores(run, name, scores.loss)
+    return scores
+
+
+def _renew(run: Run, loader: Loader, epoch: int) -> None:
+    if isinstance(run.average, StochasticAverage):
+        run.average.renew((x for _, parts in loader.epoch(epoch, 0) for _, x, _ in parts), run.autocast)
 
 
 def _word(run: Run, watch: Watch, report: Report, rate: float) -> int:

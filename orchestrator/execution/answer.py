@@ -25,7 +25,7 @@ class Answer:
     """Rank 0's answer, or what the driver found in its place; either ``ended_by`` is set, or ``failure`` and ``kind``.
 
     Attributes:
-        ended_by: ``epochs``, ``early_stopping``, ``budget``, ``stopped``, or ``interrupted twice``.
+        ended_by: ``epochs``, ``early_stopping``, ``budget``, ``diverged``, ``stopped``, or ``interrupted twice``.
         failure: why it failed, in one line; it would fail again however often it is tried.
         kind: of the failure.
         metrics: ``test/...`` -> value; empty unless the run came to its end.

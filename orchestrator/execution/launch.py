@@ -46,7 +46,8 @@ class Result:
     Attributes:
         run: its name.
         status: FINISHED, FAILED or KILLED.
-        ended_by: ``epochs``, ``early_stopping``, ``budget``, ``stopped``, or the first cause of a failure.
+        ended_by: ``epochs``, ``early_stopping``, ``budget``, ``diverged``, ``stopped``, or the first cause of a
+            failure.
         metrics: ``test/...``, empty unless FINISHED.
         kind: of the failure.
         behind: journal events that the tracking server does not have yet.

@@ -227,6 +227,8 @@ def work(
     if cache is not None and cache.asked and place.rank == 0:
         recorder.recorders.tag(recorder.run, "logits_read", f"{cache.read / cache.asked:.0%}", wait=False)
     recorder.close()
+    if outcome.diverged and place.rank == 0:
+        recorder.recorders.warn(recorder.run, outcome.diverged)
     if place.rank == 0 and outcome.network is not None and outcome.test is not None:
         weights = keep_model(f"{run_url(recorder.run, spec.checkpoint.storage)}/model", outcome, data)
         recorder.recorders.tag(recorder.run, WEIGHTS, weights, wait=False)

@@ -169,6 +169,41 @@ def test_divergence_that_no_training_loss_shows_is_an_error_too() -> None:
     assert not report.checkpoints
 
 
+def diverging(spec_json: str) -> dict[str, Any]:
+    """One rank's run whose learning rate is absurd in its third epoch."""
+    plain = JobSpec.lr_at
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            JobSpec, "lr_at", lambda self, update, steps: plain(self, update, steps) if update <= 40 else 1e30
+        )
+        spec, report = JobSpec.model_validate_json(spec_json), Keep()
+        outcome = train(spec, Place.current(use_gpu=False), report, {"data": spec.data.open()})
+    assert outcome.network is not None and outcome.test is not None and outcome.test.count == 360
+    kept = {str(state.step): state.tree["network"] for state in report.checkpoints}
+    records = {name: report.series(name) for name in ("val/top1", "test/top1")}
+    weights = dict(outcome.network.state_dict())
+    return {"weights": weights, "kept": kept, "records": records, "ended_by": outcome.ended_by, "why": outcome.diverged}
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_the_best_epoch_before_a_divergence_is_kept_where_it_was_asked_for(ranks: int) -> None:
+    spec = job(epochs=4, schedule__warmup_epochs=0, batch=[], select="best", resources__workers=ranks)
+    first, *others = world.run(ranks, diverging, spec.model_dump_json())
+    top1 = first["records"]["val/top1"]
+    assert list(top1) == [1, 2] and list(first["records"]["test/top1"]) == [3]
+    best = max(top1, key=lambda epoch: top1[epoch])
+    assert first["ended_by"] == "diverged"
+    assert (
+        first["why"].endswith(f"The weights of epoch {best}, the best before, are kept") and "update 4" in first["why"]
+    )
+    assert all(torch.equal(first["weights"][name], value) for name, value in first["kept"][str(20 * best)].items())
+    for other in others:
+        assert all(torch.equal(other["weights"][name], value) for name, value in first["weights"].items())
+    if ranks == 1:
+        with pytest.raises(RuntimeError, match="NonFiniteLossError: loss is"):
+            world.run(1, diverging, spec.model_copy(update={"select": "last"}).model_dump_json())
+
+
 def test_a_test_loss_that_is_not_finite_is_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = job(epochs=1, schedule__warmup_epochs=0)
     data, every = spec.data.open(), Run.select
