@@ -50,7 +50,8 @@ def _beyond(spec: JobSpec, steps: Steps) -> list[str]:
             continue
         length, unit = (spec.epochs, "epochs") if last.endswith("epochs") else (steps.total, "updates")
         values = value if isinstance(value, list) else [value]
-        if beyond := [f"{each:g}" for each in values if each is not None and each >= length + every]:
+        numbers = [each for each in values if isinstance(each, int | float)]  # a network's own arguments may be text
+        if beyond := [f"{each:g}" for each in numbers if each >= length + every]:
             effect = _EFFECTS.get(last, f"{owner} happens at the end only" if every else "it lasts longer than the run")
             found.append(f"{name} {', '.join(beyond)} of {length} {unit}: {effect}")
     return found

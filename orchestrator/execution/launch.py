@@ -158,11 +158,13 @@ def train(
         tell("the disk is full: nothing more is written of this run, not even how it ended", True)
         return Result(name, status, answer.cause, answer.metrics, 0, answer.kind)
     if status == "FINISHED":
-        from orchestrator.runs import figures
+        from orchestrator.runs import figures, fonts
 
         records = recorders.state(name).records
         try:
             figures.write(folder, records, answer.confusion, data.classes)
+            for note in fonts.lettering(tuple(data.classes)).notes:
+                tell(note, True)
         except Exception as error:  # what was found counts for more than how it looks
             tell(f"the figures could not be drawn: {error!r}", True)
         try:

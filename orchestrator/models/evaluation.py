@@ -16,6 +16,7 @@ from jobs.names import few
 from orchestrator.models import lookup
 from orchestrator.models.figures import Pair, confused_pairs, reliability
 from orchestrator.runs import figures
+from orchestrator.runs.fonts import lettering
 
 if TYPE_CHECKING:
     from jobs.data.labelled import Labelled
@@ -102,7 +103,7 @@ def evaluate(
         count=scores.count,
         classes=_by_class(model.classes, judgement),
         skipped=labelled.skipped,
-        notes=labelled.notes,
+        notes=[*labelled.notes, *lettering(tuple(model.classes)).notes],
         recorded={name.partition("/")[2]: value for name, value in known.items()},
         folder=folder.absolute(),
     )
@@ -195,13 +196,14 @@ def _write(
 ) -> None:
     """Metrics and figures into the folder of the evaluation."""
     names = [str(row["name"]) for row in result.classes]
-    drawn = {"reliability": reliability(judgement.calibration), "confused_pairs": confused_pairs(pairs)}
+    drawn = {"reliability": reliability(judgement.calibration), "confused_pairs": confused_pairs(pairs, names)}
     confusion = judgement.scores.confusion
     if confusion is not None:
         drawn["confusion_matrix"] = figures.confusion_matrix(confusion, names)
     result.folder.mkdir(parents=True, exist_ok=True)
     for name, figure in drawn.items():
         figure.savefig(result.folder / f"{name}.png", dpi=130)
+    lettering(tuple(names)).write_legend(result.folder)
     bins = judgement.calibration
     surest = sorted(range(len(judgement.wrong)), key=lambda place: -judgement.confidence[place])[:_LISTED]
     told = {

@@ -1,4 +1,4 @@
-"""Figures of an evaluation: how far the probabilities can be trusted, and images that are taken for something else."""
+"""Figures of an evaluation: how far the probabilities can be trusted, and images of confused classes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orchestrator.runs.figures import blank, drawable
+from orchestrator.runs.figures import blank
+from orchestrator.runs.fonts import lettering
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,11 +23,11 @@ _WIDE, _COLUMNS = 20, 4
 
 @dataclass(frozen=True)
 class Pair:
-    """A class that is taken for another, with the images of which the model was surest.
+    """A class that is predicted as another, with the images of which the model was surest.
 
     Attributes:
         true, predicted: names of the classes.
-        count, of: how many images of the true class were taken for the other, and how many there are.
+        count, of: number of images of the true class that were predicted as the other, and of all of them.
         images: uint8 ``(h, w, channels)``, as the model sees them.
         confidence: the probability that each was given for the predicted class.
     """
@@ -71,11 +72,12 @@ def reliability(found: Calibration) -> Figure:
     return figure
 
 
-def confused_pairs(pairs: Sequence[Pair]) -> Figure:
-    """A row of images for each pair of classes that is confused most often."""
+def confused_pairs(pairs: Sequence[Pair], classes: Sequence[str]) -> Figure:
+    """A row of images for each pair of the ``classes`` that is confused most often."""
+    letters = lettering(tuple(classes))
     if not pairs:
         figure = blank(6, 1.2)
-        figure.text(0.5, 0.5, "No class was taken for another.", ha="center", va="center", color=_QUIET)
+        figure.text(0.5, 0.5, "No class was confused with another.", ha="center", va="center", color=_QUIET)
         return figure
     columns = max(_COLUMNS, *(len(pair.images) for pair in pairs))
     figure = blank(2.2 + 1.25 * columns, 1.5 * len(pairs) + 0.4)
@@ -86,9 +88,9 @@ def confused_pairs(pairs: Sequence[Pair]) -> Figure:
         axes = figure.add_subplot(grid[row, 0])
         axes.axis("off")
         texts = (
-            (0.72, _cut(pair.true), "black", "bold"),
-            (0.52, "taken for", _QUIET, "normal"),
-            (0.32, _cut(pair.predicted), _GAP, "bold"),
+            (0.72, letters.name(pair.true, _WIDE), "black", "bold"),
+            (0.52, "predicted as", _QUIET, "normal"),
+            (0.32, letters.name(pair.predicted, _WIDE), _GAP, "bold"),
             (0.12, f"{pair.count:,} of {pair.of:,}", _QUIET, "normal"),
         )
         for height, words, colour, weight in texts:
@@ -101,8 +103,5 @@ def confused_pairs(pairs: Sequence[Pair]) -> Figure:
             axes.set_yticks([])
             axes.spines[:].set_color("#c9cdd2")
             axes.set_xlabel(f"{confidence:.0%}", fontsize=9, color=_GAP, labelpad=3)
+    letters.apply(figure)
     return figure
-
-
-def _cut(name: str) -> str:
-    return drawable(name if len(name) <= _WIDE else f"{name[: _WIDE - 1]}…")

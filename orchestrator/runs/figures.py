@@ -1,4 +1,4 @@
-"""Figures of a run, as PNG files: how it learned, and what it takes for what."""
+"""Figures of a run, as PNG files: how it learned, and which classes it confuses."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jobs.report import Record
+from orchestrator.runs.fonts import Lettering, lettering
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +66,7 @@ def learning_curves(records: Sequence[Record]) -> Figure:
 
 
 def confusion_matrix(matrix: Any, classes: Sequence[str]) -> Figure:
-    """The shares of each true class that were taken for each class, and the pairs most often confused beneath.
+    """The shares of each true class by predicted class, and the pairs most often confused beneath.
 
     Args:
         matrix: ``(K, K)`` counts, true class by predicted class (an array, a tensor or nested lists).
@@ -78,7 +79,8 @@ def confusion_matrix(matrix: Any, classes: Sequence[str]) -> Figure:
     assert counts.shape == (size, size), f"{counts.shape} counts for {size} classes"
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    names = [_short(name) for name in classes]
+    letters = lettering(tuple(classes))
+    names = [letters.name(name) for name in classes]
     side = min(12.0, max(5.5, 0.46 * size + 2.2))
     figure = blank(side + 0.8, side + 0.9)
     axes = figure.add_subplot()
@@ -89,7 +91,7 @@ def confusion_matrix(matrix: Any, classes: Sequence[str]) -> Figure:
     right = np.trace(counts) / max(1, counts.sum())
     axes.set_title(f"{right:.2%} of {counts.sum():,} images right", loc="left", fontsize=11, fontweight="bold")
     axes.set_ylabel("true class")
-    axes.set_xlabel("predicted class\n\n" + _most_confused(counts, classes), linespacing=1.4)
+    axes.set_xlabel("predicted class\n\n" + _most_confused(counts, letters), linespacing=1.4)
     if size <= _LABELLED_CLASSES:
         upright = max(map(len, names), default=0) * size <= 40
         turned: dict[str, Any] = {} if upright else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
@@ -103,6 +105,7 @@ def confusion_matrix(matrix: Any, classes: Sequence[str]) -> Figure:
                 text = f"{100 * shares[row, column]:.0f}" if shares[row, column] >= 0.005 else "<1"
                 axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
         bar.set_label("share of the true class (numbers: %)")
+    letters.apply(figure)
     return figure
 
 
@@ -124,6 +127,7 @@ def write(folder: Path, records: Sequence[Record], confusion: Any | None, classe
     for name, figure in figures.items():
         figure.savefig(target / f"{name}.png", dpi=130)
         paths.append(target / f"{name}.png")
+    lettering(tuple(classes)).write_legend(target)
     return paths
 
 
@@ -156,25 +160,15 @@ def _line(
     )
 
 
-def _most_confused(counts: np.ndarray, names: Sequence[str]) -> str:
+def _most_confused(counts: np.ndarray, letters: Lettering) -> str:
+    names = [letters.name(name, 40) for name in letters.classes]
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(wrong, axis=None, kind="stable")[::-1][:_PAIRS]
     pairs = [(*np.unravel_index(at, wrong.shape), int(wrong.flat[at])) for at in order if wrong.flat[at]]
     if not pairs:
-        return "No class was taken for another."
+        return "No class was confused with another."
     lines = [
-        f"{_short(names[row], 40)} taken for {_short(names[column], 40)}: {count} of {counts[row].sum()}"
-        for row, column, count in pairs
+        f"{names[row]} predicted as {names[column]}: {count} of {counts[row].sum()}" for row, column, count in pairs
     ]
     return "Most often confused\n" + "\n".join(lines)
-
-
-def _short(name: str, longest: int = 18) -> str:
-    half = longest // 2
-    return drawable(name if len(name) <= longest else f"{name[: half - 1]}…{name[-half:]}")
-
-
-def drawable(text: str) -> str:
-    """The text so that matplotlib draws it as it stands: no formula between dollars, nothing that is not Unicode."""
-    return text.encode("utf-8", "replace").decode("utf-8").replace("$", r"\$")

@@ -68,3 +68,7 @@ def test_every_field_that_counts_epochs_or_updates_is_refused_or_remarked_on() -
         except ValueError:
             continue
         assert any(remark.startswith(f"{name} 1000 of ") for remark in said(spec)), name
+
+
+def test_a_network_s_own_arguments_are_not_numbers_of_epochs() -> None:
+    assert said(job(model={"kind": "timm", "name": "resnet10t", "kwargs": {"every": "x", "epochs": None}})) == []

@@ -171,13 +171,14 @@ def test_figures_show_the_gap_and_the_images() -> None:
     assert [bar.get_height() for bar in lower.containers[0]] == [2, 2]
     image = np.full((4, 4, 1), 7, np.uint8)
     figure = confused_pairs(
-        [Pair("cat", "dog", 2, 5, [image, image + 1], [0.9, 0.8]), Pair("a", "b", 1, 1, [image], [1])]
+        [Pair("cat", "dog", 2, 5, [image, image + 1], [0.9, 0.8]), Pair("a", "b", 1, 1, [image], [1])],
+        ["cat", "dog", "a", "b"],
     )
     shown = [axes for axes in figure.axes if axes.images]
     assert [axes.get_xlabel() for axes in shown] == ["90%", "80%", "100%"]
     assert [int(axes.images[0].get_array().max()) for axes in shown] == [7, 8, 7]
-    assert [text.get_text() for text in figure.axes[0].texts] == ["cat", "taken for", "dog", "2 of 5"]
-    assert confused_pairs([]).texts[0].get_text() == "No class was taken for another."
+    assert [text.get_text() for text in figure.axes[0].texts] == ["cat", "predicted as", "dog", "2 of 5"]
+    assert confused_pairs([], []).texts[0].get_text() == "No class was confused with another."
 
 
 def test_a_run_that_only_mlflow_has_is_judged_all_the_same(

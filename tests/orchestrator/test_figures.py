@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from jobs.report import Record
+from orchestrator.models.figures import Pair, confused_pairs
 from orchestrator.runs.figures import confusion_matrix, learning_curves, write
+from orchestrator.runs.fonts import LEGEND, lettering
 
 RECORDS = [
     Record(name, epoch, value)
@@ -49,7 +51,7 @@ def test_confusion_shows_shares_of_the_true_class_and_names_the_pairs():
     cells = {text.get_position(): text.get_text() for text in axes.texts}
     assert cells == {(0, 0): "80", (1, 0): "20", (0, 1): "10", (1, 1): "90"}
     assert axes.get_title(loc="left") == "85.00% of 20 images right"
-    assert axes.get_xlabel().splitlines()[-2:] == ["cat taken for dog: 2 of 10", "dog taken for cat: 1 of 10"]
+    assert axes.get_xlabel().splitlines()[-2:] == ["cat predicted as dog: 2 of 10", "dog predicted as cat: 1 of 10"]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["cat", "dog", "never seen"]
 
 
@@ -57,7 +59,7 @@ def test_many_or_long_names_stay_legible_and_perfection_is_said():
     many = confusion_matrix(np.eye(100, dtype=np.int64) * 3, [f"class {k}" for k in range(100)]).axes[0]
     assert not many.texts
     assert "class 1" not in [label.get_text() for label in many.get_yticklabels()]
-    assert many.get_xlabel().endswith("No class was taken for another.")
+    assert many.get_xlabel().endswith("No class was confused with another.")
     long = confusion_matrix(MATRIX, [f"a class with a very long name, number {k}" for k in range(3)]).axes[0]
     names = [label.get_text() for label in long.get_yticklabels()]
     assert len(set(names)) == 3
@@ -70,6 +72,39 @@ def test_names_that_look_like_formulas_or_are_no_text_are_drawn(tmp_path):
         path for path in write(tmp_path, [], [[1, 2, 0], [0, 3, 1], [0, 0, 2]], names) if "confusion" in path.name
     ]
     assert path.stat().st_size > 1000
+
+
+def test_a_font_is_found_that_has_the_letters(tmp_path, recwarn):
+    names = ["bold \U0001d400", "cat", "dog"]
+    letters = lettering(tuple(names))
+    assert letters.families[0] == "DejaVu Sans" and len(letters.families) == 2 and not letters.notes
+    axes = confusion_matrix(MATRIX, names).axes[0]
+    assert axes.get_yticklabels()[0].get_fontfamily() == list(letters.families)
+    write(tmp_path, [], MATRIX, names)
+    assert not recwarn.list and not (tmp_path / "figures" / LEGEND).exists()
+
+
+def test_names_that_no_font_has_are_numbers_with_a_legend(tmp_path, recwarn, monkeypatch):
+    from matplotlib.font_manager import fontManager
+
+    own = [font for font in fontManager.ttflist if "DejaVu" in font.name]
+    monkeypatch.setattr(fontManager, "ttflist", own)  # whatever fonts this machine has
+    names = ["日本語", "cat", "new\nline"]
+    lettering.cache_clear()
+    [note] = lettering(tuple(names)).notes
+    assert note.startswith("no font on this machine has the letters of 1 of 3 class names: figures show their numbers")
+    axes = confusion_matrix(MATRIX, names).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["class 0", "cat", r"new\nline"]
+    assert axes.get_xlabel().splitlines()[-2:] == [
+        "class 0 predicted as cat: 2 of 10",
+        "cat predicted as class 0: 1 of 10",
+    ]
+    paths = write(tmp_path, [], MATRIX, names)
+    pairs = [Pair("日本語", "cat", 2, 5, [np.zeros((8, 8, 1), np.uint8)], [0.9])]
+    confused_pairs(pairs, names).savefig(tmp_path / "pairs.png")
+    assert (paths[0].parent / LEGEND).read_text(encoding="utf-8") == "0\t日本語\n1\tcat\n2\tnew\\nline\n"
+    assert not recwarn.list
+    lettering.cache_clear()
 
 
 def test_files_are_pictures_and_pyplot_is_left_alone(tmp_path):
