@@ -8,6 +8,7 @@ import os
 import posixpath
 import stat
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import IO
 
@@ -55,10 +56,12 @@ class Files(Encoded):
 
     def _look(self) -> str:
         digest = hashlib.blake2b(self.root + self.text + self.begins.tobytes(), digest_size=16)
-        for index in range(len(self.labels)):
+        begins, folder = self.begins.tolist(), os.path.join(self.root, b"")
+        for start, stop in pairwise(begins):
+            path = self.text[start:stop]
             try:
-                info = os.stat(self.path(index))
-                digest.update(f"{info.st_size} {info.st_mtime_ns},".encode())
+                info = os.stat(path if path.startswith(b"/") else folder + path)
+                digest.update(b"%d %d," % (info.st_size, info.st_mtime_ns))
             except OSError:
                 self.missing += 1
                 digest.update(b"missing,")

@@ -137,8 +137,9 @@ def _files(root: Tree, folders: Mapping[str, str], split: str, classes: Sequence
         own = there.get(composed(name), name)
         where = f"{folder}/{own}" if folder else own
         files = list(root.below(where)) if composed(name) in there else []
-        images = [f"{own}/{file}" for file in files if is_image(file)]
-        others += [file for file in files if not is_image(file)]
+        images: list[str] = []
+        for file in files:
+            (images if is_image(file) else others).append(file)
         if not images and split != "train":
             lacking.append(name)
         elif not images:
@@ -147,7 +148,7 @@ def _files(root: Tree, folders: Mapping[str, str], split: str, classes: Sequence
                 f"class folder {root.name(where)} has no images ({found} {', '.join(sorted(SUFFIXES))}); fill or "
                 "remove it"
             )
-        paths += sorted(images, key=os.fsencode)
+        paths += sorted((f"{own}/{file}" for file in images), key=os.fsencode)
         labels += [label] * len(images)
     if not paths:
         raise ValueError(f"{root.name(folder)} has no images; fill or remove it")
