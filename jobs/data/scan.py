@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
@@ -32,6 +34,8 @@ logger = logging.getLogger(__name__)
 _FORMAT = 3
 """Raise it when a change here or in ``decode`` makes earlier findings wrong."""
 _CHUNK_BYTES = 4 * 2**20
+_PART = 4096
+"""Images whose findings are kept at a time, while millions are read."""
 _SMALL_PIXELS = 96 * 96
 
 
@@ -60,6 +64,17 @@ class Scan:
         good[list(self.errors)] = False
         return np.flatnonzero(good)
 
+    def part(self, first: int, last: int) -> Scan:
+        """The findings of some images, without their pixels."""
+        errors = {index - first: reason for index, reason in self.errors.items() if first <= index < last}
+        return Scan(errors, self.shapes[first:last], self.hashes[first:last], self.sums[first:last], None)
+
+    def take(self, part: Scan, first: int) -> None:
+        """Put the findings of some images into their place."""
+        rows = slice(first, first + len(part.shapes))
+        self.errors.update({first + index: reason for index, reason in part.errors.items()})
+        self.shapes[rows], self.hashes[rows], self.sums[rows] = part.shapes, part.hashes, part.sums
+
 
 def scan(store: Store, size: int, channels: int, keep: bool, crop_ratio: float = 1.0) -> Scan:
     """Read, decode, convert and size every image once, or take what an earlier pass over the same files found.
@@ -72,7 +87,7 @@ def scan(store: Store, size: int, channels: int, keep: bool, crop_ratio: float =
         crop_ratio: see ``jobs.data.decode.fit``.
     """
     if store.stamp is None:
-        return _read(store, size, channels, keep, crop_ratio)[0]
+        return _read(store, size, channels, keep, crop_ratio, None)[0]
     how = size, channels, crop_ratio, store.exif_orientation
     name = key(_FORMAT, PIL.__version__, type(store).__name__, store.stamp, len(store), *how)
     if (known := _recall(name, keep)) is not None:
@@ -80,8 +95,14 @@ def scan(store: Store, size: int, channels: int, keep: bool, crop_ratio: float =
     with _alone(name):
         if (known := _recall(name, keep)) is not None:
             return known
-        found, passing = _read(store, size, channels, keep, crop_ratio)
-        return found if passing else _remember(name, found)
+        parts = None if keep else cached("scan", name, ".parts")
+        found, passing = _read(store, size, channels, keep, crop_ratio, parts)
+        if passing:
+            return found
+        found = _remember(name, found)
+        if parts is not None:
+            shutil.rmtree(parts, ignore_errors=True)
+        return found
 
 
 @contextmanager
@@ -98,8 +119,14 @@ def _alone(name: str) -> Iterator[None]:
         yield
 
 
-def _read(store: Store, size: int, channels: int, keep: bool, crop_ratio: float) -> tuple[Scan, bool]:
-    """The pass itself, and whether a storage failed at some image, which may recover without any file changing."""
+def _read(
+    store: Store, size: int, channels: int, keep: bool, crop_ratio: float, parts: Path | None
+) -> tuple[Scan, bool]:
+    """The pass itself, and whether a storage failed at some image, which may recover without any file changing.
+
+    Args:
+        parts: a folder where findings are kept on the way, so that a pass that was cut short is continued; or None.
+    """
     store.here()
     logger.info("reading each of %d images once", len(store))
     count = len(store)
@@ -113,8 +140,7 @@ def _read(store: Store, size: int, channels: int, keep: bool, crop_ratio: float)
     step = max(1, min(256, _CHUNK_BYTES // (size * size * channels)))
     passing: list[int] = []
 
-    def chunk(start: int) -> int:
-        stop = min(start + step, count)
+    def chunk(start: int, stop: int) -> int:
         sized = np.zeros((stop - start, size, size, channels), np.uint8)
         for index in range(start, stop):
             try:
@@ -136,8 +162,20 @@ def _read(store: Store, size: int, channels: int, keep: bool, crop_ratio: float)
 
     with ThreadPoolExecutor(1 if _small(store) else threads()) as pool:
         advance = progress("reading images", count)
-        for done in pool.map(chunk, range(0, count, step)):  # raises what a thread raised
-            advance(done)
+        for first in range(0, count, _PART):
+            last = min(first + _PART, count)
+            if parts is not None and (known := _load(parts / f"{first}.npz")) is not None:
+                found.take(known, first)
+                advance(last - first)
+                continue
+            starts = range(first, last, step)
+            for done in pool.map(
+                chunk, starts, (min(start + step, last) for start in starts)
+            ):  # raises what they raise
+                advance(done)
+            if parts is not None and not passing and last < count:
+                with suppress(OSError):  # a cache: without it all is read again
+                    _save(parts / f"{first}.npz", found.part(first, last))
     return found, bool(passing)
 
 
@@ -150,17 +188,30 @@ def _small(store: Store) -> bool:
     return image.width * image.height <= _SMALL_PIXELS
 
 
-def _recall(name: str, keep: bool) -> Scan | None:
-    """What an earlier pass left; None where it left nothing, or nothing whole."""
+def _load(path: Path, pixels: Pixels | None = None) -> Scan | None:
+    """Findings that were kept; None where there are none, or none that are whole."""
     try:
-        with np.load(cached("scan", name, ".npz"), allow_pickle=False) as file:
+        with np.load(path, allow_pickle=False) as file:
             errors = {int(index): reason for index, reason in json.loads(str(file["errors"])).items()}
-            kept: Any = np.load(cached("decoded", name, ".npy"), mmap_mode="r", allow_pickle=False) if keep else None
-            return Scan(
-                errors, file["shapes"], file["hashes"], file["sums"], None if kept is None else np.asarray(kept)
-            )
+            return Scan(errors, file["shapes"], file["hashes"], file["sums"], pixels)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
+
+
+def _save(path: Path, found: Scan) -> None:
+    with atomic(path) as beside:
+        np.savez(beside, errors=json.dumps(found.errors), shapes=found.shapes, hashes=found.hashes, sums=found.sums)
+
+
+def _recall(name: str, keep: bool) -> Scan | None:
+    """What an earlier pass left; None where it left nothing, or nothing whole."""
+    kept: Any = None
+    try:
+        if keep:
+            kept = np.asarray(np.load(cached("decoded", name, ".npy"), mmap_mode="r", allow_pickle=False))
+    except (OSError, ValueError, EOFError):
+        return None
+    return _load(cached("scan", name, ".npz"), kept)
 
 
 def _remember(name: str, found: Scan) -> Scan:
@@ -169,8 +220,7 @@ def _remember(name: str, found: Scan) -> Scan:
         if found.pixels is not None:
             with atomic(cached("decoded", name, ".npy")) as path:
                 np.save(path, found.pixels, allow_pickle=False)
-        with atomic(cached("scan", name, ".npz")) as path:
-            np.savez(path, errors=json.dumps(found.errors), shapes=found.shapes, hashes=found.hashes, sums=found.sums)
+        _save(cached("scan", name, ".npz"), found)
     except OSError as error:
         logger.warning("cannot keep what was found about the data, so it is read again next time: %s", error)
         return found

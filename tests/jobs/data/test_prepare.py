@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.data import Digits, ImageFolder, Synthetic, prepare
+from jobs.data import Digits, ImageFolder, Synthetic, prepare, scan
 from jobs.data.decode import decode, fit, pixels
+from jobs.data.files import Files
 from jobs.data.synthetic import Patterns
+from jobs.home import home
 from tests.jobs.data.conftest import encoded, fill
 
 FRACTIONS = {"val_fraction": 0.25, "test_fraction": 0.25}
@@ -324,3 +326,29 @@ def test_statistics_of_bytes_are_refused_with_the_ones_of_shares(name, values):
     with pytest.raises(ValueError, match=rf"{name} is of pixels in 0 .. 1.* write \[{scaled}\]"):
         Digits(**{name: values})
     Digits(mean=(0.0, 1.0), std=(1.0, 1 / 255))
+
+
+def test_a_pass_that_was_cut_short_is_continued(folder, monkeypatch):
+    expected = opened(folder, in_memory=False)
+    for path in (home() / "cache" / "scan").iterdir():
+        path.unlink()
+    monkeypatch.setattr(scan, "_PART", 16)
+    monkeypatch.setattr(scan, "threads", lambda: 1)
+    read, usual = [], Files.decoded
+
+    def counted(self, index, *given):
+        read.append(index)
+        if len(read) == 40:
+            raise KeyboardInterrupt
+        return usual(self, index, *given)
+
+    monkeypatch.setattr(Files, "decoded", counted)
+    with pytest.raises(KeyboardInterrupt):
+        opened(folder, in_memory=False)
+    parts = list((home() / "cache" / "scan").glob("*.parts/*.npz"))
+    assert len(parts) == 2
+    parts[0].write_bytes(parts[0].read_bytes()[:100])  # as a crash may leave it
+    again = opened(folder, in_memory=False)
+    assert len(read) == 40 + len(again.train) + len(again.val) + len(again.test) - 16
+    assert again.digest == expected.digest and again.mean == expected.mean
+    assert not list((home() / "cache" / "scan").glob("*.parts"))
