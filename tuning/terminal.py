@@ -85,7 +85,7 @@ def drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool,
     for last in standings[-1:]:
         replace(last, status=outcome.status, cause=last.cause or outcome.why, kept=kept).publish()
     retried = [trial for trial in outcome.trials if trial.status == "FAILED" and trial.retried]
-    if retried and history.over:
+    if retried:
         first = "free some space, then: " if any(trial.kind == "disk" for trial in retried) else ""
         say("retry", f"{first}orchestrator search retry {outcome.name}")
     if outcome.status == "KILLED":

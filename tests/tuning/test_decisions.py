@@ -113,6 +113,18 @@ def test_trials_that_a_search_gave_up_on_can_go_on(folder: Path) -> None:
     made.history.close()
 
 
+def test_a_full_disk_ends_a_search_at_once_and_its_trials_are_tried_again(folder: Path) -> None:
+    made = driver(folder, 4)
+    made.failed(0, "loss is nan", "nan")
+    assert made.closing is None
+    made.failed(1, "No space left on device: /home/runs/s-0001 could not be written", "disk")
+    assert made.closing is not None and "No space left on device" in made.closing
+    made.answered(2, Answer("stopped"))
+    trials = made.history.trials
+    assert (trials[2].status, trials[0].retried, trials[1].retried) == ("RUNNING", False, True)
+    made.history.close()
+
+
 def test_what_a_spent_budget_stopped_is_over_whatever_failed_after(folder: Path) -> None:
     made = driver(folder, 4, budget={"trials": 4, "total_epochs": 1}, stop={"failures": 2})
     made.result(0, 1, {"val/top1": 0.5})
