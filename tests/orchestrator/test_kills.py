@@ -63,19 +63,23 @@ def check_finished(name: str, expected: Weights) -> None:
     assert all(torch.equal(final[key], expected[key]) for key in expected)
 
 
-@pytest.mark.parametrize("actor", ["RayTrainWorker", "TrainController"])
-def test_what_is_killed_in_mid_run_is_replaced(undisturbed: Weights, actor: str) -> None:
+def test_what_is_killed_in_mid_run_is_replaced(undisturbed: Weights) -> None:
     killed: list[psutil.Process] = []
+    victims = [("RayTrainWorker", 3)]
 
     def kill_one(state: State) -> None:
-        if not killed and any(record.step >= 3 for record in state.records):
+        """A worker after epoch 3; once the run is beyond what it had then, the controller too."""
+        if victims and any(record.step >= victims[0][1] for record in state.records):
+            actor, _ = victims.pop()
             killed.append(actors(actor)[0])
-            killed[0].kill()
+            killed[-1].kill()
+            if actor == "RayTrainWorker":
+                victims.append(("TrainController", state.records[-1].step + 3))
 
-    result = launch.train(job(f"epochs={EPOCHS}", f"name=killed-{actor}"), show=kill_one)
-    assert killed and not killed[0].is_running()
+    result = launch.train(job(f"epochs={EPOCHS}", "name=killed"), show=kill_one)
+    assert len(killed) == 2 and not any(process.is_running() for process in killed)
     assert (result.status, result.ended_by, result.behind) == ("FINISHED", "epochs", 0)
-    assert len(list((home_folder() / "ray").glob(f"{result.run}-*"))) == 2, "begun again, once"
+    assert len(list((home_folder() / "ray").glob(f"{result.run}-*"))) == 3, "begun again, twice"
     check_finished(result.run, undisturbed)
 
 

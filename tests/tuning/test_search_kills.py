@@ -89,13 +89,13 @@ def hunt(path: str, name: str, moments: list[tuple[int, float]]) -> None:
             kill(command)
         if (run_folder(name) / FILE).exists():
             words = ["search", "resume", name]
-            told = orchestrator("search", "status", name)
-            assert told.returncode == 0 and f"orchestrator search resume {name}" in told.stdout
+    told = orchestrator("search", "status", name)
+    assert told.returncode == 0 and f"orchestrator search resume {name}" in told.stdout
     last = orchestrator(*words)
     assert last.returncode == 0, last.stdout + last.stderr
 
 
-def test_eight_kills_at_any_moment_change_no_configuration_and_no_number(tmp_path: Path) -> None:
+def test_six_kills_at_any_moment_change_no_configuration_and_no_number(tmp_path: Path) -> None:
     """Two at a time and nobody stopped early, so that what is found does not hang on who was first."""
     plain = {
         "searcher": {"kind": "random"},
@@ -105,8 +105,8 @@ def test_eight_kills_at_any_moment_change_no_configuration_and_no_number(tmp_pat
     }
     assert orchestrator("search", "launch", write(tmp_path, "calm-plain", **plain)).returncode == 0
     draws = random.Random(0)
-    moments = [(epoch, 0.4 * draws.random()) for epoch in (2, 5, 9, 12)]
-    moments += [(0, 8 * draws.random()) for _ in range(4)]
+    moments = [(epoch, 0.4 * draws.random()) for epoch in (2, 7, 12)]
+    moments += [(0, 8 * draws.random()) for _ in range(3)]
     draws.shuffle(moments)
     hunt(write(tmp_path, "hunted-plain", **plain), "hunted-plain", moments)
     assert story("hunted-plain") == story("calm-plain")
@@ -136,7 +136,7 @@ def test_kill_9_of_the_driver_changes_no_decision_and_no_number(tmp_path: Path) 
     assert orchestrator("search", "launch", write(tmp_path, "undisturbed", **whole)).returncode == 0
     trials = History.look(run_folder("undisturbed")).epochs
     killed = write(tmp_path, "killed", **whole)
-    hunt(killed, "killed", [(2, 0.0), (5, 0.0), (trials + 2, 0.0), (trials + 7, 0.0)])
+    hunt(killed, "killed", [(5, 0.0), (trials + 2, 0.0), (trials + 7, 0.0)])
     assert story("killed") == story("undisturbed")
     assert len(story("killed")) == 7, "five trials, winner and base"
     client, parent = mlflow_run("killed")
