@@ -227,3 +227,36 @@ def test_ends_are_tried_on_the_opened_training_split() -> None:
         "space={batch_size: {kind: choice, values: [16, 2048]}, data: {kind: fixed, value: {kind: digits}}}", "set={}"
     )
     check_data(other, 4096)
+
+
+WARMUP = "space={schedule.warmup_epochs: {kind: uniform, low: 0, high: 0.5}}"
+SHORT = ("set={}", "budget.epochs_per_trial=1")
+
+
+def test_what_the_space_varies_is_judged_by_its_ends() -> None:
+    """The job has two epochs of warmup, which no trial of one epoch gets."""
+    found = search(WARMUP, *SHORT)
+    check(found)
+    assert (found.base().epochs, found.whole().schedule.warmup_epochs) == (1, 2)
+    assert found.trial({"schedule.warmup_epochs": 0.5}).schedule.warmup_epochs == 0.5
+    check(search("space=null", *SHORT))
+    begun = found.begun_with(found.whole())
+    assert begun.base() == found.base(), "resumed"
+
+
+@pytest.mark.parametrize(
+    ("changes", "source"),
+    [
+        (("space={optimizer.lr: {kind: uniform, low: 0.1, high: 0.2}}", *SHORT), "job.yaml:6"),
+        (
+            ("space={schedule.warmup_epochs: {kind: uniform, low: 0, high: 2}}", *SHORT),
+            "space.schedule.warmup_epochs at 2",
+        ),
+    ],
+)
+def test_a_conflict_with_few_epochs_names_both_sides(changes: tuple[str, ...], source: str) -> None:
+    with pytest.raises(specfile.SpecError) as caught:
+        check(search(*changes))
+    assert str(caught.value).startswith(source)
+    assert "schedule.warmup_epochs 2 must be less than epochs 1" in str(caught.value)
+    assert "budget.epochs_per_trial sets epochs to 1: raise it, or lower the other side" in str(caught.value)

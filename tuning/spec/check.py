@@ -206,7 +206,8 @@ class _Check:
             self.jobs.setdefault(source, JobSpec.model_validate(data))
         except ValidationError as error:
             for finding in findings(self.shape, data, error.errors(include_url=False)):
-                self.add(source, finding.what, *finding.cures, *(cures if finding.at == "parent" else ()))
+                found = self.search.cures(finding.what, finding.cures)
+                self.add(source, finding.what, *found, *(cures if finding.at == "parent" else ()))
         except ValueError as error:
             self.add(source, str(error), *cures)
         else:

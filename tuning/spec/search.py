@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
@@ -156,14 +157,40 @@ class SearchSpec(Spec):
     def base(self) -> JobSpec:
         """The job that trials change: the whole one, but with ``budget.epochs_per_trial``.
 
+        Where the whole job does not fit into so few epochs, its fields that every trial draws have their first ends: a
+        warmup of 1 epoch in a trial of 1 epoch is no mistake where the space begins at 0.
+
         Raises:
             jobs.specfile.SpecError: the file or ``set`` is wrong.
         """
         if self.budget.epochs_per_trial is None:
             return self.whole()
-        changes = {"epochs": self.budget.epochs_per_trial}
+        changes: dict[str, Any] = {"epochs": self.budget.epochs_per_trial}
+        try:
+            return self._changed(changes)
+        except ValueError as error:
+            drawn: dict[str, Any] = {"schedule.warmup_epochs": 0.0}  # as the space that null stands for
+            if self.space is not None:
+                drawn = {name: axis.ends()[0] for name, axis in self.space.items() if not axis.when}
+            try:
+                return self._changed(changes | drawn)
+            except ValueError:
+                if isinstance(error, SpecError):
+                    raise SpecError(
+                        replace(one, cures=self.cures(one.what, one.cures)) for one in error.problems
+                    ) from None
+                raise error from None
+
+    def cures(self, what: str, cures: tuple[str, ...]) -> tuple[str, ...]:
+        """What to do about a mistake; of one about the epochs of a trial, also where these come from."""
+        epochs = self.budget.epochs_per_trial
+        if epochs is None or not re.search(rf"\bepochs {epochs}\b", what):
+            return cures
+        return (*cures, f"budget.epochs_per_trial sets epochs to {epochs}: raise it, or lower the other side")
+
+    def _changed(self, changes: Mapping[str, Any]) -> JobSpec:
         if self._begun_with is not None:
-            return self._begun_with.override(changes)
+            return self._begun_with.override(dict(changes))
         return self._read({**self.set, **changes})
 
     def _read(self, changes: Mapping[str, Any]) -> JobSpec:
