@@ -40,6 +40,20 @@ class Store(Protocol):
         ...
 
 
+class Taught(Protocol):
+    """What is known of a teacher: see ``jobs.models.LoadedModel``."""
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the logits."""
+        ...
+
+
 def distillation_loss(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
     """``T^2 KL(softmax(r / T) || softmax(z / T))``, averaged over the batch, in float32 or wider.
 
@@ -86,7 +100,7 @@ class Distillation(Spec):
         """
         return Distiller(self, teacher, data, prepare, store)
 
-    def check(self, teacher: LoadedModel, data: Data) -> None:
+    def check(self, teacher: Taught, data: Data) -> None:
         """Refuse a teacher that cannot teach this.
 
         Raises:

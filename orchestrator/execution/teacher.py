@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from jobs import specfile
 from jobs.data.cache import key
@@ -72,13 +74,27 @@ def told(distillation: Distillation, data: Data) -> str:
 
 
 def _check(distillation: Distillation, folder: str, data: Data) -> None:
+    meta = Path(folder) / "model.json"
+    distillation.check(_loaded(folder, meta.stat().st_mtime_ns if meta.exists() else 0), data)
+
+
+class _Known(NamedTuple):
+    """What a student needs to know of its teacher."""
+
+    channels: int
+    classes: tuple[str, ...]
+
+
+@lru_cache(8)
+def _loaded(folder: str, stamp: int) -> _Known:
+    """The teacher of a folder, read whole once, so that a damaged one is refused before anything starts."""
     from jobs.models import load
 
     try:
         teacher = load(folder)
     except FileNotFoundError as error:
         raise ValueError(f"distillation.teacher: there is no model in {folder}; give a run's model folder") from error
-    distillation.check(teacher, data)
+    return _Known(teacher.channels, teacher.classes)
 
 
 def _of_run(name: str) -> str:

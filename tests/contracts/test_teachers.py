@@ -133,6 +133,18 @@ def test_the_order_of_classes_is_checked(kind: type[Teacher], tmp_path: Path) ->
         spec.check(turned, DATA)
 
 
+def test_a_teacher_is_read_once_by_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr("jobs.models.load", lambda folder: (read.append(folder), load(folder))[1])
+    teacher = EXAMPLES[StoredTeacher](tmp_path)
+    assert isinstance(teacher, StoredTeacher)
+    spec = student(teacher)
+    assert spec.distillation is not None
+    told(spec.distillation, DATA)
+    resolved(teacher)
+    assert read == [teacher.path]
+
+
 @each
 def test_a_missing_one_is_named_with_the_cure(kind: type[Teacher], tmp_path: Path) -> None:
     teacher, words = MISSING[kind]
