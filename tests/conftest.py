@@ -11,6 +11,14 @@ import pytest
 from tests.storage import Storage
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark whatever uses the Ray cluster or a browser as slow, so that ``make test-fast`` cannot meet it by mistake."""
+    for item in items:
+        if isinstance(item, pytest.Function) and not {"cluster", "browser"}.isdisjoint(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """ORCHESTRATOR_HOME of the test run; nothing is written to the user's."""

@@ -43,6 +43,7 @@ def test_the_state_of_the_global_generator_cannot_be_counted_on() -> None:
     assert len(set(drawn)) == 4
 
 
+@pytest.mark.slow
 def test_a_failure_in_one_rank_ends_the_others_and_is_told() -> None:
     with pytest.raises(RuntimeError, match="rank 1 of 2: its process ended with exit code 7"):
         world.run(2, die_on_rank_1)

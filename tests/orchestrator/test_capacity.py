@@ -82,6 +82,7 @@ def search(resources: str, share: float | None) -> SearchSpec:
     return specfile.read(ROOT / "tuning/searches/digits.yaml", SearchSpec, changes)
 
 
+@pytest.mark.slow
 def test_plans_and_runs_agree_on_made_up_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(TABLE) >= 30
     for nodes, resources, share, on_gpus, trials in TABLE:

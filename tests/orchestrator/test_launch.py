@@ -26,9 +26,7 @@ from orchestrator.tracking.journal import FILE, Journal, read
 from orchestrator.tracking.recorder import Recorder
 from tests.orchestrator.real import ROOT, job, mlflow_run, points
 
-pytestmark = pytest.mark.slow
-
-pytestmark = pytest.mark.usefixtures("cluster")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 
 
 def test_the_demo_recipe_is_trained_tracked_and_kept() -> None:

@@ -17,9 +17,7 @@ from tuning.run.launch import search
 from tuning.run.named import find
 from tuning.spec.search import SearchSpec
 
-pytestmark = pytest.mark.slow
-
-pytestmark = pytest.mark.usefixtures("cluster")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 
 BASE: dict[str, Any] = {
     "job": "jobs/recipes/digits.yaml",

@@ -15,9 +15,7 @@ from tuning.schedulers import PBT
 from tuning.spec.search import SearchSpec
 from tuning.spec.space import LogUniform
 
-pytestmark = pytest.mark.slow
-
-pytestmark = pytest.mark.usefixtures("cluster")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 
 LR = LogUniform(low=1e-6, high=0.05)
 

@@ -18,9 +18,7 @@ from tuning.report.links import links
 from tuning.run.launch import search
 from tuning.run.named import find
 
-pytestmark = pytest.mark.slow
-
-pytestmark = pytest.mark.usefixtures("cluster")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 
 
 @pytest.fixture(scope="module")
