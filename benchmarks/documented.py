@@ -4,7 +4,7 @@
 
 Images go through a DataLoader with torchvision's transforms, every trial reads its data and its teacher, everything
 else is as it comes. Two settings are not: trials take a resource of their own, since with the CPU that Tune gives them
-by default they would starve their own workers for ever, and Ray's chatter goes to a file.
+by default they would starve their own workers, and Ray's chatter goes to a file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Thousands of wrong specs: each is refused with a located message that can be printed, or accepted, within a second.
 
 ``python -m benchmarks.fuzz --count 100000 --seed 0 --state fuzz.jsonl``: a process for every core; what ``--state`` has
-already is not tried again. ``--show NUMBER`` prints one case and what is said of it. The files are those of
+already is not tried again. ``--show NUMBER`` prints one case and the message. The files are those of
 :mod:`benchmarks.mutations`; a search is checked as ``orchestrator search plan`` checks it, without opening data.
 """
 
@@ -101,7 +101,7 @@ def _deadline() -> Iterator[None]:
     """TimeoutError after ``HANG_S`` seconds."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise TimeoutError(f"still at it after {HANG_S} s")
+        raise TimeoutError(f"not finished after {HANG_S} s")
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.alarm(HANG_S)
@@ -113,7 +113,7 @@ def _deadline() -> Iterator[None]:
 
 
 def chunk(seed: int, start: int, count: int) -> dict[str, Any]:
-    """Cases ``start`` to ``start + count``: how many became what, the slowest, the bad ones, and some accepted ones."""
+    """Cases ``start`` to ``start + count``: outcomes, the slowest, the bad ones, and some accepted ones."""
     counts: Counter[str] = Counter()
     bad, accepted, slowest = [], [], 0.0
     with tempfile.TemporaryDirectory() as folder:
@@ -145,7 +145,7 @@ def run(count: int, seed: int, state: Path, processes: int) -> list[dict[str, An
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """How many were tried and what became of them, then the bad ones."""
+    """The counts of each outcome, then the bad cases."""
     counts = sum((Counter(row["counts"]) for row in rows), Counter[str]())
     lines = [f"{'tried':12} {sum(row['count'] for row in rows):,}"]
     lines += [f"{what:12} {counts[what]:,}" for what in COLUMNS]
@@ -155,7 +155,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def show(seed: int, number: int) -> str:
-    """A case, and what is said of it."""
+    """A case, and the message."""
     tried = case(seed, number)
     with tempfile.TemporaryDirectory() as folder:
         found = attempt(tried, Path(folder))
@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--state", type=Path, default=Path("fuzz.jsonl"), help="file of what was tried")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--show", type=int, metavar="NUMBER", help="print one case and what is said of it")
+    parser.add_argument("--show", type=int, metavar="NUMBER", help="print one case and the message")
     given = parser.parse_args()
     if given.show is not None:
         print(show(given.seed, given.show))

@@ -1,4 +1,4 @@
-"""The inside of a world: the gate at which it waits to be told to run its next segment, and a Report with a gate."""
+"""The inside of a world: the gate at which it waits for its next segment, and a Report with a gate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ADDRESS = "BENCHMARK_GATE"
 
 
 class Gate:
-    """Every rank makes one, which tells the benchmark its process; rank 0 alone waits at it."""
+    """Every rank makes one, which reports its process to the benchmark; rank 0 alone waits at it."""
 
     def __init__(self, rank: int) -> None:
         line = socket.socket(socket.AF_UNIX)

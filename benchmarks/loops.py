@@ -24,7 +24,7 @@ from jobs.spec import JobSpec
 
 
 def go_on(gate: Gate, rank: int, images: int = 0) -> bool:
-    """What rank 0 is told at the gate, on every rank."""
+    """The message that rank 0 gets at the gate, on every rank."""
     word = torch.tensor([gate.pause(images) if rank == 0 else True])
     dist.broadcast(word, 0)
     return bool(word)

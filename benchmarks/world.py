@@ -34,7 +34,7 @@ class World:
         command: what to run.
         folder: where the socket and the log go.
         environment: variables to add; None takes one away.
-        ranks: how many processes connect.
+        ranks: number of processes that connect.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class World:
             door.close()
 
     def segment(self) -> dict[str, Any]:
-        """Run one: ``seconds``, ``images`` and what else the world tells."""
+        """Run one: ``seconds``, ``images`` and what else the world reports."""
         self._signal(signal.SIGCONT)
         time.sleep(SETTLE_S)
         self._lines[0].send(True)

@@ -1,4 +1,4 @@
-"""A process that answers cells of one stage, and tells its parent line by line; ``benchmarks.gpu.runner`` starts it.
+"""A process that answers cells of one stage, line by line to its parent; ``benchmarks.gpu.runner`` starts it.
 
 python -m benchmarks.gpu.child MODULE SETTING.json CELL ...
 """

@@ -29,7 +29,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "ResNet-20 at 32 px": {"model": {"kind": "resnet", "depth": 20}, "batch_size": 512},
     "ResNet-50 at 224 px": {"model": {"kind": "resnet", "depth": 50}, "batch_size": 256},
 }
-"""The first stands for a CIFAR ResNet-18: 3x3 stem, 64 channels to begin with; the row has its GFLOPs an image."""
+"""The first is like a CIFAR ResNet-18: 3x3 stem, 64 channels to begin with; the row has its GFLOPs an image."""
 TURNS = 5
 
 

@@ -36,7 +36,7 @@ BASE: dict[str, Any] = {
 
 
 def job(**changes: Any) -> JobSpec:
-    """A small job; in names ``__`` stands for a dot."""
+    """A small job; in names ``__`` is a dot."""
     return JobSpec.model_validate(BASE).override({name.replace("__", "."): value for name, value in changes.items()})
 
 
@@ -46,7 +46,7 @@ def place(device: str) -> Place:
 
 
 def images(count: int, size: int = 32, classes: int = 10, held: int = 256, channels: int = 3) -> Data:
-    """Images that a network can tell apart: a pattern for each class, and noise. So many to train on."""
+    """Images that a network can tell apart: a pattern for each class, and noise; the number to train on is given."""
     source = np.random.default_rng(0)
     cells = source.integers(64, 192, (classes, 4, 4, channels), dtype=np.uint8)
     labels = np.arange(count + 2 * held, dtype=np.int64) % classes

@@ -23,7 +23,7 @@ HEAD = """# On a GPU
     python -m benchmarks.gpu -o docs --table              # writes this page from docs/gpu.jsonl
 
 Each result is a line of `FOLDER/gpu.jsonl` as soon as it is known. What is there is passed over, so the next quarter
-of an hour, on another day, goes on where the last one ended. A cell that raises, crashes or hangs becomes a row that
+of an hour, on another day, resumes where the last one ended. A cell that raises, crashes or hangs becomes a row that
 says so. `--device cpu --quick` rehearses all of it without a GPU.
 
 What the machine needs: one CUDA GPU, Python 3.11 or newer, torch, torchvision, timm, scikit-learn, scipy, pyarrow,
@@ -32,7 +32,7 @@ all that `pyproject.toml` names, with the extra `search`. Without a network, bri
 packages and say where it is: `PYTHONPATH=PACKAGES:. python3 -m benchmarks.gpu -o FOLDER`. Stage 6 needs the folder of
 CIFAR-10's `train.parquet`, and `test.parquet` if it is to be scored on that, in `CIFAR10_PARQUET`; without the latter
 a tenth of the former is held out. Copy `FOLDER` to the machine before, and back afterwards: `teacher/` and `runs/` in
-it are what stage 6 goes on from.
+it are what stage 6 resumes from.
 
 Tests that need a GPU: `pytest -m gpu`; they are skipped where there is none.
 

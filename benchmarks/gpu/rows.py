@@ -31,7 +31,7 @@ class Rows:
 
     Args:
         setting: rows of another kind of device, or of other sizes, answer nothing here.
-        retry: rows that tell of a failure count as not there.
+        retry: rows that report a failure count as missing.
     """
 
     def __init__(self, setting: Setting, retry: bool = False) -> None:

@@ -67,7 +67,7 @@ def run(module: str, rows: Rows, seconds: float, only: str = "") -> bool:
     Args:
         module: that has the ``STAGE``.
         rows: where answers go.
-        seconds: after which no cell goes on; what was under way then is begun again another time.
+        seconds: after which no cell continues; one that was running is started again another time.
         only: cells with this in their name.
     """
     stage: Stage = importlib.import_module(module).STAGE
@@ -118,7 +118,7 @@ def _hear(stage: Stage, rows: Rows, worker: Worker, line: Any, live: set[Worker]
 
 
 def _fail(stage: Stage, rows: Rows, worker: Worker, why: str, live: set[Worker], waiting: deque[list[str]]) -> None:
-    """Charge the cell at hand with it, and let another process go on with the rest."""
+    """Give the running cell the failure, and let another process continue with the rest."""
     live.discard(worker)
     if worker.at is not None or "ended with 3" not in why:
         row = {"error": why}

@@ -130,7 +130,7 @@ def recipe(path: Path, setting: Setting) -> Row:
 
 
 def strict(setting: Setting) -> Row:
-    """An epoch with torch told to raise at the first wait."""
+    """An epoch with torch set to raise at the first wait."""
 
     class Raising(Loader):
         def epoch(self, epoch: int, done: int) -> Iterator[Any]:

@@ -169,7 +169,7 @@ def _write_csv(
         writer: where to.
         predictions: a row each.
         classes: their names.
-        top: how many of the likeliest classes; None is a column for each class.
+        top: number of the likeliest classes; None is a column for each class.
         quoted: whether text that a spreadsheet would take for a formula begins with a quote.
     """
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 LOCAL = "http://127.0.0.1:8265"
-"""Where a cluster on this machine has its job server unless told otherwise."""
+"""Where a cluster on this machine has its job server by default."""
 TOKEN_FILE = "~/.ray/auth_token"
 RUN, KIND, DIGEST, NEED, TRACKING, AGAIN, WAIT = "run", "kind", "digest", "need", "tracking", "again", "stop_wait_s"
 """Metadata of a job of ours: name of its run, ``job`` or ``search``, SHA-256 of its spec, workers and what they take,
@@ -43,7 +43,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Room:
-    """What a cluster has: its nodes, and whether an autoscaler may start more; Ray's API does not say how many."""
+    """What a cluster has: its nodes, and whether an autoscaler may start more; Ray's API does not give their number."""
 
     nodes: tuple[Node, ...]
     grows: bool

@@ -51,7 +51,7 @@ class Shipment:
         return sum(self.files.values())
 
     def check(self, max_mb: float) -> None:
-        """See that it is no more than ``max_mb``.
+        """Check that it is no more than ``max_mb``.
 
         Raises:
             ValueError: it is more; the message names the largest files and the cure.
@@ -81,7 +81,7 @@ class Shipment:
 def pack(folder: Path) -> Shipment:
     """What Ray would send of a working directory; nothing is written or sent.
 
-    ``.gitignore`` and ``.rayignore`` of every folder are heeded, as Ray does.
+    ``.gitignore`` and ``.rayignore`` of every folder are applied, as Ray does.
 
     Raises:
         ValueError: there is no such folder.
@@ -127,7 +127,7 @@ class Variables:
 
 
 def variables(asked: Iterable[str], stop_wait_s: int) -> Variables:
-    """What a job is told by its environment. Ray shows it to everybody who sees its table of jobs, so no secrets.
+    """What a job gets in its environment. Ray shows it to everybody who sees its table of jobs, so no secrets.
 
     Args:
         asked: ``NAME`` copies a variable of this environment, ``NAME=VALUE`` sets one.

@@ -42,7 +42,7 @@ def versions(cluster: Cluster) -> Found:
 
 
 def listening(cluster: Cluster) -> Found:
-    """Whether its dashboard can be reached from other machines, as far as can be told from here."""
+    """Whether its dashboard can be reached from other machines, as far as this machine can see."""
     host = urlsplit(cluster.address).hostname or ""
     open_to = [] if _loopback(host) else [host]
     port = urlsplit(cluster.address).port or 80
@@ -56,7 +56,7 @@ def listening(cluster: Cluster) -> Found:
             f"ssh -N -L {port}:127.0.0.1:{port} HEAD, or put TLS before it"
         )
         return Finding("warning", "dashboard", f"it listens on {', '.join(open_to)}{plain}", cure)
-    return Finding("ok", "dashboard", "on loopback, as far as can be told from here")
+    return Finding("ok", "dashboard", "on loopback, as far as this machine can see")
 
 
 def nodes(cluster: Cluster) -> Found:

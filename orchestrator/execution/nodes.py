@@ -1,4 +1,4 @@
-"""The machines of a Ray cluster: how many workers they have room for, and whether they see the same files."""
+"""The machines of a Ray cluster: the number of workers that they have room for, and whether they see the same files."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from jobs.data.sets import Data
 from jobs.spec import JobSpec
 
 PROBED, _WARM = 16, 4
-"""Updates that are timed at most, and how many of them may be slower."""
+"""Updates that are timed at most, and the number of them that may be slower."""
 
 
 def images_per_s(spec: JobSpec, data: Data, limit_s: float = math.inf) -> float:

@@ -70,7 +70,7 @@ class Verdict:
 
     Attributes:
         before, again: the run and its repetition.
-        compared: how many values both have.
+        compared: number of values that both have.
         first: the first that differs.
         unmatched: metrics that only one of them has.
         machine: tag -> its two values, where they differ.

@@ -72,7 +72,7 @@ class ToRecorder(Report):
         recorders: client of the recorder.
         run: name of the run.
         url: fsspec URL of the run's checkpoints.
-        keep: how many of the newest stay.
+        keep: number of the newest that stay.
     """
 
     def __init__(self, recorders: RecorderClient, run: str, url: str, keep: int) -> None:

@@ -282,7 +282,7 @@ def _originals(found: Survey, count: int, channels: int) -> Streamed | None:
 
 
 def _epochs(train: int, batch: int, rate: float, gpu: bool, fine: bool) -> tuple[int, float]:
-    """Epochs, and about how many minutes they take."""
+    """Epochs, and about the minutes that they take."""
     least, most = _FINE_EPOCHS if fine else _EPOCHS
     wanted = math.ceil(_UPDATES[gpu] / (train // batch))
     affordable = int(_MINUTES[gpu] * 60 * rate / train)

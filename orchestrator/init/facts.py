@@ -40,7 +40,7 @@ class Survey:
         parts: images of train, val and test in the end.
         drawn: those of val and test that are held out of train by chance.
         look: what the images are.
-        corrupt: how many images are expected to be unreadable.
+        corrupt: number of images that are expected to be unreadable.
         findings: what to know, the grave ones first.
     """
 

@@ -15,7 +15,7 @@ from orchestrator.init.look import Place
 UNEVEN, VERY_UNEVEN = 3.0, 20.0
 """Ratios of the largest class to the smallest from which on classes are weighted, and drawn equally often."""
 FEW = 20
-"""Training images a class below which it is told."""
+"""Training images a class below which it is reported."""
 _COARSE = 100
 _LONG = 2.0
 _SHOWN = 5
@@ -42,7 +42,7 @@ def _broken(found: Survey, stores: Mapping[str, Encoded]) -> list[Finding]:
         return []
     sampled = look.decoded + len(bad) - look.unsound < look.count
     more = f"; a sample was decoded, so about {found.corrupt} are to be expected" if sampled else ""
-    cure = f"mend or remove them; until then the recipe lets {found.corrupt} be skipped (data.max_corrupt)"
+    cure = f"fix or remove them; until then the recipe lets {found.corrupt} be skipped (data.max_corrupt)"
     return [Finding(f"{_images(len(bad))} cannot be read{more}", cure, examples(stores, bad, look.errors), True)]
 
 

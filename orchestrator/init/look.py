@@ -24,7 +24,7 @@ from jobs.data.store import Encoded
 Place = tuple[str, int]
 """A split of the source, and an image's number in it."""
 Progress = Callable[[str, int, int], None]
-"""Told what is being done, how many images of it are done, and of how many."""
+"""Called with what is being done, the number of images done, and the number in all."""
 
 HEADERS = 100_000
 """Images whose headers are read at most; of more, as many spread evenly."""
@@ -42,14 +42,14 @@ class Look:
     """What was seen.
 
     Attributes:
-        images: how many there are, by split.
+        images: their number, by split.
         sizes: int32 ``(N, 2)``: height and width of the images whose headers were read.
-        kinds: how many of those are ``grey``, ``colour``, ``with alpha``, ``palette``, ``CMYK``, ``16 bits``; an image
-            may be several.
-        headers: how many headers were read.
-        decoded: how many images were decoded.
+        kinds: number of those that are ``grey``, ``colour``, ``with alpha``, ``palette``, ``CMYK``, ``16 bits``; an
+            image may be several.
+        headers: number of headers that were read.
+        decoded: number of images that were decoded.
         errors: reasons, by place, of images that cannot be read.
-        unsound: how many of those only decoding found.
+        unsound: number of those that only decoding found.
         copies: places of the images that are equal byte for byte, group by group; all images were compared.
     """
 
@@ -73,7 +73,7 @@ def look(stores: Mapping[str, Encoded], progress: Progress) -> Look:
     every = [(split, index) for split, store in stores.items() for index in range(len(store))]
     found = Look({split: len(store) for split, store in stores.items()})
     with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of large images and odd metadata, which decoding tells if they matter
+        warnings.simplefilter("ignore")  # of large images and odd metadata, which decoding reports if they matter
 
         def over(what: str, places: Sequence[Place], each: Callable[[Encoded, Place], Any]) -> Iterable[Any]:
             """``each`` of all places, in order, and how far it has come."""

@@ -118,7 +118,7 @@ def _known(model: dict[str, Any], pretrained: dict[str, Any], why: str) -> Start
     from jobs.models.stored import read
 
     spec: Any = TypeAdapter(ModelSpec).validate_python({**model, "pretrained": pretrained})
-    with contextlib.redirect_stderr(io.StringIO()):  # of the download; what fails is told by the error
+    with contextlib.redirect_stderr(io.StringIO()):  # of the download; the error says what fails
         folder = materialize(spec.pretrained, spec)
     return _told(model, pretrained, why, read(folder)[0]["preprocessing"])
 

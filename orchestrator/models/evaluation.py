@@ -70,7 +70,7 @@ def evaluate(
         run: name of a run, its id in MLflow, or a folder; see :func:`orchestrator.models.lookup.find`.
         data: ``test`` or ``val`` for the run's own splits, or a path; see :func:`jobs.data.labelled.open_labelled`.
         output: folder for metrics and figures; None makes one below the run's.
-        max_corrupt: how many unreadable images may be left out.
+        max_corrupt: number of unreadable images that may be left out.
         columns: of Parquet files and tables: that of the images or their paths, and that of the labels; None takes
             those of the run's own data, or ``image`` or ``path``, and ``label``.
 

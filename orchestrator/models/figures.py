@@ -41,7 +41,7 @@ class Pair:
 
 
 def reliability(found: Calibration) -> Figure:
-    """Accuracy by confidence, with the gap that the ECE adds up, and beneath it how many images there are."""
+    """Accuracy by confidence, with the gap that the ECE adds up, and beneath it the number of images."""
     bins = len(found.counts)
     edges = np.arange(bins + 1) / bins
     full = found.counts > 0

@@ -13,7 +13,7 @@ from orchestrator.home import home, run_folder
 from orchestrator.tracking.mlflow import Shipper, connect
 
 LOCAL = "http://127.0.0.1:5000"
-"""Where ``orchestrator ui`` listens unless told otherwise."""
+"""Where ``orchestrator ui`` listens by default."""
 
 
 def compare(runs: Iterable[str]) -> list[str]:

@@ -25,7 +25,7 @@ class Standing:
     Attributes:
         run: its name.
         unit: what is counted.
-        done, in_all: how many are done, and of how many; ``in_all`` is None where that is open.
+        done, in_all: the number done, and the number in all; ``in_all`` is None where that is open.
         metric, best: what ranks it, and the best value so far; None before the first.
         status: how it ended; None while it runs.
         cause: what ended it, in one line.

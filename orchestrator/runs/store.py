@@ -16,7 +16,7 @@ from orchestrator.tracking.mlflow import Shipper
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
-_DOOMED = ".removed-"  # a folder on its way out: one that a kill left behind is told from a run
+_DOOMED = ".removed-"  # a folder on its way out: one that a kill left behind is distinguished from a run
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def remove(name: str, keep_in_mlflow: bool = False) -> int:
 
 @dataclass(frozen=True)
 class Freed:
-    """Something that was deleted, or would be: where, how many bytes, and why it is not needed."""
+    """Something that was deleted, or would be: where, the bytes, and why it is not needed."""
 
     path: Path | str
     bytes: int

@@ -1,4 +1,4 @@
-"""What MLflow takes in one call: how many entries, how long names and values, which characters."""
+"""What MLflow takes in one call: the number of entries, the length of names and values, the characters."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class State:
         seen: the number to pass next time.
         behind: events that MLflow does not have yet.
         trouble: why it does not, with the cure; None while all is well.
-        stopping: the loop has been told to stop.
+        stopping: the loop has got the message to stop.
         status: how the run ended; None while it runs.
     """
 
