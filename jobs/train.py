@@ -7,10 +7,9 @@
 
 from __future__ import annotations
 
-import math
 import runpy
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
@@ -19,18 +18,15 @@ from jobs.backward import backward
 from jobs.checkpoint import State
 from jobs.data.identity import check_same
 from jobs.data.loader import Loader
-from jobs.data.sets import Data, Split
-from jobs.evaluate import Scores, evaluate
+from jobs.data.sets import Data
+from jobs.judge import renew, score
+from jobs.messages import CONTINUE, END, LEAVE, message, save
 from jobs.outcome import Outcome
 from jobs.place import Agreement, Place
-from jobs.report import STOP, Progress, Record, Report
+from jobs.report import STOP, Record, Report
 from jobs.run import Run
 from jobs.spec import JobSpec
-from jobs.swa import StochasticAverage
 from jobs.watch import Watch
-
-CONTINUE, END, LEAVE, BROKEN = 0, 1, 2, 3
-"""What ranks send each other: continue; end cleanly with what there is; stop here; a loss is not finite."""
 
 
 def train(
@@ -87,8 +83,8 @@ def _train(run: Run, data: Data, loader: Loader, report: Report, facts: Mapping[
         return Outcome("stopped", run.step, None, None, spec)
     epoch = -(-run.step // steps.per_epoch)
     if not diverged:
-        _renew(run, loader, epoch - 1)
-    network, test = run.select(), _score(run, loader, "test", data.test, data.classes)
+        renew(run, loader, epoch - 1)
+    network, test = run.select(), score(run, loader, "test", data.test, data.classes)
     values = test.metrics("test") | test.recalls("test", data.classes)
     if place.rank == 0:
         report.record([Record(name, epoch, value) for name, value in values.items()])
@@ -113,23 +109,22 @@ def _epochs(run: Run, data: Data, loader: Loader, agreement: Agreement, report: 
             if agreement.due(run.step):
                 watch.look(step + 1)
                 rate = (step + 1 - first) * spec.batch_size / (time.monotonic() - began)
-                word = agreement.exchange(run.step, _word(run, watch, report, rate))
+                word = agreement.exchange(run.step, message(run, watch, report, rate))
                 if word != CONTINUE:
                     break
             every = spec.checkpoint.every_steps
             if every and run.step % every == 0 and run.step % steps.per_epoch:
-                _save(run, report)
+                save(run, report)
         losses = run.epoch_losses()
-        means = (f"train/{name}" for name in run.objective.names), losses.mean(0).tolist()
         if word == LEAVE and run.step % steps.per_epoch:
-            _save(run, report)
+            save(run, report)
             break
-        values = dict(zip(*means, strict=True)) | {"lr": lr}
-        values["images_per_s"] = (len(losses) - first) * spec.batch_size / (time.monotonic() - began)
+        values = dict(zip((f"train/{name}" for name in run.objective.names), losses.mean(0).tolist(), strict=True))
+        values |= {"lr": lr, "images_per_s": (len(losses) - first) * spec.batch_size / (time.monotonic() - began)}
         last = word == END or run.step == steps.total
         if last or (epoch + 1) % spec.evaluation.every_epochs == 0:
-            _renew(run, loader, epoch)
-            scores = _score(run, loader, "val", data.val, data.classes)
+            renew(run, loader, epoch)
+            scores = score(run, loader, "val", data.val, data.classes)
             run.judge(scores.top1, epoch + 1)
             values |= scores.metrics("val") | scores.recalls("val", data.classes)
         if spec.precision == "fp16":
@@ -139,49 +134,16 @@ def _epochs(run: Run, data: Data, loader: Loader, agreement: Agreement, report: 
         run.records += fresh
         ended = "budget" if word == END else place.broadcast(run.finished())
         regular = (epoch + 1) % spec.checkpoint.every_epochs == 0
-        state = run.state() if ended or word == LEAVE or regular else None
-        if state is not None:
-            report.save(state)
+        if ended or word == LEAVE or regular:
+            save(run, report)
         stop = place.rank == 0 and report.record(fresh) is STOP
         if place.broadcast(stop) and not ended:
             word = LEAVE
             if not regular:
-                _save(run, report)
+                save(run, report)
         if ended or word != CONTINUE:
             break
     return ended
-
-
-def _score(run: Run, loader: Loader, name: str, split: Split, classes: Sequence[str]) -> Scores:
-    batches, flip = loader.scoring(split), run.spec.evaluation.flip
-    scores = evaluate(run.evaluated, batches, len(split), len(classes), run.place, run.autocast, flip)
-    if not math.isfinite(scores.loss):
-        raise divergence.of_scores(run, name, scores.loss)
-    return scores
-
-
-def _renew(run: Run, loader: Loader, epoch: int) -> None:
-    if isinstance(run.average, StochasticAverage):
-        run.average.renew((x for _, parts in loader.epoch(epoch, 0) for _, x, _ in parts), run.autocast)
-
-
-def _word(run: Run, watch: Watch, report: Report, rate: float) -> int:
-    """What this rank sends to the others."""
-    if not watch.finite:
-        return BROKEN
-    if run.place.rank:
-        return CONTINUE
-    epoch = min(run.step // run.steps.per_epoch, run.spec.epochs - 1)
-    progress = Progress(run.step, run.steps.total, epoch + 1, run.spec.epochs, watch.latest, rate, run.spec.batch_size)
-    if report.progress(progress) is STOP:
-        return LEAVE
-    return END if run.finished() == "budget" else CONTINUE
-
-
-def _save(run: Run, report: Report) -> None:
-    state = run.state()
-    if state is not None:
-        report.save(state)
 
 
 if __name__ == "__main__":
