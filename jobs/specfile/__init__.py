@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from jobs.base import Spec, assign
-from jobs.specfile.errors import MOST_PROBLEMS, Finding, Problem, SpecError, dotted, findings, guess_name
+from jobs.specfile import cures
+from jobs.specfile.errors import MOST_PROBLEMS, Finding, Problem, SpecError, dotted, findings
 from jobs.specfile.schema import Node, Shape, schema, shown
 from jobs.specfile.writing import dump, inline
 from jobs.specfile.yaml import MOST_CHARACTERS, Flaw, Mark, Tree, kind_of, parse, split
@@ -55,7 +56,7 @@ def read(path: str | Path, cls: type[S], overrides: Sequence[str] | Mapping[str,
         given = [(f"{name}={json.dumps(value)}", Tree(value, Mark()), []) for name, value in overrides.items()]
     else:
         given = [(override, *parse(override.partition("=")[2])) for override in overrides]
-    changes, wrong = _changes(shape, given)
+    changes, wrong = _changes(shape, given, cures.job_of(cls), tree.value.get("space"))
     texts = [text for text, *_ in given]
     data = tree.value
     try:
@@ -141,8 +142,13 @@ def _line(lines: list[str], mark: Mark) -> str:
     return lines[mark.line - 1] if mark.line <= len(lines) else ""
 
 
-def _changes(shape: Shape, given: Sequence[_Override]) -> tuple[dict[str, Any], list[Problem]]:
-    """The overrides as dotted name -> value, and what is wrong with those that cannot be applied."""
+def _changes(
+    shape: Shape, given: Sequence[_Override], job: Shape | None, space: Any
+) -> tuple[dict[str, Any], list[Problem]]:
+    """The overrides as dotted name -> value, and what is wrong with those that cannot be applied.
+
+    Of a search, ``job`` is the shape of its job and ``space`` what its file varies.
+    """
     names = {name.dotted: name for name in shape.names}
     changes: dict[str, Any] = {}
     wrong: list[Problem] = []
@@ -152,15 +158,16 @@ def _changes(shape: Shape, given: Sequence[_Override]) -> tuple[dict[str, Any], 
         value = tree.value if tree else None
         cure = ""
         if not equals or not name:
-            what, cure = "an override is name=value", "for example -s optimizer.lr=0.2"
+            what, cure = "an override is name=value", cures.example(job)
         elif flaws:
             what, cure = flaws[0].what, flaws[0].cure
         elif name not in names and not _free(shape, shape.root, name.split(".")):
-            what, cure = f"there is no {name}", guess_name(shape, name)
-            if not cure and "set" in shape.root["properties"]:  # of a search
-                cure = f"a field of its job is set as -s set.{name}=..."
+            what, cure = f"there is no {name}", cures.unknown(shape, job, name)
+        elif (axis := cures.unknown_axis(job, name, [*(space or ()), *changes])) and axis[0]:
+            what, cure = axis
         elif name in names and names[name].entry and not (value is None or value is True or isinstance(value, dict)):
             what = f"{name} must be true (with its defaults), null (without it) or a mapping, got {shown(value)}"
+            cure = cures.of_entry(shape, name, value)
         else:
             changes[name] = value
             continue
@@ -197,7 +204,8 @@ class _Places:
         path = self._mentioned(finding) if finding.at == "mentioned" else finding.path
         name, target = dotted(self.data, path), path[:-1] if finding.at == "parent" else path
         if guilty := self._override(name, target):
-            return Problem(finding.what, name, f"-s {self.texts[guilty]}", cures=finding.cures)
+            written = tuple(cures.as_override(cure, name) for cure in finding.cures)
+            return Problem(finding.what, name, f"-s {self.texts[guilty]}", cures=written)
         mark = self._mark(target, finding.at)
         return Problem(finding.what, name, self.path, mark, _line(self.lines, mark), finding.cures)
 

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 from pydantic_core import ErrorDetails
 
 from jobs.names import printable_lines
+from jobs.specfile.cures import names_ending, near_to, of_value
 from jobs.specfile.schema import Node, Shape, shown
 from jobs.specfile.yaml import Mark, kind_of
 from jobs.urls import redact
-from jobs.words import any_of, nearest
+from jobs.words import any_of
 
 _BY_SCHEMA = re.compile(
     r"(literal|enum)_error|.*_(type|parsing|parsing_size)|int_from_float|(greater|less)_than(_equal)?|multiple_of"
@@ -164,45 +165,8 @@ def _wrong(shape: Shape, data: Any, spot: _Spot, error: ErrorDetails) -> Finding
         return Finding(spot.path, "value", f"{name}: {error['msg']}, got {got}")
     if error["type"] == "finite_number":
         allowed = allowed.replace("a number", "a finite number")
-    cure = _cure(shape, spot)
+    cure = of_value(shape, spot.node, spot.value, spot.path[-1])
     return Finding(spot.path, "value", f"{name} must be {allowed}, got {got}", (cure,) if cure else (), by_schema=True)
-
-
-def _cure(shape: Shape, spot: _Spot) -> str:
-    """What the user most likely meant by a value that is not allowed; empty for no idea."""
-    value, options = spot.value, shape.options(spot.node)
-    types = {option.get("type") for option in options}
-    choices = [str(choice) for option in options for choice in option.get("enum", [option.get("const", "")])]
-    listed = [kind for option in options for kind in shape.choices(option.get("items") or {})]
-    kinds = listed + [kind for option in options for kind in shape.choices(option)]
-    entry, key = bool(listed) or isinstance(spot.path[-1], int), spot.path[-1]
-    if isinstance(value, str):
-        if types & {"number", "integer"} and re.fullmatch(r"[-+]?\d+(\.\d*)?(e[-+]?\d+)?", value, re.IGNORECASE):
-            return f"take the quotes away: {value}"
-        if "boolean" in types and (word := value.lower()) in ("yes", "on", "true", "no", "off", "false"):
-            return f"write {'true' if word in ('yes', 'on', 'true') else 'false'}"
-        plain = re.sub(r"[^\w.-]+", "-", value).strip("-")
-        if any("pattern" in option and re.search(option["pattern"], plain) for option in options):
-            return f"did you mean {plain}?"
-        if near := _near(value, choices):
-            return f"did you mean {near}?"
-        if kind := _near(value, kinds):
-            return f"write `- kind: {kind}`" if entry else f"write `{key}: {{kind: {kind}}}`"
-    elif listed and isinstance(value, dict):
-        if value.get("kind") in listed:
-            return "it is a list: put `- ` in front of `kind`"
-        return next((f"it is a list: write `- kind: {name}`" for name in value if name in listed), "")
-    elif value is None and "default" in spot.node:
-        default = spot.node["default"]
-        return f"leave {key} out for its default" + ("s" if isinstance(default, dict) else f", {shown(default)}")
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        if "array" in types:
-            return f"put it in brackets: [{shown(value)}]"
-        if "string" in types and not choices[0]:
-            return "put it in quotes"
-        if "integer" in types and isinstance(value, float) and value.is_integer():
-            return f"write {value:.0f}"
-    return ""
 
 
 def _unknown(shape: Shape, data: Any, spot: _Spot, error: ErrorDetails) -> Finding:
@@ -231,30 +195,14 @@ def guess_key(shape: Shape, above: str, kind: str | None, key: str, allowed: Seq
     for slot, kinds, listed in shape.kinds:
         if key in kinds:
             return f"did you mean `{'- ' if listed else ''}kind: {key}` under {slot}?"
-    same, near = _names_ending(shape, key), _near(key, allowed)
+    same, near = names_ending(shape, key), near_to(key, allowed)
     if not same and not near:
-        same = _names_ending(shape, _near(key, [name.parts[-1] for name in shape.names], 0.75))
+        same = names_ending(shape, near_to(key, [name.parts[-1] for name in shape.names], 0.75))
     if not same:
         return f"did you mean {near}?" if near else ""
     home, _, last = same[0].rpartition(".")
     where = "" if len(same) > 1 else f", that is {last} {'under ' + home if home else 'at the top level'}"
     return f"did you mean {any_of(same[:4])}{where}?"
-
-
-def guess_name(shape: Shape, name: str) -> str:
-    """What an unknown dotted name most likely means; empty if nothing is near."""
-    above, _, key = name.rpartition(".")
-    names = [other.dotted for other in shape.names]
-    siblings = [other.parts[-1] for other in shape.names if ".".join(other.parts[:-1]) == above]
-    found = _names_ending(shape, key)
-    if not found:
-        near = _near(key, siblings)
-        found = [f"{above}.{near}".removeprefix(".") if near else _near(name, names, 0.7)]
-    return f"did you mean {any_of(found[:4])}?" if found[0] else ""
-
-
-def _names_ending(shape: Shape, last: str) -> list[str]:
-    return list(dict.fromkeys(name.dotted for name in shape.names if name.parts[-1] == last != "kind"))
 
 
 def _missing(shape: Shape, data: Any, spot: _Spot, error: ErrorDetails) -> Finding:
@@ -270,7 +218,7 @@ def _bad_kind(shape: Shape, data: Any, spot: _Spot, error: ErrorDetails) -> Find
         return Finding((*spot.path, "kind"), "value", what)
     slot = dotted(data, spot.path[:-1] if isinstance(spot.path[-1], int) else spot.path)
     homes = [home for home, known, _ in shape.kinds if kind in known]
-    near = f"did you mean {near}?" if (near := _near(kind, kinds)) else ""
+    near = f"did you mean {near}?" if (near := near_to(kind, kinds)) else ""
     cure = f"{kind} is a kind of {any_of(homes)}" if homes else near
     what = f"{slot} has no kind {shown(kind)}; it has {', '.join(kinds)}"
     return Finding((*spot.path, "kind"), "value", what, (cure,) if cure else ())
@@ -290,7 +238,3 @@ _WORDS: dict[str, Callable[[Shape, Any, _Spot, ErrorDetails], Finding]] = {
     "union_tag_invalid": _bad_kind,
     "union_tag_not_found": _no_kind,
 }
-
-
-def _near(word: str, words: Sequence[str], cutoff: float = 0.6) -> str:
-    return next(iter(nearest(word, words, 1, cutoff)), "")

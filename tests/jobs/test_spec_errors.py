@@ -158,7 +158,7 @@ x.yaml:2:1: tricks must be a list, each a mapping whose kind is blur or zoom, go
 x.yaml:1:12: optimizer must be a mapping whose kind is adam or sgd, got the text sgd
   1 | optimizer: sgd
     |            ^^^
-  write `optimizer: {kind: sgd}`""",
+  write `optimizer: {kind: sgd, lr: ...}`""",
     ),
     "duplicate key": (
         "optimizer: {kind: sgd, lr: 1}\nepochs: 3\nepochs: 4\n",
@@ -233,7 +233,7 @@ OVERRIDES = {
     "tricks.zom.factor=2": "-s tricks.zom.factor=2: there is no tricks.zom.factor\n  did you mean tricks.zoom.factor?",
     "tricks.zoom.factor=9": "-s tricks.zoom.factor=9: tricks.zoom.factor must be a number > 1 and <= 4, got 9",
     "tricks.zoom=2": "-s tricks.zoom=2: tricks.zoom must be true (with its defaults), null (without it) or a mapping, "
-    "got 2",
+    "got 2\n  for example -s tricks.zoom.factor=2",
     "optimizer.kind=adam": """\
 -s optimizer.kind=adam: optimizer.lr is missing; it must be a number > 0""",
     "optimizer.kind=adm": "-s optimizer.kind=adm: optimizer has no kind adm; it has adam, sgd\n  did you mean adam?",

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from jobs.distillation import JobTeacher
 from jobs.spec import Elastic, JobSpec
 from jobs.specfile import read
-from jobs.specfile.errors import Problem, SpecError, findings, guess_name
+from jobs.specfile.cures import guess_name
+from jobs.specfile.errors import Problem, SpecError, findings
 from jobs.specfile.schema import Shape, shown
 from jobs.words import suggestion
 from tuning.spec.search import SearchSpec
@@ -106,9 +107,11 @@ class _Check:
             if name.split(".")[0] in _OWN:
                 self.add(f"space.{name}", f"{name} is the same for all trials", "change it with set")
             if name == "epochs" and self.search.budget.epochs_per_trial is not None:
-                self.add(f"space.{name}", "budget.epochs_per_trial sets epochs as well", "leave one of them out")
+                cure = "leave one of them out: -s budget.epochs_per_trial=null"
+                self.add(f"space.{name}", "budget.epochs_per_trial sets epochs as well", cure)
             if name in self.search.set:
-                self.add(f"space.{name}", f"{name} is in set as well", "leave one of them out")
+                cure = f"leave one of them out: -s 'space.{name}={{kind: fixed, value: ...}}' is one for all"
+                self.add(f"space.{name}", f"{name} is in set as well", cure)
             for other in distribution.when:
                 late = [axis for axis in places if _decides(axis, other) and places[axis] >= places[name]]
                 if late:

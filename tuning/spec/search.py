@@ -197,7 +197,14 @@ class SearchSpec(Spec):
         try:
             return read(self.job, JobSpec, changes)
         except SpecError as error:
-            problems = [replace(problem, source=problem.source.replace("-s ", "set ")) for problem in error.problems]
+            problems = [
+                replace(
+                    problem,
+                    source=problem.source.replace("-s ", "set "),
+                    cures=tuple(re.sub(r"-s ('?)", r"-s \1set.", cure) for cure in problem.cures),
+                )
+                for problem in error.problems
+            ]
             if not os.path.exists(self.job):
                 where = f"it is the job of search {self.name}; relative paths begin at {os.getcwd()}"
                 problems = [replace(problem, cures=(*problem.cures, where)) for problem in problems]
