@@ -19,6 +19,7 @@ from tests.orchestrator.real import wait_until
 from tests.tuning.browser import pages
 from tests.tuning.planted import BRANCHED, EPOCHS, TEACHER, curve
 from tuning.report import write
+from tuning.report.chart import png, trials_of
 from tuning.report.findings import Findings
 from tuning.report.importance import Importance, importance
 from tuning.report.scales import fence, line, scale_of
@@ -488,3 +489,18 @@ def test_values_stand_where_they_belong() -> None:
 
 def scales(findings: Findings) -> dict[str, Any]:
     return {name: scale_of(axis, []) for name, axis in findings.axes.items()}
+
+
+def test_a_picture_is_the_same_without_what_is_only_pointed_at(search: Callable[..., Search]) -> None:
+    import vl_convert
+
+    findings = usual(search, 5).findings()
+    trials = trials_of(findings)
+    for panel in write.panels(findings):
+        if panel.name in ("learning_curves", "parallel_coordinates"):
+            figure = panel.figure
+            assert not isinstance(figure, str)
+            hidden = [layer for layer in figure["layer"] if layer["mark"].get("strokeOpacity") == 0]
+            assert hidden, panel.name
+            look = {"width": 900, "background": "white", "padding": 12, "datasets": {"trials": trials}}
+            assert png(figure, trials) == vl_convert.vegalite_to_png({**figure, **look}, scale=1.5)
