@@ -116,7 +116,10 @@ def ablate(
 @search.command()
 def plan(spec: SearchPath, set_: Overrides = []) -> None:  # noqa: B006
     """Dry run: trials, epochs, what the scheduler saves, concurrency, memory and disk; exits 1 if it cannot fit."""
-    _plan(read(spec, set_))
+    made = read(spec, set_)
+    for remark in check(made):
+        say("note", remark, 12)
+    _plan(made)
 
 
 def _compare(spec: SearchSpec, dry_run: bool, verbose: bool) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from jobs import specfile
 from jobs.spec import JobSpec
 from orchestrator.execution.capacity import Cluster
+from tuning.cli import search as commands
 from tuning.run.named import new_name
 from tuning.run.plan import plan
 from tuning.run.prepare import prepare
@@ -260,3 +262,12 @@ def test_a_conflict_with_few_epochs_names_both_sides(changes: tuple[str, ...], s
     assert str(caught.value).startswith(source)
     assert "schedule.warmup_epochs 2 must be less than epochs 1" in str(caught.value)
     assert "budget.epochs_per_trial sets epochs to 1: raise it, or lower the other side" in str(caught.value)
+
+
+def test_plan_has_the_remarks_that_launch_makes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(tmp_path))
+    monkeypatch.setattr("tuning.run.plan.images_per_s", lambda *_: 1000.0)
+    never = "space.distillation.temperature={kind: uniform, low: 1, high: 2, when: {distillation: present}}"
+    done = CliRunner().invoke(commands, ["plan", "search.yaml", "-s", never])
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("note         distillation.temperature is never drawn")
