@@ -29,8 +29,9 @@ ROOT = Path(__file__).parents[2]
 DIGITS = "jobs/recipes/digits.yaml"
 _PATIENCE_S = 300
 _ON_A_TERMINAL = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
 os.execv(sys.argv[1], sys.argv[1:])
 """
 
