@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, get_args
 
@@ -157,8 +158,8 @@ def test_loader_processes_and_memory_change_no_pixel(kind: str, tmp_path: Path) 
         data = memory if workers is None else source.model_copy(update={"in_memory": False}).open()
         assert data.digest == memory.digest and isinstance(data.val, Streamed) == (workers is not None)
         spec = job(data=source.model_copy(update={"loader_workers": workers}).model_dump(mode="json"), batch_size=8)
-        loader = Loader(spec, data, Place(), spec.steps(len(data.train)))
-        fed.append([torch.cat(parts) for parts in zip(*loader.scoring(data.val), strict=True)])
+        with closing(Loader(spec, data, Place(), spec.steps(len(data.train)))) as loader:
+            fed.append([torch.cat(parts) for parts in zip(*loader.scoring(data.val), strict=True)])
     for images, labels in fed[1:]:
         assert torch.equal(images, fed[0][0]) and torch.equal(labels, fed[0][1])
 

@@ -73,6 +73,7 @@ def test_a_search_goes_on_by_its_name_too(home: Path, tmp_path: Path) -> None:
     assert third.stdout == "search   nightly is over (trials): nothing is left to do\n"
 
 
+@pytest.mark.slow
 def test_a_name_that_is_none_is_refused(home: Path) -> None:
     done = orchestrator("train", DIGITS, "--run", "../elsewhere")
     assert done.returncode == 2

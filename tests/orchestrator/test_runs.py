@@ -167,6 +167,7 @@ def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("older", [False, True])
 def test_a_copied_home_is_a_home_of_its_own(home, monkeypatch, older):
     """``older``: the paths in it are absolute, as earlier versions kept them."""

@@ -162,6 +162,7 @@ data.train.here()
 """
 
 
+@pytest.mark.slow
 def test_a_killed_preparation_goes_on_where_it_was(folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = opened(folder, val_fraction=0.02, test_fraction=0.02)
     pack = packed(data)
@@ -192,6 +193,7 @@ def test_a_killed_preparation_goes_on_where_it_was(folder: Path, home: Path, mon
     assert zlib.crc32(pack.path.read_bytes()) == zlib.crc32(whole)
 
 
+@pytest.mark.slow
 def test_several_processes_make_it_once(folder: Path, home: Path) -> None:
     code = (
         "import sys; from jobs.data import ImageFolder\n"

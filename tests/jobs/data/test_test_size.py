@@ -1,5 +1,7 @@
 """Validation and test images of another size than training's (FixRes), and of a central part of the image."""
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -41,11 +43,11 @@ def test_crop_ratio_takes_the_central_square_to_whole_pixels():
 def test_only_val_and_test_have_the_test_size(folder, in_memory):
     data = ImageFolder(root=str(folder), size=16, test_size=24, crop_ratio=0.875, in_memory=in_memory).open()
     spec = job(batch_size=8)
-    loader = Loader(spec, data, Place(), spec.steps(len(data.train)))
-    _, parts = next(loader.epoch(0, 0))
-    assert next(parts)[1].shape == (8, 3, 16, 16)
-    x, _ = next(loader.scoring(data.val))
-    assert x.shape[1:] == (3, 24, 24)
+    with closing(Loader(spec, data, Place(), spec.steps(len(data.train)))) as loader:
+        _, parts = next(loader.epoch(0, 0))
+        assert next(parts)[1].shape == (8, 3, 16, 16)
+        x, _ = next(loader.scoring(data.val))
+        assert x.shape[1:] == (3, 24, 24)
 
 
 def test_memory_and_stream_score_the_same_pixels(folder):
@@ -53,7 +55,8 @@ def test_memory_and_stream_score_the_same_pixels(folder):
     for in_memory in (True, False):
         data = ImageFolder(root=str(folder), size=16, test_size=24, crop_ratio=0.8, in_memory=in_memory).open()
         spec = job(batch_size=8)
-        x, labels = next(Loader(spec, data, Place(), spec.steps(len(data.train))).scoring(data.test))
+        with closing(Loader(spec, data, Place(), spec.steps(len(data.train)))) as loader:
+            x, labels = next(loader.scoring(data.test))
         batches.append((x.numpy(), labels.numpy()))
     assert (batches[0][0] == batches[1][0]).all() and (batches[0][1] == batches[1][1]).all()
 
@@ -69,8 +72,9 @@ def test_a_random_resized_crop_is_of_the_original(folder):
         data = ImageFolder(**fields, in_memory=in_memory).open()
         assert isinstance(data.val, Arrays) == in_memory
         spec = job(batch_size=16, augment=[{"kind": "random_resized_crop"}], data__size=16)
-        _, parts = next(Loader(spec, data, Place(), spec.steps(len(data.train))).epoch(0, 0))
-        pixels.append(next(parts)[1].numpy())
+        with closing(Loader(spec, data, Place(), spec.steps(len(data.train)))) as loader:
+            _, parts = next(loader.epoch(0, 0))
+            pixels.append(next(parts)[1].numpy())
     assert (pixels[0] == pixels[1]).all()
     assert pixels[0].mean((0, 2, 3)).min() > 0.1, "all three colours are seen"
 
