@@ -94,13 +94,14 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
         of, index = picks[name]
         digest.update(f"{name} {len(index)}".encode())
         digest.update(stores[of].labels[index].astype("<i8").tobytes() + found[of].hashes[index].tobytes())
-    train = split("train")
+    train, val, test = split("train"), split("val"), split("test")
     original = train.original if isinstance(train, Arrays) else train
     if isinstance(original, Packed):
         digest.update(f"prepare {side}".encode())
+        room = sum(each.nbytes for each in (original, val, test) if isinstance(each, Packed))
         notes.append(
-            f"training images are made smaller once, to a short side of {side} pixels at most: "
-            f"{byte_size(original.nbytes)} on every machine that trains on them"
+            f"training images are made smaller once, to a short side of {side} pixels at most: {byte_size(room)} on "
+            "every machine that trains on them, with streamed validation and test images as they are scored"
         )
     return Data(
         classes=tuple(classes),
@@ -110,8 +111,8 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
         std=std,
         digest=digest.hexdigest(),
         train=train,
-        val=split("val"),
-        test=split("test"),
+        val=val,
+        test=test,
         test_size=test_size,
         crop_ratio=source.crop_ratio,
         class_weights=weights,
