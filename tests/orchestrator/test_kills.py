@@ -52,6 +52,16 @@ def undisturbed(cluster: None) -> Weights:
     return weights(result.run)
 
 
+ENDLESS = """
+name: endless
+job: jobs/recipes/digits.yaml
+set: {resources.workers: 1}
+space: {batch.label_smoothing.epsilon: {kind: uniform, low: 0, high: 0.2}}
+budget: {trials: 1, epochs_per_trial: 100000}
+finish: false
+"""
+
+
 def check_finished(name: str, expected: Weights) -> None:
     client, run = mlflow_run(name)
     assert run.info.status == "FINISHED"
@@ -133,15 +143,21 @@ def test_a_run_whose_time_is_out_is_resumed_by_the_command_it_prints(undisturbed
     assert "is FINISHED" in again.stderr
 
 
-def test_others_find_nothing_of_a_run_and_a_second_interrupt_leaves_at_once(open_home: Path) -> None:
+def test_others_find_nothing_of_a_run_and_a_second_interrupt_leaves_at_once(open_home: Path, tmp_path: Path) -> None:
     below = {"TMPDIR": str(open_home.parent), "RAY_TMPDIR": str(open_home.parent)}
+    path = tmp_path / "search.yaml"
+    path.write_text(ENDLESS, encoding="utf-8")
     with (
         Command("train", DIGITS, "-s", "epochs=100000", "-s", "name=hung", env=below) as command,
         Command("ui", "--port", "0", env=below) as ui,
     ):
         ui.wait_for("token=")
         command.wait_for(r"epoch +1/")
-        _look_around(open_home.parent, command.process.pid, ui.process.pid)
+        with Command("search", "launch", str(path), env=below) as search:
+            search.wait_for(r"epoch +1/")
+            _look_around(open_home.parent, command.process.pid, ui.process.pid, search.process.pid)
+            search.interrupt()
+            assert search.end() == 130, search.output
         workers = actors("RayTrainWorker", command.process.pid)
         assert len(workers) == 2
         for worker in workers:  # as if they hung: they will never answer the first interrupt
