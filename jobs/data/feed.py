@@ -147,7 +147,7 @@ class Feed:
         self._answers = None
 
     def _chain(self, this: Pass | None) -> Iterator[_Issued]:
-        """The tasks of a pass, and of those that follow it."""
+        """The tasks of a pass and of the passes after it."""
         generation = self._generation
         while this is not None:
             every = self._wanted(this)

@@ -1,9 +1,9 @@
 """Photographs made smaller once: their pixels in one file, which is mapped into memory and shared by all processes of a
 machine, for all its runs.
 
-The file is ``ORCHESTRATOR_HOME/cache/prepared/*.pixels``. It is made on all cores, and what a kill cuts short goes on
-where it was: finished chunks are noted with their checksums. Where a disk has no room for another one, those that were
-not used for longest are deleted.
+The file is ``ORCHESTRATOR_HOME/cache/prepared/*.pixels``. It is made on all cores, and resumed where a kill cut it
+short: finished chunks are noted with their checksums. Where a disk has no room for another one, those that were not used
+for longest are deleted.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import logging
 import os
 import shutil
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,8 +141,8 @@ class Packed:
     def _make(self) -> None:
         part, notes = self.path.with_suffix(".part"), self.path.with_suffix(".chunks")
         self._make_room(part)
-        with open(part, "ab") as file:
-            file.truncate(self.nbytes)
+        with self._keeping(), open(part, "ab") as file:
+            _allocate(file.fileno(), self.nbytes)
         mapped: Any = np.memmap(part, np.uint8, "r+") if self.nbytes else np.empty(0, np.uint8)
         done = self._noted(notes, mapped)
         todo = [start for start in range(0, len(self), _CHUNK) if start not in done]
@@ -155,21 +156,27 @@ class Packed:
                 mapped[self.begins[index] : self.begins[index + 1]] = pixels.reshape(-1)
             return start, zlib.crc32(mapped[self.begins[start] : self.begins[stop]])
 
-        with open(notes, "a", encoding="ascii") as log, ThreadPoolExecutor(threads()) as pool:
-            bar = progress("preparing images", len(self), len(self) - len(todo) * _CHUNK)
+        sizes = {start: min(_CHUNK, len(self) - start) for start in todo}
+        with self._keeping(), open(notes, "a", encoding="ascii") as log, ThreadPoolExecutor(threads()) as pool:
+            advance = progress("preparing images", len(self), len(self) - sum(sizes.values()))
             try:
                 for start, checksum in pool.map(chunk, todo):
                     log.write(f"{start} {checksum}\n")
                     log.flush()
-                    bar(min(_CHUNK, len(self) - start))
-            except OSError as error:
-                raise DataError(f"cannot keep prepared images in {self.path.parent}: {error.strerror}") from error
+                    advance(sizes[start])
             finally:
                 pool.shutdown(cancel_futures=True)
         if self.nbytes:
             mapped.flush()
         os.replace(part, self.path)
         notes.unlink()
+
+    @contextmanager
+    def _keeping(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DataError(f"cannot keep prepared images in {self.path.parent}: {error.strerror}") from error
 
     def _noted(self, notes: Path, mapped: Any) -> set[int]:
         """The chunks that an earlier attempt finished, by their first image; what is not as it was noted is not one."""
@@ -195,3 +202,11 @@ class Packed:
             oldest = others.pop(0)
             logger.warning("deleting %s, prepared images of another data set, to make room", oldest)
             oldest.unlink(missing_ok=True)
+
+
+def _allocate(file: int, size: int) -> None:
+    """Give a file its size and its blocks: writing to a map of a file without them ends the process on a full disk."""
+    if size and hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+    else:
+        os.ftruncate(file, size)

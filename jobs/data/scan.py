@@ -169,9 +169,8 @@ def _read(
                 advance(last - first)
                 continue
             starts = range(first, last, step)
-            for done in pool.map(
-                chunk, starts, (min(start + step, last) for start in starts)
-            ):  # raises what they raise
+            stops = [min(start + step, last) for start in starts]
+            for done in pool.map(chunk, starts, stops):  # raises what a thread raised
                 advance(done)
             if parts is not None and not passing and last < count:
                 with suppress(OSError):  # a cache: without it all is read again

@@ -23,6 +23,7 @@ from jobs.data.decode import DataError
 from jobs.data.identity import OtherDataError, check_same, identity
 from jobs.data.loader import Loader
 from jobs.data.packed import Packed, Short
+from jobs.data.progress import shown
 from jobs.data.sets import Arrays, Data
 from jobs.data.store import Streamed
 from jobs.place import Place
@@ -180,11 +181,14 @@ def test_a_killed_preparation_goes_on_where_it_was(folder: Path, home: Path, mon
     part = pack.path.with_suffix(".part")
     with open(part, "r+b") as file:  # as a disk that lost power may leave it: noted, but not written
         file.write(b"\0" * 1000)
-    made = []
+    made, shown_done = [], []
     usual = Short.__call__
     monkeypatch.setattr(Short, "__call__", lambda self, *given: made.append(given[1]) or usual(self, *given))
     spoilt = 0 in done
-    pack.here()
+    with shown(lambda what, total, before: shown_done.append(before) or shown_done.append):
+        pack.here()
+    assert min(shown_done) >= 0 and sum(shown_done) == len(pack)
+    assert pack.path.stat().st_blocks * 512 >= pack.nbytes, "a full disk would end the process"
     assert len(made) == len(pack) - 64 * (len(done) - spoilt)
     whole = pack.path.read_bytes()
     assert not part.exists() and not notes.exists()
