@@ -2,8 +2,8 @@
 machine, for all its runs.
 
 The file is ``ORCHESTRATOR_HOME/cache/prepared/*.pixels``. It is made on all cores, and resumed where a kill cut it
-short: finished chunks are noted with their checksums. Where a disk has no room for another one, those that were not used
-for longest are deleted.
+short: finished chunks are noted with their checksums. Where a disk has no room for another one, those that were not
+used for longest are deleted.
 """
 
 from __future__ import annotations
