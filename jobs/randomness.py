@@ -142,9 +142,9 @@ class SampleDraws:
 
     def put(self, numbers: torch.Tensor) -> torch.Tensor:
         """``numbers`` of the CPU on the device of the images; the CPU does not wait for the copy."""
-        if self.device.type == "cuda" and numbers.device.type == "cpu":
-            numbers = numbers.pin_memory()
-        return numbers.to(self.device, non_blocking=True)
+        from jobs.transfer import put
+
+        return put(numbers, self.device)
 
     def uniform(self, trick: str, count: int = 1) -> torch.Tensor:
         """Float64 ``(N, count)`` in [0, 1) for the trick of that name."""

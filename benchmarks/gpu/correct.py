@@ -19,7 +19,6 @@ import torch
 from benchmarks.gpu.cell import Cell, Row, Setting, Stage
 from benchmarks.gpu.made import Run, apart, exactly, far, images, job, place, teacher
 from jobs import precision
-from jobs.augment.resample import resample
 from jobs.batch import At
 from jobs.evaluate import Tally, evaluate
 from jobs.randomness import SampleDraws, generator, seed_global
@@ -93,10 +92,8 @@ def augmentation(kind: str, setting: Setting) -> Row:
         index = torch.arange(COUNT)
         for trick in examples("augment")[kind]:
             draws = SampleDraws(1, 2, index)
-            boxes = trick.boxes(draws, torch.tensor([[SIZE, SIZE]])) if trick.resizes else None
-            # on a CPU such a trick is another filter's, to one grey level
-            wanted = trick(pixels, draws, SIZE) if boxes is None else resample(pixels, boxes, SIZE)
-            yield trick(pixels.to(device), SampleDraws(1, 2, index, device), SIZE), wanted, 0.0
+            found = trick(pixels.to(device), SampleDraws(1, 2, index, device), SIZE)
+            yield found, trick(pixels, draws, SIZE), 0.0
 
     return worst(pairs())
 

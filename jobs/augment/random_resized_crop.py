@@ -90,7 +90,7 @@ class RandomResizedCrop(Augmentation):
 
         box = self.boxes(draws, torch.tensor([images.shape[1:3]]))
         if images.device.type != "cpu":
-            return resample(images, draws.put(box), size)
+            return resample(images, box, size)
         cut = zip(images.numpy(), box.tolist(), strict=True)
         return torch.stack(
             [resized(each[y : y + tall, x : x + wide], (size, size), "bilinear") for each, (y, x, tall, wide) in cut]

@@ -1,11 +1,9 @@
 """Cut a box out of each image and resize it, by the antialiased bilinear (triangle) filter of Pillow and torchvision.
 
-First along the lines, rounded to grey levels, then across them, as Pillow does. The filter's weights are multiples of
-2**-11 that sum to 1 exactly. So all products and sums are whole numbers that float32 holds (and all factors ones that
-TF32 holds): an image comes out the same in whatever order and place it is computed.
-
-For single images on a CPU there are torch's own filters (:func:`resized`): their weights have 16 bits, so a pixel may
-differ by one grey level, rarely by two.
+First along the lines, rounded to grey levels, then across them, in integer arithmetic: weights of 16 bits, as many of
+them fractional as the largest weight leaves. This is what torch's own filter of uint8 images does on a CPU
+(``aten/src/ATen/native/cpu/UpSampleKernel.cpp``), so :func:`resample` and :func:`resample_ragged`, for whole batches
+on a GPU, give the pixels of :func:`resized`, for single images on a CPU, bit for bit.
 """
 
 from __future__ import annotations
@@ -17,38 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_ONE = 2**11
+from jobs.transfer import put
 
-
-def weights(start: Tensor, length: Tensor, extent: int, size: int) -> Tensor:
-    """The triangle filter along one axis: float32 ``(N, size, extent)``, whole numbers that sum to 2**11.
-
-    Args:
-        start: int64 ``(N,)``, where the box begins.
-        length: int64 ``(N,)``, how long it is.
-        extent: pixels of the image along the axis.
-        size: pixels wanted.
-    """
-    device = start.device
-    place = torch.arange(extent, device=device) - start[:, None]  # in the box
-    inside = ((place >= 0) & (place < length[:, None]))[:, None, :]
-    step = (length / torch.full((), float(size), device=device))[:, None, None]  # CUDA multiplies by a number's inverse
-    centre = (torch.arange(size, device=device) + 0.5)[:, None] * step
-    distance = (place[:, None, :] + 0.5 - centre).abs() / step.clamp(min=1)
-    triangle = (1 - distance).clamp_(min=0).mul_(2**15).round_().mul_(inside).to(torch.int64)
-    sums = triangle.cumsum(2)
-    share = (sums.to(torch.float64) / sums[:, :, -1:].to(torch.float64)).mul_(_ONE).round_().to(torch.float32)
-    return torch.cat((share[:, :, :1], share.diff(dim=2)), 2)
-
-
-def resample(images: Tensor, box: Tensor, size: int) -> Tensor:
-    """Cut each image's box (int64 ``(N, 4)``: top, left, height, width) and resize it to ``size`` x ``size``."""
-    count, height, width, channels = images.shape
-    top, left, tall, wide = box.unbind(1)
-    columns = images.permute(0, 2, 1, 3).to(torch.float32, memory_format=torch.contiguous_format)
-    columns = _weighted(weights(left, wide, width, size), columns.view(count, width, -1))
-    lines = columns.view(count, size, height, channels).transpose(1, 2).reshape(count, height, -1)
-    return _weighted(weights(top, tall, height, size), lines).to(torch.uint8).view(count, size, size, channels)
+_MOST_BITS = 22
+"""Most fractional bits of a weight."""
+_POSITIONS = 2**22
+"""Most pixels that are computed at a time, which bounds the memory."""
 
 
 def resized(image: NDArray[np.uint8], shape: tuple[int, int], filter: Literal["bilinear", "bicubic"]) -> Tensor:
@@ -61,5 +33,73 @@ def resized(image: NDArray[np.uint8], shape: tuple[int, int], filter: Literal["b
     return sized.permute(0, 2, 3, 1)[0]
 
 
-def _weighted(weight: Tensor, values: Tensor) -> Tensor:
-    return weight.bmm(values).add_(_ONE // 2).mul_(1 / _ONE).floor_()
+def resample(images: Tensor, boxes: Tensor, size: int) -> Tensor:
+    """Cut a box out of each image of a batch and resize it; see :func:`resample_ragged`.
+
+    Args:
+        images: uint8 ``(N, height, width, channels)`` on any device.
+        boxes: int64 ``(N, 4)`` on the CPU: top, left, height, width.
+        size: height and width wanted.
+    """
+    count, height, width, channels = images.shape
+    begins = torch.arange(count) * (height * width)
+    return resample_ragged(images.reshape(-1, channels), begins, torch.full_like(begins, width), boxes, size)
+
+
+def resample_ragged(pixels: Tensor, begins: Tensor, widths: Tensor, boxes: Tensor, size: int) -> Tensor:
+    """Cut a box out of each of N images of any shapes and resize it, all at once; nothing waits for the device.
+
+    Args:
+        pixels: uint8 ``(M, channels)`` on any device: the pixels of all images, line by line.
+        begins: int64 ``(N,)`` on the CPU: the number of each image's first pixel.
+        widths: int64 ``(N,)`` on the CPU: pixels in its lines.
+        boxes: int64 ``(N, 4)`` on the CPU: top, left, height, width.
+        size: height and width wanted.
+
+    Returns:
+        uint8 ``(N, size, size, channels)`` on the device of the pixels.
+    """
+    top, left, tall, wide = boxes.unbind(1)
+    highest, channels = int(tall.max()), pixels.shape[1]
+    several = max(1, _POSITIONS // (highest * size))
+    across, down = (2 * -(-max(size, int(length.max())) // size) + 1 for length in (wide, tall))
+    numbers = put(torch.stack((begins + top * widths + left, widths, wide, tall), 1), pixels.device)
+    lines = torch.arange(highest, device=pixels.device)
+    images = []
+    for first, width, wide, tall in (part.unbind(1) for part in numbers.split(several)):
+        starts = first[:, None] + lines.minimum(tall[:, None] - 1) * width[:, None]  # no line below a box is used
+        narrow = _weighted(pixels, starts, wide, size, across)
+        starts = torch.arange(len(first), device=pixels.device)[:, None] * highest
+        images.append(_weighted(narrow.view(-1, size * channels), starts, tall, size, down))
+    return torch.cat(images).view(len(boxes), size, size, channels)
+
+
+def _weighted(rows: Tensor, starts: Tensor, length: Tensor, size: int, taps: int) -> Tensor:
+    """Lines resized along themselves: uint8 ``(N, lines, size, K)``.
+
+    Args:
+        rows: uint8 ``(M, K)``: what lines are made of.
+        starts: int64 ``(N, lines)``: the row that each line begins with.
+        length: int64 ``(N,)``: rows of each of its lines.
+        size: rows wanted.
+        taps: the most rows that one of the result hangs on.
+    """
+    scale = length / torch.full((), float(size), dtype=torch.float64, device=length.device)  # CUDA: no inverse of size
+    reach = scale.clamp(min=1)[:, None]
+    centre = (torch.arange(size, device=length.device) + 0.5) * scale[:, None]
+    first = (centre - reach + 0.5).to(torch.int64).clamp_(min=0)
+    last = (centre + reach + 0.5).to(torch.int64).minimum(length[:, None])
+    place = first[:, :, None] + torch.arange(taps, device=length.device)
+    weight = (1 - ((place - centre[:, :, None] + 0.5) * (1 / reach)[:, :, None]).abs()).clamp_(min=0)
+    weight = weight * (place < last[:, :, None])
+    weight = weight / weight.sum(2, keepdim=True)
+    powers = 2.0 ** torch.arange(1, _MOST_BITS + 1, dtype=torch.float64, device=length.device)
+    bits = ((weight.amax((1, 2))[:, None] * powers + 0.5).floor() < 2**15).sum(1)
+    whole = (weight * (2.0 ** bits.to(torch.float64))[:, None, None] + 0.5).to(torch.int32)
+    shift = bits.to(torch.int32).view(-1, 1, 1, 1)
+    total = torch.ones_like(shift) << shift - 1
+    for tap in range(taps):
+        index = starts[:, :, None] + place[:, :, tap].minimum(length[:, None] - 1)[:, None, :]
+        picked = rows.index_select(0, index.flatten()).view(*index.shape, rows.shape[1])
+        total = total + whole[:, None, :, tap, None] * picked
+    return (total >> shift).clamp_(0, 255).to(torch.uint8)

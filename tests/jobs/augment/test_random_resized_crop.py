@@ -13,7 +13,7 @@ from torchvision.transforms import RandomResizedCrop as Theirs
 
 from jobs.augment import RandomResizedCrop
 from jobs.augment.random_resized_crop import boxes
-from jobs.augment.resample import resample, weights
+from jobs.augment.resample import resample, resample_ragged, resized
 from jobs.randomness import SampleDraws
 from tests.jobs.augment.pictures import PHOTOS, pictures
 
@@ -90,11 +90,19 @@ def test_resampling_by_hand() -> None:
     assert resample(five, torch.tensor([[0, 0, 1, 6]]), 3)[0, 0, :, 0].tolist() == [19, 68, 80]
 
 
-@pytest.mark.parametrize(("length", "extent", "size"), [(32, 32, 32), (1, 5, 7), (300, 500, 224), (500, 500, 1)])
-def test_weights_are_whole_and_sum_to_one(length: int, extent: int, size: int) -> None:
-    got = weights(torch.tensor([0, extent - length]), torch.tensor([length, length]), extent, size)
-    assert torch.equal(got.sum(2), torch.full((2, size), 2048.0))
-    assert torch.equal(got, got.round()) and got.min() >= 0
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [1, 7, 32, 224])
+def test_images_of_any_shapes_at_once_are_those_of_torchs_filter_one_by_one(size: int, channels: int) -> None:
+    source = np.random.default_rng(size)
+    shapes = source.integers(1, 420 if size > 7 else 60, (40, 2))
+    images = [source.integers(0, 256, (*shape, channels), dtype=np.uint8) for shape in shapes]
+    parts = source.integers(1, shapes + 1)
+    box = torch.from_numpy(np.concatenate([source.integers(0, shapes - parts + 1), parts], 1))
+    pixels = torch.from_numpy(np.concatenate([image.reshape(-1, channels) for image in images]))
+    begins = torch.from_numpy(np.concatenate([[0], shapes.prod(1).cumsum()[:-1]]))
+    got = resample_ragged(pixels, begins, torch.from_numpy(shapes[:, 1].copy()), box, size)
+    for image, (top, left, tall, wide), ours in zip(images, box.tolist(), got, strict=True):
+        assert torch.equal(ours, resized(image[top : top + tall, left : left + wide], (size, size), "bilinear"))
 
 
 def test_an_image_of_the_size_stays_itself() -> None:
