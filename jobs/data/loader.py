@@ -5,34 +5,34 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 
+import numpy as np
 import torch
 
 from jobs import precision
 from jobs.data.feed import Feed, Pass, Wanted
+from jobs.data.memory import held
 from jobs.data.sets import Arrays, Data, Split, Stored
 from jobs.place import Place
 from jobs.randomness import SampleDraws, balanced_order, order, repeated_order
 from jobs.spec import JobSpec
 from jobs.steps import Steps
+from jobs.transfer import put
 
 Batch = tuple[torch.Tensor, torch.Tensor]
-_RESIDENT_SHARE = 0.25
-"""Share of a GPU's free memory that a split in memory may take there; a larger one is copied batch by batch."""
 
 
 class Loader:
     """Feeds one rank.
 
-    Images in memory are picked as whole batches on the device; a split that a GPU can hold lives there. Those of a
-    streamed split come from loader processes (``jobs.data.feed``), sized; so do those that an augmentation cuts from
-    originals of another size than the model is fed. All that follows (augmentation, normalisation) runs on whole
-    batches on the device, by draws that are a function of the sample (``jobs.randomness``), so both give the same
-    pixels. The exceptions are ``random_resized_crop`` of images in a GPU's memory, where some pixels differ by one grey
-    level, and of streamed JPEG files four times as large as needed or more, by less than one on average.
+    Images in memory are picked as whole batches on the device, and so are prepared pixels that a GPU has room for
+    (``jobs.data.memory``). Those of a streamed split come from loader processes (``jobs.data.feed``), sized; so do
+    those that an augmentation cuts from originals of another size than the model is fed. All that follows
+    (augmentation, normalisation) runs on whole batches on the device, by draws that are a function of the sample
+    (``jobs.randomness``), so all ways give the same pixels. The exception is ``random_resized_crop`` of streamed JPEG
+    files four times as large as needed or more, by less than one grey level on average.
     """
 
     def __init__(self, spec: JobSpec, data: Data, place: Place, steps: Steps) -> None:
@@ -42,9 +42,14 @@ class Loader:
         self._shift = torch.tensor(data.mean, dtype=self.dtype, device=device) * 255
         self._scale = 1 / (torch.tensor(data.std, dtype=self.dtype, device=device) * 255)
         self._splits: dict[str, Split] = {"train": data.training(spec.resizes), "val": data.val, "test": data.test}
-        streamed = {name: split for name, split in self._splits.items() if not isinstance(split, Arrays)}
-        self._memory = {name: _Memory(each, place) for name, each in self._splits.items() if isinstance(each, Arrays)}
-        self._cuts = spec.resizes and "train" in streamed
+        self._labels = {name: torch.from_numpy(np.array(split.labels)) for name, split in self._splits.items()}
+        self._cuts = spec.resizes and not isinstance(self._splits["train"], Arrays)
+        self._memory = held(self._splits, self._cuts, self._boxes, device)
+        streamed = {
+            name: split
+            for name, split in self._splits.items()
+            if name not in self._memory and not isinstance(split, Arrays)
+        }
         self._wanted = lru_cache(3)(self._wanted_of)
         self._epoch, self._feed = 0, None if not streamed else self._streams(streamed)
 
@@ -86,22 +91,19 @@ class Loader:
 
     def _batches(self, this: Pass) -> Iterator[Batch]:
         """The batches of a pass, augmented where it trains."""
-        device, labels = self.place.device, self._splits[this.split].labels
+        device, labels = self.place.device, self._labels[this.split]
         augment = self.spec.augment if this.split == "train" else ()
-        if this.split in self._memory:
-            batches = self._memory[this.split].batches(self._wanted(this))
+        augment = augment[1:] if self._cuts else augment
+        if (memory := self._memory.get(this.split)) is not None:
+            batches: Iterator[Batch] = ((each.visits, memory.pick(this, each)) for each in self._wanted(this))
         else:
             assert self._feed is not None
-            known, augment = torch.from_numpy(labels), augment[1:] if self._cuts else augment
-            batches = (
-                (visits, images, _put(known[visits % len(known)], device))
-                for visits, images in self._feed.batches(this)
-            )
-        for visits, images, own in batches:
+            batches = self._feed.batches(this)
+        for visits, images in batches:
             draws = SampleDraws(self.spec.seed.data, this.epoch, visits, device)
             for trick in augment:
                 images = trick(images, draws, self.data.size)
-            yield self._input(images), own
+            yield self._input(images), put(labels[visits % len(labels)], device)
 
     def _wanted_of(self, this: Pass) -> list[Wanted]:
         """The batches of a pass: this rank's parts of the global batches, or its share of what is scored."""
@@ -155,30 +157,3 @@ class Loader:
         shift, scale = (values.repeat(images.shape[2]) for values in (self._shift, self._scale))
         x = rows.sub_(shift).mul_(scale).view(images.shape).permute(0, 3, 1, 2)
         return x if self.spec.channels_last else x.contiguous()
-
-
-class _Memory:
-    """A split in memory, on the device where that has room for it."""
-
-    def __init__(self, split: Arrays, place: Place) -> None:
-        self.device = place.device
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-            self.images, self.labels = torch.from_numpy(split.images), torch.from_numpy(split.labels)
-        if (
-            self.device.type == "cuda"
-            and self.images.nbytes < _RESIDENT_SHARE * torch.cuda.mem_get_info(self.device)[0]
-        ):
-            self.images, self.labels = self.images.to(self.device), self.labels.to(self.device)
-
-    def batches(self, wanted: Sequence[Wanted]) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Visits, images and labels of each batch."""
-        for each in wanted:
-            index = (each.visits % len(self.labels)).to(self.images.device, non_blocking=True)
-            images, labels = self.images.index_select(0, index), self.labels[index]
-            yield each.visits, _put(images, self.device), _put(labels, self.device)
-
-
-def _put(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """``values`` on the device; the CPU does not wait for the copy."""
-    return values if values.device == device else values.pin_memory().to(device, non_blocking=True)

@@ -81,6 +81,7 @@ class Packed:
         rule: what is made of them.
 
     Attributes:
+        begins: int64 ``(N + 1,)``: where the pixels of each image begin in the file, and where the last ones end.
         nbytes: of the file.
     """
 
@@ -103,12 +104,17 @@ class Packed:
         """Number of images."""
         return len(self.labels)
 
-    def read(self, index: int) -> Pixels:
-        """Image ``index`` as uint8 ``(h, w, channels)``; read-only."""
+    @property
+    def pixels(self) -> Pixels:
+        """All of them, one image after the other: uint8 ``(nbytes,)``; read-only."""
         if self._mapped is None:
             self.here()
             self._mapped = np.memmap(self.path, np.uint8, "r")
-        pixels = self._mapped[self.begins[index] : self.begins[index + 1]]
+        return self._mapped
+
+    def read(self, index: int) -> Pixels:
+        """Image ``index`` as uint8 ``(h, w, channels)``; read-only."""
+        pixels = self.pixels[self.begins[index] : self.begins[index + 1]]
         return pixels.reshape(*self.shapes[index], self.images.channels)
 
     def cut(self, index: int, box: Sequence[int], size: int) -> Pixels:

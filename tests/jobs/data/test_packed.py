@@ -18,7 +18,7 @@ from PIL import Image
 
 from jobs.augment import RandomResizedCrop
 from jobs.augment.resample import resized
-from jobs.data import ImageFolder
+from jobs.data import ImageFolder, memory
 from jobs.data.decode import DataError
 from jobs.data.identity import OtherDataError, check_same, identity
 from jobs.data.loader import Loader
@@ -114,6 +114,25 @@ def test_training_cuts_from_prepared_pixels(folder: Path, workers: int) -> None:
         assert torch.equal(x, loader._input(torch.stack(cut)))
 
 
+def test_on_a_gpu_with_room_the_batches_are_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU's memory for a GPU's here; ``benchmarks.gpu`` compares on a real one."""
+    data = opened(folder)
+    source = ImageFolder(root=str(folder), size=32, in_memory=False, loader_workers=0).model_dump(mode="json")
+    spec = digits_job.job(data=source, augment=[{"kind": "random_resized_crop"}, {"kind": "flip"}], batch_size=20)
+    fed: list[list[torch.Tensor]] = []
+    for room in (False, True):
+        monkeypatch.setattr(memory, "fits", lambda size, device, room=room: room)
+        with closing(Loader(spec, data, Place(), spec.steps(len(data.train)))) as loader:
+            assert (loader._feed is None) is room
+            trained = [
+                x for epoch in range(2) for _, parts in loader.epoch(epoch, 0) for part in parts for x in part[1:]
+            ]
+            scored = [x for split in (data.val, data.test) for batch in loader.scoring(split) for x in batch]
+            fed.append(trained + scored)
+    assert len(fed[0]) > 20
+    assert all(torch.equal(*pair) for pair in zip(*fed, strict=True))
+
+
 def test_in_memory_they_are_what_is_cut_from(folder: Path) -> None:
     data = opened(folder, in_memory=True)
     assert isinstance(data.train, Arrays) and isinstance(data.val, Arrays)
@@ -149,7 +168,7 @@ def test_auto_is_for_large_images(tmp_path: Path, case: Case) -> None:
 
 SLOW = """
 import sys, time
-from jobs.data import ImageFolder
+from jobs.data import ImageFolder, memory
 from jobs.data import packed
 usual = packed.Short.__call__
 def slow(self, *given):
