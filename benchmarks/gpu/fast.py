@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -133,84 +130,6 @@ def compiled(name: str, setting: Setting) -> Row:
         plain.close()
 
 
-def _jpeg(path: str) -> None:
-    import numpy as np
-    from PIL import Image
-
-    source = np.random.default_rng(abs(hash(path)) % 2**32)
-    coarse = Image.fromarray(source.integers(0, 256, (24, 32, 3), dtype=np.uint8))
-    coarse.resize((500, 375), Image.Resampling.BICUBIC).save(path, quality=90)
-
-
-def streamed(prepare: int | bool, setting: Setting) -> Row:
-    """JPEGs of 500 x 375 pixels by all cores: decode, random resized crop, flip, ResNet-50; ours and the usual loop.
-
-    Args:
-        prepare: the short side that ours are made smaller to beforehand; false decodes them every epoch.
-        setting: how and where.
-    """
-    changes: dict[str, Any] = dict(NETWORKS["ResNet-50 at 224 px"])
-    if setting.quick:
-        changes = {"model": {"kind": "resnet", "depth": 8, "width": 8}, "batch_size": 16}
-    count, size, workers = setting.pick(8192, 32), setting.pick(224, 32), setting.pick(CORES, 0)
-    with tempfile.TemporaryDirectory() as scratch:
-        paths = []
-        for split, some in (("train", count), ("val", 2 * changes["batch_size"])):
-            for label in range(2):
-                (Path(scratch) / split / f"class{label}").mkdir(parents=True)
-            paths += [f"{scratch}/{split}/class{i % 2}/{i}.jpg" for i in range(some)]
-        with ProcessPoolExecutor(setting.pick(CORES, 1)) as pool:
-            list(pool.map(_jpeg, paths, chunksize=64))
-        changes["data"] = {"kind": "image_folder", "root": scratch, "size": size, "in_memory": False}
-        changes["data"] |= {"loader_workers": workers, "mean": [0.5] * 3, "std": [0.25] * 3, "val_fraction": 0.05}
-        changes["data"]["prepare"] = prepare
-        spec = job(**changes, augment=[{"kind": "random_resized_crop"}, {"kind": "flip"}])
-        data = spec.data.open()
-        data.here(True)
-        ours = Ours(spec, data, setting.device)
-        worlds: dict[str, Segment] = {
-            "ours": ours,
-            "usual": usual(spec, data, setting.device, f"{scratch}/train", workers),
-        }
-        try:
-            row = compared(worlds, spec, data, setting, 3)
-        finally:
-            ours.close()
-    return row | {"loader processes": workers}
-
-
-def decoding(setting: Setting) -> Row:
-    """JPEGs of 500 x 375 pixels decoded by all cores, and by the card's decoder in batches of 128."""
-    from torchvision.io import decode_jpeg
-
-    from jobs.data.ahead import ahead
-    from jobs.data.decode import decoded
-
-    count, batch = setting.pick(2048, 8), setting.pick(128, 4)
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch, "0.jpg")
-        _jpeg(str(path))
-        files = [path.read_bytes()] * count
-    encoded = [torch.frombuffer(bytearray(file), dtype=torch.uint8) for file in files]
-    rates: dict[str, list[float]] = {"cores": [], "card": []}
-
-    def cores() -> None:
-        for _ in ahead(lambda file: decoded(file, 3, False), files, 4 * batch):
-            pass
-
-    def card() -> None:
-        for start in range(0, count, batch):
-            decode_jpeg(encoded[start : start + batch], device=setting.device)
-
-    for _ in range(setting.pick(5, 1)):
-        for name, act in (("cores", cores), ("card", card)):
-            rates[name].append(count / rate_of(act, setting.device, 1))
-    theirs = decode_jpeg(encoded[:1], device=setting.device)[0].cpu().permute(1, 2, 0).int()
-    apart = (theirs - torch.from_numpy(decoded(files[0], 3, False).pixels).int()).abs().max()
-    shown = {f"images/s, {name}": spread(values) for name, values in rates.items()}
-    return {"number of cores": CORES, **shown, "largest difference of a pixel": int(apart)}
-
-
 def tricks(setting: Setting) -> Row:
     """Each trick as a share of a bf16 ResNet-20 step at batch 256, many in a row of each."""
     device, count, repeats = place(setting.device).device, setting.pick(256, 16), setting.pick(50, 2)
@@ -248,16 +167,10 @@ def cells(setting: Setting) -> list[Cell]:
     """Ceilings first, since shares are of them."""
     names = list(NETWORKS)[:1] if setting.quick else list(NETWORKS)
     several = [Cell(f"loops: {name}", partial(loops, name), 150.0) for name in names]
-    rest = [
-        Cell("JPEGs, ResNet-50 at 224 px", partial(streamed, False), 150.0),
-        Cell("JPEGs made smaller once, ResNet-50 at 224 px", partial(streamed, 256), 150.0),
-        Cell("decoding JPEGs", decoding, 30.0),
-        Cell("tricks", tricks, 90.0),
-    ]
+    rest = [Cell("ceilings", ceilings), *several, Cell("tricks", tricks, 90.0)]
     if setting.quick:
-        return [Cell("ceilings", ceilings), *several, *rest]
-    more = [Cell(f"compiled: {name}", partial(compiled, name), 150.0) for name in names]
-    return [Cell("ceilings", ceilings), *several, *rest, *more]
+        return rest
+    return rest + [Cell(f"compiled: {name}", partial(compiled, name), 150.0) for name in names]
 
 
 STAGE = Stage("fast", "images/s against a bare loop, the usual loop and the card", 360.0, cells)

@@ -1,4 +1,4 @@
-"""Stage 6: the tricks at full length: every recipe of ``jobs/recipes/cifar10`` for 60 epochs, by paired seeds.
+"""Stage 7: the tricks at full length: every recipe of ``jobs/recipes/cifar10`` for 60 epochs, by paired seeds.
 
 Several runs share the card, each in a process of its own. A run that the end of a session cuts resumes from its
 newest checkpoint, where the folder is kept, and else begins again; runs that ended are rows.

@@ -1,4 +1,4 @@
-"""Stage 5: the whole product on Ray with a GPU: one worker, trials that share the card, a search with a teacher."""
+"""Stage 6: the whole product on Ray with a GPU: one worker, trials that share the card, a search with a teacher."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.gpu.cell import Row
 from benchmarks.gpu.rows import read
 
-STAGES = ("correct", "wait", "again", "fast", "onray", "full")
+STAGES = ("correct", "wait", "again", "fast", "feed", "onray", "full")
 """In order of worth; each is a module of this package."""
 _ABOUT = {"stage", "cell", "date", "seconds", "device", "quick", "card", "driver", "torch", "cuda", "python", "ok"}
 
@@ -27,12 +27,12 @@ of an hour, on another day, resumes where the last one ended. A cell that raises
 says so. `--device cpu --quick` rehearses all of it without a GPU.
 
 What the machine needs: one CUDA GPU, Python 3.11 or newer, torch, torchvision, timm, scikit-learn, scipy, pyarrow,
-Pillow, pytest, and for stages 1 to 4 pydantic, ruamel.yaml, safetensors, fsspec and psutil beside them. Stage 5 needs
+Pillow, pytest, and for stages 1 to 5 pydantic, ruamel.yaml, safetensors, fsspec and psutil beside them. Stage 6 needs
 all that `pyproject.toml` names, with the extra `search`. Without a network, bring what is missing as a folder of
-packages and say where it is: `PYTHONPATH=PACKAGES:. python3 -m benchmarks.gpu -o FOLDER`. Stage 6 needs the folder of
+packages and say where it is: `PYTHONPATH=PACKAGES:. python3 -m benchmarks.gpu -o FOLDER`. Stage 7 needs the folder of
 CIFAR-10's `train.parquet`, and `test.parquet` if it is to be scored on that, in `CIFAR10_PARQUET`; without the latter
 a tenth of the former is held out. Copy `FOLDER` to the machine before, and back afterwards: `teacher/` and `runs/` in
-it are what stage 6 resumes from.
+it are what stage 7 resumes from.
 
 Tests that need a GPU: `pytest -m gpu`; they are skipped where there is none.
 
@@ -98,7 +98,7 @@ def _value(value: Any) -> str:
     if isinstance(value, dict):
         return "(" + ", ".join(f"{name} {_value(inner)}" for name, inner in value.items()) + ")" if value else "none"
     if isinstance(value, list) and len(value) == 3 and all(isinstance(each, float) for each in value):
-        return f"{value[0]:,.4g} ({value[1]:,.4g} .. {value[2]:,.4g})"
+        return "{} ({} .. {})".format(*(f"{each:,.0f}" if each >= 1000 else f"{each:.4g}" for each in value))
     return f"{value:.3g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
 
 

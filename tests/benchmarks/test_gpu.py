@@ -17,7 +17,7 @@ from benchmarks.gpu.rows import FILE, Rows, read
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-ALONE = ("correct", "wait", "again", "fast")
+ALONE = ("correct", "wait", "again", "fast", "feed")
 """Stages that need ``jobs`` and no Ray."""
 gpu = pytest.mark.gpu
 
