@@ -41,6 +41,7 @@ class Loader:
         device = place.device
         self._shift = torch.tensor(data.mean, dtype=self.dtype, device=device) * 255
         self._scale = 1 / (torch.tensor(data.std, dtype=self.dtype, device=device) * 255)
+        self._lines: dict[int, Batch] = {}  # both, for all pixels of a line
         self._splits: dict[str, Split] = {"train": data.training(spec.resizes), "val": data.val, "test": data.test}
         self._labels = {name: torch.from_numpy(np.array(split.labels)) for name, split in self._splits.items()}
         self._cuts = spec.resizes and not isinstance(self._splits["train"], Arrays)
@@ -154,6 +155,8 @@ class Loader:
     def _input(self, images: torch.Tensor) -> torch.Tensor:
         """Normalised float ``(n, C, H, W)`` of uint8 ``(n, H, W, C)``; that view is channels_last as it stands."""
         rows = images.flatten(2).to(self.dtype)  # whole rows, for an innermost dimension of 3 is slow on a CPU
-        shift, scale = (values.repeat(images.shape[2]) for values in (self._shift, self._scale))
+        if images.shape[2] not in self._lines:
+            self._lines[images.shape[2]] = self._shift.repeat(images.shape[2]), self._scale.repeat(images.shape[2])
+        shift, scale = self._lines[images.shape[2]]
         x = rows.sub_(shift).mul_(scale).view(images.shape).permute(0, 3, 1, 2)
         return x if self.spec.channels_last else x.contiguous()

@@ -6,9 +6,10 @@ import pytest
 import torch
 from timm.data.distributed_sampler import RepeatAugSampler
 
-from jobs.randomness import SampleDraws, _seed, generator, key, order, repeated_order, seed_global
+from jobs.randomness import SampleDraws, _seed, _uniform, generator, key, order, repeated_order, seed_global
 
 COUNT = 40_000
+PLACES = [(0, 0, "crop"), (0, 1, "crop"), (1, 0, "flip"), (2**31, 299, "random_erasing")]
 
 
 def uniform(seed: int = 0, epoch: int = 0, trick: str = "crop", count: int = 1) -> torch.Tensor:
@@ -61,7 +62,15 @@ def chi_square(values: torch.Tensor, bins: int) -> float:
     return ((seen - expected) ** 2 / expected).sum().item()
 
 
-@pytest.mark.parametrize("place", [(0, 0, "crop"), (0, 1, "crop"), (1, 0, "flip"), (2**31, 299, "random_erasing")])
+@pytest.mark.parametrize("place", PLACES)
+def test_draws_made_on_a_device_are_those_made_on_the_cpu(place: tuple[int, int, str]) -> None:
+    seed, epoch, trick = place
+    index = torch.cat((torch.arange(1000), torch.tensor([2**40, 2**63 - 1, -1])))
+    there = _uniform(index, key(seed, "augment", epoch, trick), 5)
+    assert torch.equal(there, SampleDraws(seed, epoch, index).uniform(trick, 5))
+
+
+@pytest.mark.parametrize("place", PLACES)
 def test_draws_are_uniform(place: tuple[int, int, str]) -> None:
     draws = uniform(*place, count=3)
     assert draws.dtype == torch.float64
