@@ -156,7 +156,7 @@ def memory(setting: Setting) -> Row:
     from orchestrator.execution.worker import MEMORY_CURE
 
     with home() as folder:
-        large = {"model": {"kind": "resnet", "depth": 50}, "batch_size": 8192, "data__samples": 10_000}
+        large = {"model": {"kind": "resnet", "depth": 50}, "batch_size": 8192, "data__samples": 12_000}
         text, seconds = called("orchestrator", "train", str(job(setting, folder, **large, data__size=160)), code=1)
     words = " ".join(text.split())
     return {
