@@ -76,12 +76,18 @@ def step(scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer, skipped
 def backends(spec: JobSpec, device: torch.device) -> Iterator[None]:
     """Set torch's global switches for the run and put them back afterwards.
 
+    Beside a GPU the process computes little, and threads of OpenMP that wait for each other take the cores of the
+    loader processes (docs/log.md); so it has one.
+
     ``deterministic`` on CUDA needs ``CUBLAS_WORKSPACE_CONFIG``, which cuBLAS reads when the process first multiplies.
     """
     home()  # before torch's compiler is imported, which reads where its code is kept
     if spec.deterministic and device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    threads = torch.get_num_threads()
+    if device.type == "cuda":
+        torch.set_num_threads(1)
     _deterministic(spec.deterministic and device.type == "cuda")
     torch.backends.cudnn.benchmark = not spec.deterministic
     try:
@@ -89,6 +95,7 @@ def backends(spec: JobSpec, device: torch.device) -> Iterator[None]:
     finally:
         _deterministic(before[0])
         torch.backends.cudnn.benchmark = before[1]
+        torch.set_num_threads(threads)
 
 
 def _deterministic(wanted: bool) -> None:

@@ -18,6 +18,7 @@ from benchmarks.gpu.cell import Cell, Row, Setting, Stage
 from benchmarks.gpu.fast import CORES, NETWORKS, compared, rate_of
 from benchmarks.gpu.loops import Ours, Segment, usual
 from benchmarks.gpu.made import job, place, spread, synchronize
+from jobs import precision
 from jobs.data import memory
 from jobs.data.loader import Loader
 from jobs.data.sets import Data
@@ -91,8 +92,10 @@ def feeding(setting: Setting) -> Row:
     ):
         fits = memory.fits if resident else lambda size, device: False
         with photographs(prepare, setting, setting.pick(8192, 32)) as (spec, data, _):
+            spec = spec.override({"epochs": 10, "evaluation.every_epochs": 10})  # epochs follow one another
             steps, rates = spec.steps(len(data.train)), []
             with (
+                precision.backends(spec, place(setting.device).device),
                 mock.patch.object(memory, "fits", fits),
                 closing(Loader(spec, data, place(setting.device), steps)) as feed,
             ):

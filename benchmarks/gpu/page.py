@@ -59,6 +59,8 @@ NEVER = """
 - Dropout and stochastic depth draw on the device: a GPU draws other numbers than a CPU. All else draws the same.
 - The one *no* of stage 1 is a network of width 1 that loses 4.6 times in float32 of what it loses on a CPU, where 4
   times were allowed; 8 are now.
+- Rows of loader processes that feed no network, of 2026-11-27: the loop's process had 16 threads of OpenMP then, which
+  took the cores of the loader processes (docs/log.md). It has one now, which was not measured on a GPU.
 - Out of GPU memory: a job of one worker fails at once, exit code 1, and says what to lower. With several workers the
   others have to be ended first, so it is tried `max_failures` times more.
 """

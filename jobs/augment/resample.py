@@ -19,7 +19,7 @@ from jobs.transfer import put
 
 _MOST_BITS = 22
 """Most fractional bits of a weight."""
-_POSITIONS = 2**22
+_POSITIONS = 2**23
 """Most pixels that are computed at a time, which bounds the memory."""
 
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -185,7 +186,8 @@ class Feed:
             if host is None:
                 host = self._staging.room((len(wanted.visits), *shape))
             rows = host[start : start + count]
-            rows.copy_(self._buffers[task.buffer][: rows.numel()].view(rows.shape))
+            # by NumPy: threads of OpenMP would compete with the loader processes for the cores
+            np.copyto(rows.numpy(), self._buffers[task.buffer][: rows.numel()].view(rows.shape).numpy())
             if start + count == len(wanted.visits):
                 return wanted, self._staging.sent(host), ends
 
