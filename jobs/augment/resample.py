@@ -60,46 +60,57 @@ def resample_ragged(pixels: Tensor, begins: Tensor, widths: Tensor, boxes: Tenso
         uint8 ``(N, size, size, channels)`` on the device of the pixels.
     """
     top, left, tall, wide = boxes.unbind(1)
-    highest, channels = int(tall.max()), pixels.shape[1]
-    several = max(1, _POSITIONS // (highest * size))
-    across, down = (2 * -(-max(size, int(length.max())) // size) + 1 for length in (wide, tall))
-    numbers = put(torch.stack((begins + top * widths + left, widths, wide, tall), 1), pixels.device)
-    lines = torch.arange(highest, device=pixels.device)
-    images = []
-    for first, width, wide, tall in (part.unbind(1) for part in numbers.split(several)):
-        starts = first[:, None] + lines.minimum(tall[:, None] - 1) * width[:, None]  # no line below a box is used
-        narrow = _weighted(pixels, starts, wide, size, across)
-        starts = torch.arange(len(first), device=pixels.device)[:, None] * highest
-        images.append(_weighted(narrow.view(-1, size * channels), starts, tall, size, down))
+    device, channels, highest = pixels.device, pixels.shape[1], int(tall.max())
+    first, width, height = put(torch.stack((begins + top * widths + left, widths, tall)), device)
+    across, down = (_Filter(length, size, device) for length in (wide, tall))
+    lines = torch.arange(highest, device=device).minimum(height[:, None] - 1)  # no line below a box is used
+    starts, images = first[:, None] + lines * width[:, None], []
+    for some in torch.arange(len(boxes)).split(max(1, _POSITIONS // (highest * size))):
+        rows = slice(int(some[0]), int(some[-1]) + 1)
+        narrow = across(pixels, starts[rows], rows).view(-1, size * channels)
+        images.append(down(narrow, torch.arange(len(some), device=device)[:, None] * highest, rows))
     return torch.cat(images).view(len(boxes), size, size, channels)
 
 
-def _weighted(rows: Tensor, starts: Tensor, length: Tensor, size: int, taps: int) -> Tensor:
-    """Lines resized along themselves: uint8 ``(N, lines, size, K)``.
+class _Filter:
+    """Weights along one axis of N images.
 
     Args:
-        rows: uint8 ``(M, K)``: what lines are made of.
-        starts: int64 ``(N, lines)``: the row that each line begins with.
-        length: int64 ``(N,)``: rows of each of its lines.
-        size: rows wanted.
-        taps: the most rows that one of the result hangs on.
+        length: int64 ``(N,)`` on the CPU: pixels there are along the axis.
+        size: pixels wanted.
+        device: where the images are.
     """
-    scale = length / torch.full((), float(size), dtype=torch.float64, device=length.device)  # CUDA: no inverse of size
-    reach = scale.clamp(min=1)[:, None]
-    centre = (torch.arange(size, device=length.device) + 0.5) * scale[:, None]
-    first = (centre - reach + 0.5).to(torch.int64).clamp_(min=0)
-    last = (centre + reach + 0.5).to(torch.int64).minimum(length[:, None])
-    place = first[:, :, None] + torch.arange(taps, device=length.device)
-    weight = (1 - ((place - centre[:, :, None] + 0.5) * (1 / reach)[:, :, None]).abs()).clamp_(min=0)
-    weight = weight * (place < last[:, :, None])
-    weight = weight / weight.sum(2, keepdim=True)
-    powers = 2.0 ** torch.arange(1, _MOST_BITS + 1, dtype=torch.float64, device=length.device)
-    bits = ((weight.amax((1, 2))[:, None] * powers + 0.5).floor() < 2**15).sum(1)
-    whole = (weight * (2.0 ** bits.to(torch.float64))[:, None, None] + 0.5).to(torch.int32)
-    shift = bits.to(torch.int32).view(-1, 1, 1, 1)
-    total = torch.ones_like(shift) << shift - 1
-    for tap in range(taps):
-        index = starts[:, :, None] + place[:, :, tap].minimum(length[:, None] - 1)[:, None, :]
-        picked = rows.index_select(0, index.flatten()).view(*index.shape, rows.shape[1])
-        total = total + whole[:, None, :, tap, None] * picked
-    return (total >> shift).clamp_(0, 255).to(torch.uint8)
+
+    def __init__(self, length: Tensor, size: int, device: torch.device) -> None:
+        taps = 2 * -(-max(size, int(length.max())) // size) + 1  # the most pixels that one of the result hangs on
+        length = put(length, device)[:, None]
+        scale = length / torch.full((), float(size), dtype=torch.float64, device=device)  # CUDA: not by 1 / size
+        reach = scale.clamp(min=1)
+        centre = (torch.arange(size, device=device) + 0.5) * scale
+        first = (centre - reach + 0.5).to(torch.int64).clamp_(min=0)
+        last = (centre + reach + 0.5).to(torch.int64).minimum(length)
+        place = first[:, :, None] + torch.arange(taps, device=device)
+        weight = (1 - ((place - centre[:, :, None] + 0.5) * (1 / reach)[:, :, None]).abs()).clamp_(min=0)
+        weight = weight * (place < last[:, :, None])
+        weight = weight / weight.sum(2, keepdim=True)
+        powers = 2.0 ** torch.arange(1, _MOST_BITS + 1, dtype=torch.float64, device=device)
+        bits = ((weight.amax((1, 2))[:, None] * powers + 0.5).floor() < 2**15).sum(1)
+        self._place = place.minimum(length[:, :, None] - 1)
+        self._weight = (weight * (2.0 ** bits.to(torch.float64))[:, None, None] + 0.5).to(torch.int32)
+        self._shift = bits.to(torch.int32).view(-1, 1, 1, 1)
+
+    def __call__(self, rows: Tensor, starts: Tensor, images: slice) -> Tensor:
+        """Lines resized along themselves: uint8 ``(n, lines, size, K)``.
+
+        Args:
+            rows: uint8 ``(M, K)``: what lines are made of.
+            starts: int64 ``(n, lines)``: the row that each line begins with.
+            images: which n of the N they are of.
+        """
+        place, weight, shift = self._place[images], self._weight[images], self._shift[images]
+        total = torch.ones_like(shift) << shift - 1
+        for tap in range(place.shape[2]):
+            index = starts[:, :, None] + place[:, None, :, tap]
+            picked = rows.index_select(0, index.flatten()).view(*index.shape, rows.shape[1])
+            total = total + weight[:, None, :, tap, None] * picked
+        return (total >> shift).clamp_(0, 255).to(torch.uint8)
