@@ -57,13 +57,13 @@ def _walk(tops: Iterable[Path]) -> Iterable[Path]:
             yield from (Path(folder, name) for name in [*names, *files])
 
 
-def answers(port: int) -> str:
+def answers(port: int, path: str = "/") -> str:
     """The first line of what a port of loopback answers to an HTTP request, or gRPC (which Ray's token guards); empty
     where it says nothing."""
     with contextlib.suppress(OSError), socket.socket() as connection:
         connection.settimeout(15)
         connection.connect(("127.0.0.1", port))
-        connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         said = connection.recv(200)
         return "gRPC" if said.startswith(b"\0\0") else said.decode("latin-1").partition("\r\n")[0]
     return ""

@@ -47,7 +47,7 @@ def launch(
     ] = None,
     verbose: Verbose = False,
 ) -> None:
-    """Run a search, here or on the cluster of RAY_ADDRESS."""
+    """Run a search, here or on the cluster of orchestrator up or of RAY_ADDRESS."""
     from tuning.run.named import begun
 
     made = read(spec, set_)

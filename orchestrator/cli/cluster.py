@@ -1,4 +1,4 @@
-"""Jobs on a cluster: submit, jobs list | status | logs | stop, doctor. Parse, call, print."""
+"""Clusters: up, down, submit, jobs list | status | logs | stop, doctor. Parse, call, print."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def register(app: typer.Typer, kinds: Sequence[Kind]) -> None:
     app.add_typer(jobs, name="jobs")
     for name, command in (("list", jobs_list), ("status", jobs_status), ("logs", jobs_logs), ("stop", jobs_stop)):
         jobs.command(name)(command)
-    app.command()(doctor)
+    for alone in (up, down, doctor):
+        app.command()(alone)
 
     @app.command()
     def submit(
@@ -130,6 +131,33 @@ def _close(cluster: Cluster, ended: Ended) -> Never:
     for line in summary(cluster, ended.job, ended.job.about.get(clusters.AGAIN)):
         echo(line)
     raise typer.Exit(ended.code)
+
+
+def up(
+    idle: Annotated[
+        float, typer.Option(min=0, metavar="MINUTES", help="It ends after so many minutes without a command.")
+    ] = 60,
+) -> None:
+    """Keep a Ray cluster on this machine, which saves each command the seconds that Ray takes to start.
+
+    Commands and notebooks with this ORCHESTRATOR_HOME join it, and their jobs share its CPUs: a job waits until there
+    is room. It listens on loopback, and its token is in the home.
+    """
+    from orchestrator.execution import kept
+
+    found, new = kept.up(idle * 60)
+    say("cluster", f"{'is up' if new else 'was up'} at {found.address}, with {found.cpus} CPUs")
+    say("end", f"orchestrator down, or {found.idle_s / 60:g} minutes without a command")
+
+
+def down(
+    force: Annotated[bool, typer.Option("--force", help="Also while it is used; the runs on it fail.")] = False,
+) -> None:
+    """End the cluster that up keeps."""
+    from orchestrator.execution import kept
+
+    found = kept.down(force)
+    say("cluster", "none was up" if found is None else f"{found.address} has ended")
 
 
 def jobs_list(

@@ -102,7 +102,7 @@ def train(
     ] = None,
     verbose: Verbose = False,
 ) -> None:
-    """Train a job, here or on the cluster of RAY_ADDRESS."""
+    """Train a job, here or on the cluster of orchestrator up or of RAY_ADDRESS."""
     from orchestrator.runs import resume as resuming
 
     if verify is not None:

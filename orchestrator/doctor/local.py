@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from time import ctime
 
 import psutil
 
@@ -166,8 +167,22 @@ def token() -> Found:
     return Finding("ok", "Ray's token", origin)
 
 
+def cluster_here() -> Found:
+    """The cluster that ``orchestrator up`` keeps."""
+    from orchestrator.execution import kept, session
+
+    found = kept.find()
+    if found is None:
+        return Finding("ok", "orchestrator up", "no cluster is kept here; each command starts one of its own")
+    told = f"{found.address}, {found.cpus} CPUs, {'used' if kept.used() else 'idle'}, up since {ctime(found.began)}"
+    if differing := found.differs(session.ENVIRONMENT | session.ALONE | os.environ):
+        cure = "orchestrator down; orchestrator up"
+        return Finding("warning", "orchestrator up", f"{told}; not joined from here: {', '.join(differing)}", cure)
+    return Finding("ok", "orchestrator up", told)
+
+
 HERE: tuple[Callable[[], Found], ...] = (
-    *(python, packages, gpu, memory, disk, shared_memory, open_files, own_home, tracking, token),
+    *(python, packages, gpu, memory, disk, shared_memory, open_files, own_home, tracking, token, cluster_here),
 )
 """What is looked at on this machine."""
 

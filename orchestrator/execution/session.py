@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.cluster.client import make_token_private
+from orchestrator.execution import kept
 from orchestrator.execution.interrupts import current
 
 ENVIRONMENT = {
@@ -46,10 +47,12 @@ START_S = 180.0
 _TOKEN = secrets.token_hex(32)
 """Of this process's own cluster. It is passed in the environment, which no other user can read; Ray would write one to
 ``~/.ray/auth_token``, for all to read at first."""
+_tokens = {_TOKEN}
 
 
 def start_ray(verbose: bool = False, dashboard: bool = True) -> None:
-    """Join the cluster of ``RAY_ADDRESS``, or start one on this machine with all its CPUs.
+    """Join the cluster of ``RAY_ADDRESS`` or the one that ``orchestrator up`` keeps, or start one on this machine with
+    all its CPUs; ``RAY_ADDRESS=local`` always starts one.
 
     Args:
         verbose: show Ray's own messages.
@@ -59,27 +62,56 @@ def start_ray(verbose: bool = False, dashboard: bool = True) -> None:
     Raises:
         ConnectionError: there is no such cluster, or Ray did not start.
     """
-    alone = not os.environ.get("RAY_ADDRESS")
-    for name, value in (ENVIRONMENT | (ALONE if alone else {})).items():
+    address = os.environ.get("RAY_ADDRESS", "")
+    named = address not in ("", "local")
+    for name, value in (ENVIRONMENT if named else ENVIRONMENT | ALONE).items():
         os.environ.setdefault(name, value)
     import ray
 
     if ray.is_initialized():
         return
-    level = logging.INFO if verbose else logging.ERROR
-    local: dict[str, Any] = {}
-    if alone:
-        if not (os.environ.get("RAY_AUTH_TOKEN_PATH") or os.environ.get("RAY_AUTH_MODE") == "disabled"):
-            os.environ.setdefault("RAY_AUTH_TOKEN", _TOKEN)
-        local = {"address": "local", "num_cpus": os.cpu_count(), "include_dashboard": dashboard}
-        local["_temp_dir"] = str(private_folder() / "ray")
-    elif os.environ.get("RAY_AUTH_TOKEN") == _TOKEN:  # another cluster does not know it
+    if os.environ.get("RAY_AUTH_TOKEN") in _tokens:  # another cluster does not know it
         del os.environ["RAY_AUTH_TOKEN"]
-    _init({"log_to_driver": verbose, "logging_level": level, **local})
+    if named:
+        _init(verbose, {})
+    elif not address and _on_loopback() and (found := kept.join()) is not None:
+        options = found.options()
+        _tokens.add(found.token)
+        os.environ["RAY_AUTH_TOKEN"] = found.token
+        os.environ.pop("RAY_AUTH_MODE", None)
+        from ray._private.authentication.authentication_token_setup import enable_token_auth_by_default
+
+        enable_token_auth_by_default()  # as Ray does for a cluster of its own, but not for one that has an address
+        _init(verbose, options)
+    else:
+        start_own(verbose, dashboard)
     make_token_private()
 
 
-def _init(options: Mapping[str, Any]) -> None:
+def _on_loopback() -> bool:
+    """Whether Ray takes 127.0.0.1 as it is; it would not where it was imported before :data:`ALONE` was set."""
+    from ray._private import ray_constants
+
+    return not ray_constants.ENABLE_RAY_CLUSTER
+
+
+def start_own(verbose: bool = False, dashboard: bool = True) -> dict[str, str]:
+    """Start a cluster on this machine, as :func:`start_ray` does; the environment that its processes get.
+
+    Raises:
+        ConnectionError: Ray did not start.
+    """
+    for name, value in (ENVIRONMENT | ALONE).items():
+        os.environ.setdefault(name, value)
+    if not (os.environ.get("RAY_AUTH_TOKEN_PATH") or os.environ.get("RAY_AUTH_MODE") == "disabled"):
+        os.environ.setdefault("RAY_AUTH_TOKEN", _TOKEN)
+    environment = dict(os.environ)
+    here = {"address": "local", "num_cpus": os.cpu_count(), "_temp_dir": str(private_folder() / "ray")}
+    _init(verbose, {**here, "include_dashboard": dashboard})
+    return environment
+
+
+def _init(verbose: bool, options: Mapping[str, Any]) -> None:
     """``ray.init`` in a thread of its own, since it can wait, deaf to signals and without end, for a killed process.
 
     Raises:
@@ -92,7 +124,8 @@ def _init(options: Mapping[str, Any]) -> None:
 
     def init() -> None:
         try:
-            ray.init(**options)
+            level = logging.INFO if verbose else logging.ERROR
+            ray.init(log_to_driver=verbose, logging_level=level, **options)
         except BaseException as error:
             errors.append(error)
         done.set()
