@@ -9,7 +9,6 @@ from typing import Any
 from benchmarks.gate import Gate, Gated
 from jobs import specfile
 from jobs.spec import JobSpec
-from orchestrator.execution.answer import Answer
 
 
 def by_itself(spec: JobSpec) -> None:
@@ -23,15 +22,15 @@ def by_itself(spec: JobSpec) -> None:
         train(spec, place, Gated(Print(), Gate(place.rank)), {"data": spec.data.open()})
 
 
-def worker(config: dict[str, Any], gated: Any = Gated) -> Answer:
+def worker(config: dict[str, Any], gated: Any = Gated) -> None:
     """Body of a Ray Train worker: the real one, with a gate before its Report."""
     import ray
 
-    from orchestrator.execution import worker
+    from orchestrator.execution import member, worker
 
     real, gate = worker.ToRecorder, Gate(ray.train.get_context().get_world_rank())
     worker.ToRecorder = lambda *given: gated(real(*given), gate)  # type: ignore[assignment, misc]
-    return worker.ray_train_worker(config)
+    member.serve(config)
 
 
 def main() -> None:
@@ -43,11 +42,11 @@ def main() -> None:
     if given.ray is None:
         by_itself(spec)
         return
-    import orchestrator.execution.worker
+    import orchestrator.execution.member
     from orchestrator.execution import launch
 
     module, function = given.ray.split(":")
-    orchestrator.execution.worker.ray_train_worker = getattr(importlib.import_module(module), function)
+    orchestrator.execution.member.serve = getattr(importlib.import_module(module), function)
     print(launch.train(spec))
 
 

@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.execution.answer import Answer
-
 MARKS = "BENCHMARK_MARKS"
 """Environment variable with the file to which every mark is appended: ``["name", seconds since 1970]``."""
 
@@ -34,28 +32,28 @@ def marked(function: Callable[..., Any], before: str | None = None, after: str |
     return call
 
 
-def worker(config: dict[str, Any]) -> Answer:
+def worker(config: dict[str, Any]) -> None:
     """Body of a Ray Train worker, with marks."""
     mark("worker")
     import jobs.train
     from jobs.run import Run
-    from orchestrator.execution.worker import ray_train_worker
+    from orchestrator.execution.member import serve
 
     jobs.train.train = marked(jobs.train.train, before="loop")
     Run.settle = marked(Run.settle, after="model")  # type: ignore[method-assign]
     Run.update = marked(Run.update, after="step")  # type: ignore[method-assign]
-    return ray_train_worker(config)
+    serve(config)
 
 
 def main() -> None:
-    import orchestrator.execution.worker
+    import orchestrator.execution.member
     from benchmarks import probe
     from jobs.data.digits import Digits
     from orchestrator import __main__
     from orchestrator.execution import launch
 
     # by its name in the module, so that workers can import it
-    orchestrator.execution.worker.ray_train_worker = probe.worker
+    orchestrator.execution.member.serve = probe.worker
     launch.train = marked(launch.train, before="train")
     launch.fit_with_train = marked(launch.fit_with_train, before="ray")
     Digits.open = marked(Digits.open, after="data opened")  # type: ignore[method-assign]

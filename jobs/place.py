@@ -144,10 +144,13 @@ class Agreement:
         return self._word
 
     def close(self) -> None:
-        """Finish the exchange under way, so that the process group can be torn down."""
+        """Finish the exchange under way, and leave the group that was made for it."""
         if self._pending is not None and self._pending[0] is not None:
             self._pending[0].wait()
         self._pending = None
+        if self._group is not None:
+            dist.destroy_process_group(self._group)
+            self._group = None
 
 
 @contextlib.contextmanager

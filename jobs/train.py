@@ -76,6 +76,7 @@ def _train(run: Run, data: Data, loader: Loader, report: Report, facts: Mapping[
         ended = _epochs(run, data, loader, agreement, report)
     except divergence.NonFiniteLossError as error:  # on all ranks alike
         if run.best_weights is None:
+            agreement.close()
             raise
         ended, diverged = "diverged", f"{error}. The weights of epoch {run.best[1]}, the best before, are kept"
     agreement.close()

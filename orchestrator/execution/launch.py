@@ -18,9 +18,11 @@ from orchestrator.execution import compiling, nodes, teacher
 from orchestrator.execution.answer import INTERRUPTED_TWICE, NO_ANSWER, Answer
 from orchestrator.execution.capacity import Cluster
 from orchestrator.execution.failures import Kind, kind_of
+from orchestrator.execution.group import Groups
 from orchestrator.execution.interrupts import current, orderly
 from orchestrator.execution.session import start_ray
 from orchestrator.execution.trainer import fit_with_train
+from orchestrator.execution.worker import Assignment
 from orchestrator.home import home, run_folder
 from orchestrator.prepare import prepare
 from orchestrator.runs import resume as resuming
@@ -87,6 +89,7 @@ def train(
     parent: str | None = None,
     tags: Mapping[str, str] | None = None,
     name: str | None = None,
+    groups: Groups | None = None,
 ) -> Result:
     """Run a job to its end and track it.
 
@@ -99,6 +102,7 @@ def train(
         parent: name of the search that the run belongs under.
         tags: of the run in MLflow, besides those that every run has.
         name: of the new run; None takes the job's and the time.
+        groups: workers at hand; None starts some and ends them with the run.
 
     Raises:
         ValueError: the data or the cluster do not fit the spec, or the spec not the run; nothing was started.
@@ -126,7 +130,8 @@ def train(
     data = prepared.data
     ready = compiling.decide(prepared.ready, reference, 1, 1, tell)
     spec = prepared.spec.model_copy(update={"compile": ready.compile})  # kept: a resumed run does not decide anew
-    resolved = teacher.resolve(ready, data, lambda job: teach(job, show, tell))
+    workers = groups or Groups()
+    resolved = teacher.resolve(ready, data, lambda job: teach(job, show, tell, groups=workers))
     if resume is None and (standing := resuming.begun(name)):
         raise Locked(
             f"run {name} was started by another process meanwhile and is {standing}; nothing was changed in it"
@@ -147,8 +152,10 @@ def train(
         recorders.tag(name, "resumed_with", text)
         tell(f"changed {text}", True)
     tell("starting the workers", False)
-    answer = _fit(storage.shared(resolved), name, reference, recorders, show, tell, earlier.seen)
+    answer = _fit(storage.shared(resolved), name, reference, recorders, workers, show, tell, earlier.seen)
     tell("closing the run, sending the rest to MLflow", False)
+    if groups is None:
+        workers.close()
     status = answer.status
     try:
         recorders.tag(name, "cause" if status == "FAILED" else "ended_by", answer.cause)
@@ -181,7 +188,11 @@ def train(
 
 
 def teach(
-    spec: JobSpec, show: Callable[[State], None], tell: Callable[[str, bool], None], parent: str | None = None
+    spec: JobSpec,
+    show: Callable[[State], None],
+    tell: Callable[[str, bool], None],
+    parent: str | None = None,
+    groups: Groups | None = None,
 ) -> str:
     """Train a teacher; the name of its run.
 
@@ -192,7 +203,7 @@ def teach(
     tell(f"training the teacher first: {spec.name}", True)
     signals = current()
     held = signals.held
-    result = train(spec, None, show, tell, parent=parent)
+    result = train(spec, None, show, tell, parent=parent, groups=groups)
     signals.held = held
     if result.status == "KILLED":
         raise KeyboardInterrupt
@@ -208,15 +219,17 @@ def _fit(
     name: str,
     data: ObjectRef[Data],
     recorders: RecorderClient,
+    groups: Groups,
     show: Callable[[State], None],
     tell: Callable[[str, bool], None],
     seen: int,
 ) -> Answer:
     """Ray Train in a thread of its own, while this one shows progress and looks for signals; rank 0's answer."""
     answers: list[Answer] = []
+    job = Assignment(spec.model_dump_json(), data, recorders, name)
 
     def fit() -> None:
-        answers.append(fit_with_train(spec, name, data, recorders, tell=tell))
+        answers.append(fit_with_train(spec, job, groups, tell))
 
     thread, signals, stopped, warned = threading.Thread(target=fit, daemon=True), current(), False, 0
     thread.start()

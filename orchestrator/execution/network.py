@@ -1,8 +1,7 @@
 """How workers reach each other.
 
-On one machine they meet in a file that only their user can open, and listen on loopback alone. Ray's own way, which
-remains where they are on several nodes, is a store of rank 0 that listens on every interface and asks nobody who they
-are.
+On one machine they meet in a file that only their user can open, and listen on loopback alone. Where they are on
+several nodes, they meet at a store of rank 0 that listens on every interface and asks nobody who they are.
 
 Gloo binds to what the machine's own name resolves to, which Debian's and Ubuntu's installers make 127.0.1.1: workers on
 several such machines would hang. So there it is set to the interface of the address by which Ray knows the node. (NCCL
@@ -12,27 +11,17 @@ skips loopback by itself.)
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import tempfile
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ray.train.torch import TorchConfig
-
-if TYPE_CHECKING:
-    from ray.train.backend import BackendConfig
-    from ray.train.v2._internal.execution.worker_group import WorkerGroup
+from ray.train.backend import Backend, BackendConfig
 
 _LOOPBACK = "127.0.0.1"
-
-
-def use_the_interface_of_the_node() -> None:
-    """Set it for gloo in this process, a worker's; a ``GLOO_SOCKET_IFNAME`` that is set already wins."""
-    import ray
-
-    use_the_interface_of(ray.util.get_node_ip_address())
+TIMEOUT_S = 1800.0
+"""How long a worker waits for the others of its group in the middle of a job."""
 
 
 def use_the_interface_of(address: str) -> None:
@@ -44,53 +33,48 @@ def use_the_interface_of(address: str) -> None:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
 
 
-def _meeting_place() -> str:
-    """A new folder on this node, which no other user can enter."""
+def _offer() -> dict[str, str]:
+    """URLs at which others can meet rank 0, this process: a file that only this user can open, and a port of it."""
     from ray._private.worker import global_worker
+    from ray.train._internal.utils import get_address_and_port
 
     assert global_worker.node is not None
-    return tempfile.mkdtemp(prefix="workers-", dir=global_worker.node.get_session_dir_path())
+    folder = tempfile.mkdtemp(prefix="workers-", dir=global_worker.node.get_session_dir_path())
+    host, port = get_address_and_port()
+    host = f"[{host}]" if ":" in host else host
+    return {"alone": (Path(folder) / "store").as_uri(), "apart": f"tcp://{host}:{port}"}
 
 
-def _join(folder: str, backend: str, rank: int, world: int, timeout_s: float) -> None:
-    """Form the process group of the workers of one machine, in each of them."""
+def join(board: Any, rank: int, world: int, backend: str) -> None:
+    """Form the process group of a group's workers, in each of them.
+
+    Args:
+        board: the controller of the group (``orchestrator.execution.controller``).
+        rank: of this worker.
+        world: number of workers.
+        backend: gloo or nccl.
+    """
+    import ray
     import torch.distributed as dist
 
-    use_the_interface_of(_LOOPBACK)
-    url = (Path(folder) / "store").as_uri()
-    timeout = timedelta(seconds=timeout_s)
-    dist.init_process_group(backend, init_method=url, rank=rank, world_size=world, timeout=timeout)
+    here = ray.util.get_node_ip_address()
+    offer = {"node": ray.get_runtime_context().get_node_id(), **(_offer() if rank == 0 else {})}
+    url = ray.get(board.arrive.remote(rank, world, offer))
+    use_the_interface_of(_LOOPBACK if url.startswith("file:") else here)
+    if backend == "nccl" and "TORCH_NCCL_BLOCKING_WAIT" not in os.environ:
+        os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1")  # who waits in vain fails
+    dist.init_process_group(backend, init_method=url, rank=rank, world_size=world, timeout=timedelta(seconds=TIMEOUT_S))
 
 
-class _Backend(TorchConfig().backend_cls):  # type: ignore[misc]
-    folder: str | None = None
-
-    def on_start(self, worker_group: WorkerGroup, backend_config: Torch) -> None:
-        import ray
-
-        if len(set(worker_group.execute(ray.util.get_node_ip_address))) > 1:
-            worker_group.execute(use_the_interface_of_the_node)
-            super().on_start(worker_group, backend_config)
-            return
-        self.folder = worker_group.execute_single(0, _meeting_place)
-        world, backend, timeout_s = len(worker_group), backend_config.backend, backend_config.timeout_s
-        ranks = range(world)
-        joining: list[Any] = [
-            worker_group.execute_single_async(rank, _join, self.folder, backend, rank, world, timeout_s)
-            for rank in ranks
-        ]
-        ray.get(joining)
-
-    def on_shutdown(self, worker_group: WorkerGroup, backend_config: BackendConfig) -> None:
-        super().on_shutdown(worker_group, backend_config)
-        if self.folder is not None:
-            worker_group.execute_single(0, shutil.rmtree, self.folder, ignore_errors=True)
+class _Backend(Backend):
+    share_cuda_visible_devices = True
 
 
-class Torch(TorchConfig):
-    """Ray's, for workers that may be on several nodes."""
+class Meeting(BackendConfig):
+    """For Ray Train, whose controller has nothing to set up: workers meet by themselves (:func:`join`). Unlike Ray's
+    own configuration for torch it does not import torch there."""
 
     @property
-    def backend_cls(self) -> type:
-        """What sets up the process group."""
+    def backend_cls(self) -> type[Backend]:
+        """Lets the workers of a node see each other's GPUs."""
         return _Backend

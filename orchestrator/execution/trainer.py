@@ -1,32 +1,27 @@
-"""A job on Ray Train: workers are started, and begun again where any of them, a node or the controller died."""
+"""A job on Ray Train: a group of workers trains it, and trains on where any of them, a node or the controller died."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jobs.spec import JobSpec
 from orchestrator.execution import nodes
-from orchestrator.execution.answer import NO_ANSWER, STOPPED, Answer
-from orchestrator.home import home
-from orchestrator.runs import storage
-from orchestrator.tracking.client import RecorderClient
+from orchestrator.execution.answer import STOPPED, Answer
+from orchestrator.execution.group import GroupError, Groups, Listener
 
 if TYPE_CHECKING:
-    from ray import ObjectRef
-
-    from jobs.data.sets import Data
-    from orchestrator.execution.worker import LogitSettings
+    from orchestrator.execution.worker import Assignment
 
 
 def fit_with_train(
     spec: JobSpec,
-    run: str,
-    data: ObjectRef[Data],
-    recorders: RecorderClient,
-    logits: LogitSettings | None = None,
+    job: Assignment,
+    groups: Groups,
     tell: Callable[[str, bool], None] = lambda text, lasting: None,
+    listener: Listener | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Answer:
     """Rank 0's answer (see ``orchestrator.execution.worker.work``), or why there is none.
 
@@ -35,20 +30,22 @@ def fit_with_train(
 
     Args:
         spec: the job; its teacher and its pretrained weights, if any, are folders, and ``use_gpu`` is decided.
-        run: name of its run, which ``recorders`` has open.
-        data: a reference to the opened data.
-        recorders: client of the recorder.
-        logits: see ``orchestrator.execution.worker.work``.
+        job: the same for the workers, its run open; the spec is replaced by that for their number.
+        groups: the workers at hand.
         tell: called with a message, and whether it is worth keeping.
+        listener: takes what the job's report says to it.
+        stopped: whether nobody wants it any more, besides what the recorder knows.
     """
-    import ray
-
-    need, sizes = spec.resources, spec.sizes
+    need, sizes, recorders, run = spec.resources, spec.sizes, job.recorders, job.run
     failures, seen, before = 0, 0, 0
+
+    def over() -> bool:
+        return stopped() or recorders.state(run).stopping
+
     while True:
         known = nodes.alive()
         try:
-            size = nodes.room(need, sizes, lambda: recorders.state(run).stopping, tell)
+            size = groups.size(need, sizes) or nodes.room(need, sizes, over, tell)
         except TimeoutError as error:
             return Answer.of(error, str(error))
         if size is None:
@@ -58,64 +55,30 @@ def fit_with_train(
             recorders.tag(run, "workers", str(size), wait=False)
         before = size
         larger = [other for other in sizes if other > size]
-        watch = nodes.Watch(
-            need,
-            larger[-1] - size if larger else 0,
-            lambda: recorders.occupied(run),
-            lambda: recorders.pause(run),
-        )
+        group = groups.of(size, need, run, spec.checkpoint.storage)
+        watch = nodes.Watch(need, larger[-1] - size if larger else 0, group.placement, lambda: recorders.pause(run))
         failed = None
         try:
-            answer = _fit(spec.trained_by(size), run, data, recorders, logits)
-        except Exception as error:
-            failed = Answer.of(error, _first_cause(error))
-        else:
-            if not (answer.ended_by == STOPPED and watch.found and not recorders.state(run).stopping):
-                return answer
+            answer = group.run(replace(job, spec=spec.trained_by(size).model_dump_json()), listener)
+        except GroupError as error:
+            failed = Answer.of(error, _first_cause(error.__cause__ or error))
         finally:
             watch.end()
             recorders.unpause(run)
-            group = recorders.vacate(run)
-            if group is not None:  # Ray frees it itself, but not where the controller died
-                ray.util.remove_placement_group(group)
+        lost = not known <= nodes.alive()
+        if watch.found or lost or (failed is not None and len(sizes) > 1):
+            groups.close()  # it has to be elsewhere, or of another size
         if failed is None:
+            if not (answer.ended_by == STOPPED and watch.found and not over()):
+                return answer
             continue
         so_far = recorders.state(run).seen
-        if known <= nodes.alive():  # else a node was lost
+        if not lost:
             failures = 1 if so_far > seen else failures + 1
         if failures > need.max_failures or failed.kind == "disk":
             return failed
         seen = so_far
         tell(f"beginning again from the newest checkpoint, since {failed.cause}", True)
-
-
-def _fit(
-    spec: JobSpec, run: str, data: ObjectRef[Data], recorders: RecorderClient, logits: LogitSettings | None
-) -> Answer:
-    """Rank 0's answer of one group of workers, none of which is replaced."""
-    from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.v2.api.result import Result
-    from ray.train.v2.torch.torch_trainer import TorchTrainer
-
-    from orchestrator.execution import network
-    from orchestrator.execution.worker import Assignment, ray_train_worker
-
-    need = spec.resources
-    trainer = TorchTrainer(
-        ray_train_worker,
-        train_loop_config={"assignment": Assignment(spec.model_dump_json(), data, recorders, run, logits, str(home()))},
-        torch_config=network.Torch(backend="nccl" if need.use_gpu else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=need.most, use_gpu=bool(need.use_gpu), resources_per_worker=nodes.bundle(need)
-        ),
-        run_config=RunConfig(
-            name=f"{run}-{secrets.token_hex(3)}",  # Ray silently continues a name it has seen
-            **storage.for_ray(run, spec.checkpoint.storage),
-            failure_config=FailureConfig(max_failures=0, max_preemption_failures=0, controller_failure_limit=0),
-        ),
-    )
-    result: Result = trainer.fit()  # type: ignore[assignment]  # Ray types it as that of an older Ray Train
-    return result.return_value or NO_ANSWER
 
 
 def _first_cause(error: BaseException) -> str:

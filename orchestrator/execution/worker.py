@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -12,6 +13,7 @@ from jobs.distillation import StoredTeacher
 from jobs.report import CONTINUE, STOP, Progress, Record, Report, Verdict
 from jobs.spec import JobSpec
 from orchestrator.execution.answer import Answer
+from orchestrator.execution.failures import kind_of
 from orchestrator.home import run_folder, run_url
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ class Graft(TypedDict):
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a Ray Train worker gets.
+    """A job as a worker gets it.
 
     Attributes:
         spec: the job (JSON).
@@ -54,15 +56,18 @@ class Assignment:
         recorders: client of the recorder.
         run: name of the run.
         logits: see :func:`work`.
-        home: the driver's ORCHESTRATOR_HOME.
+        graft: see :func:`work`.
+        around: makes what rank 0's loop reports to, of the recorder's report and of a function that passes a message
+            to whoever gave the job and returns whether it is to stop; None reports to the recorder alone.
     """
 
     spec: str
     data: ObjectRef[Data]
     recorders: RecorderClient
     run: str
-    logits: LogitSettings | None
-    home: str
+    logits: LogitSettings | None = None
+    graft: Graft | None = None
+    around: Callable[[ToRecorder, Callable[[Any], bool]], Report] | None = None
 
 
 class ToRecorder(Report):
@@ -117,27 +122,41 @@ class ToRecorder(Report):
         self.store.wait()
 
 
-def ray_train_worker(config: dict[str, Assignment]) -> Answer:
-    """What every Ray Train worker runs, with its ``assignment``; rank 0's answer is the run's."""
-    import ray.train
+def train_one(job: Assignment, place: Place, say: Callable[[Any], bool]) -> Answer:
+    """Train a job in this process, one of many perhaps, as if it were the first.
 
-    from jobs.place import Place
+    Args:
+        job: what to train.
+        place: of this process among the job's workers; every one calls it alike.
+        say: see ``job.around``.
 
-    given = config["assignment"]
-    os.environ["ORCHESTRATOR_HOME"] = given.home
-    spec = JobSpec.model_validate_json(given.spec)
-    os.environ.setdefault("LOCAL_RANK", str(ray.train.get_context().get_local_rank()))
-    place = Place.current(bool(spec.resources.use_gpu))
-    recorders, run = given.recorders, given.run
-    if blind := unreached(spec, run):
+    Returns:
+        The answer, see :func:`work`.
+    """
+    import ray
+    import torch
+
+    spec = JobSpec.model_validate_json(job.spec)
+    if blind := unreached(spec, job.run):
         return Answer(failure=blind, kind="data")
-    if place.rank == 0:
-        recorders.occupy(run, ray.util.get_current_placement_group())
-    data = ray.get(given.data)
-    report = ToRecorder(recorders, run, f"{run_url(run, spec.checkpoint.storage)}/checkpoints", spec.checkpoint.keep)
-    answer = work(spec, place, report, report, data, given.logits)
-    report.close()
-    return answer
+    report = ToRecorder(
+        job.recorders, job.run, f"{run_url(job.run, spec.checkpoint.storage)}/checkpoints", spec.checkpoint.keep
+    )
+    gc.freeze()  # what is here before the job stays: searching it for garbage after each takes long
+    try:
+        around = job.around(report, say) if job.around is not None and place.rank == 0 else report
+        return work(spec, place, report, around, ray.get(job.data), job.logits, job.graft)
+    except OSError as error:  # with a disk that is full, every other try would end in the same way
+        if place.distributed or kind_of(error) != "disk":
+            raise
+        return Answer.of(error, str(error))
+    finally:
+        report.close()
+        if spec.compile:
+            torch.compiler.reset()  # what it learned of the shapes of this job would change the graphs of the next
+        gc.collect()
+        if place.device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
 def unreached(spec: JobSpec, run: str) -> str | None:
@@ -169,7 +188,7 @@ def work(
     logits: LogitSettings | None = None,
     graft: Graft | None = None,
 ) -> Answer:
-    """The body of a worker, under Ray Train or in a trial of a search; every rank calls it alike.
+    """The body of a worker, in a group or in a trial of a search; every rank calls it alike.
 
     Args:
         spec: the job; its teacher and its pretrained weights, if any, are folders.

@@ -12,7 +12,6 @@ from jobs.report import Progress, Record, Verdict
 
 if TYPE_CHECKING:
     from ray import ObjectRef
-    from ray.util.placement_group import PlacementGroup
 
     from orchestrator.tracking.recorder import State, Status
 
@@ -98,20 +97,6 @@ class RecorderClient:
         """What to show of a run, with the records that are new since ``seen``."""
         state: State = _get(self._actor.state.remote(run, seen))
         return state
-
-    def occupy(self, run: str, group: PlacementGroup | None) -> None:
-        """Remember the placement group of a run's workers."""
-        _send(self._actor.occupy.remote(run, group), True)
-
-    def occupied(self, run: str) -> PlacementGroup | None:
-        """The placement group of a run's newest workers; None before the first."""
-        group: PlacementGroup | None = _get(self._actor.occupied.remote(run))
-        return group
-
-    def vacate(self, run: str) -> PlacementGroup | None:
-        """The same, which is then forgotten."""
-        group: PlacementGroup | None = _get(self._actor.vacate.remote(run))
-        return group
 
     def end(self, run: str, status: Status, last: bool = False, *, wait: bool = True) -> None:
         """Close a run as FINISHED, FAILED or KILLED."""

@@ -10,14 +10,11 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jobs.report import STOP, Progress, Record, Verdict
 from orchestrator.home import run_folder
 from orchestrator.tracking.recorder import Recorder, State, Status
-
-if TYPE_CHECKING:
-    from ray.util.placement_group import PlacementGroup
 
 
 class Recorders:
@@ -31,7 +28,6 @@ class Recorders:
         os.environ.update(environment or {})
         self._runs: dict[str, Recorder] = {}
         self._ended: list[str] = []
-        self._groups: dict[str, PlacementGroup | None] = {}
         self._warnings: list[tuple[str, str]] = []
 
     def begin(
@@ -97,22 +93,6 @@ class Recorders:
     def state(self, run: str, seen: int = 0) -> State:
         """What to show of a run; see :meth:`Recorder.state`."""
         return self._runs[run].state(seen)
-
-    def occupy(self, run: str, group: PlacementGroup | None) -> None:
-        """Remember the placement group of a run's workers: to see where they run, and to free it if their controller
-        dies.
-
-        Ray would free it itself, but cannot where two clusters run on one machine: it does not know which one it is in.
-        """
-        self._groups[run] = group
-
-    def occupied(self, run: str) -> PlacementGroup | None:
-        """The placement group of a run's newest workers; None before the first."""
-        return self._groups.get(run)
-
-    def vacate(self, run: str) -> PlacementGroup | None:
-        """The same, which is then forgotten."""
-        return self._groups.pop(run, None)
 
     def end(self, run: str, status: Status, last: bool = False) -> None:
         """Close a run as FINISHED, FAILED or KILLED.

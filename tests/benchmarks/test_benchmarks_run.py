@@ -45,7 +45,7 @@ def test_every_kind_has_a_row(union: object, slot: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "orchestrator.execution.worker:ray_train_worker",
+        "orchestrator.execution.member:serve",
         "orchestrator.execution.worker:ToRecorder",
         "orchestrator.execution.launch:fit_with_train",
         "tuning.run.tune:tune.TuneConfig",

@@ -41,9 +41,11 @@ def seed_that_moves_up() -> int:
     )
 
 
-def test_a_trial_that_takes_over_equal_parameters_goes_on_exactly_as_its_donor() -> None:
-    pbt = {"kind": "pbt", "every_epochs": 2, "quantile": 0.5}
-    given = population("twins", scheduler=pbt, budget={"trials": 2, "epochs_per_trial": 4}, seed=seed_that_moves_up())
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_trial_that_takes_over_equal_parameters_goes_on_exactly_as_its_donor(workers: int) -> None:
+    pbt, job = {"kind": "pbt", "every_epochs": 2, "quantile": 0.5}, {"resources.workers": workers, "model.width": 8}
+    budget = {"trials": 2, "epochs_per_trial": 4}
+    given = population(f"twins{workers}", set=job, scheduler=pbt, budget=budget, seed=seed_that_moves_up())
     outcome = search(given)
     taker, donor = outcome.trials
     assert taker.donors == {2: 1} and not donor.donors

@@ -296,7 +296,6 @@ def test_pbt_is_checked_before_anything_starts() -> None:
     assert check(search(**good)) == ()
     widths = {"model.width": {"kind": "integers", "low": 8, "high": 16}}
     for change, told in (
-        ({"set": {}}, "trials of one worker"),
         ({"searcher": {"kind": "tpe"}}, "draws its population once"),
         ({"set": {"resources.workers": 1, "evaluation.every_epochs": 4}}, "no multiple of evaluation.every_epochs 4"),
         ({"space": widths}, "model.width cannot change while a network is trained"),

@@ -1,15 +1,22 @@
-"""What passes between a trial's loop and Tune: one result at a time, and the words it is encoded in."""
+"""What passes between a trial's loop and Tune: one result at a time, and the words it is encoded in.
+
+A worker of a group imports this, and Ray Tune nowhere.
+"""
 
 from __future__ import annotations
 
 import json
 import queue
 import threading
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from jobs.report import Record
+from jobs.report import STOP, Progress, Record, Report, Verdict
 from tuning.run.results import jsonable
+
+if TYPE_CHECKING:
+    from jobs.checkpoint import State
+    from orchestrator.execution.worker import ToRecorder
 
 
 class Abandoned(SystemExit):
@@ -28,12 +35,14 @@ class Line:
         self._results: queue.Queue[dict[str, Any] | BaseException] = queue.Queue()
         self._steps = threading.Semaphore(0)
 
-    def put(self, result: dict[str, Any] | BaseException, last: bool = False) -> None:
-        """From the loop: hand over a result, or the error that ended it, and wait for the next step."""
+    def put(self, result: dict[str, Any] | BaseException, last: bool = False) -> bool:
+        """From the loop: hand over a result, or the error that ended it, and wait for the next step; False, since a
+        trial that is to stop is left by an exception."""
         self._results.put(result)
         if not last:
             self._steps.acquire()
         self.check()
+        return False
 
     def check(self) -> None:
         """From the loop: leave it if the trial is abandoned."""
@@ -53,6 +62,59 @@ class Line:
         """From Tune: make the loop leave at its next report."""
         self.abandoned = True
         self._steps.release()
+
+
+class ToTune(Report):
+    """Reports to the recorder, then to Tune.
+
+    Args:
+        inner: the report that goes to the recorder.
+        say: passes the result of an epoch to Tune, waits until it wants the next one, and returns whether to stop.
+        same: values that are the same in every epoch.
+        settled: wait until a checkpoint is stored before its epoch is reported to Tune: another trial may resume from
+            it.
+        check: raises an exception that ends the loop if the trial is over.
+    """
+
+    def __init__(
+        self,
+        inner: ToRecorder,
+        say: Callable[[Any], bool],
+        same: Mapping[str, float],
+        settled: bool = False,
+        check: Callable[[], None] | None = None,
+    ) -> None:
+        self.inner, self.say, self.same, self.settled = inner, say, same, settled
+        self.check = check or (lambda: None)
+        self._seconds = 0.0
+
+    def note(self, facts: Mapping[str, str]) -> None:
+        """Pass them on."""
+        self.inner.note(facts)
+        self.check()
+
+    def progress(self, progress: Progress) -> Verdict:
+        """Pass it on."""
+        verdict = self.inner.progress(progress)
+        self.check()
+        return verdict
+
+    def save(self, checkpoint: State) -> None:
+        """Pass it on."""
+        self.inner.save(checkpoint)
+        if self.settled:
+            self.inner.close()
+        self.check()
+
+    def record(self, records: Sequence[Record]) -> Verdict:
+        """Pass them on; report the epoch if it was evaluated."""
+        verdict = self.inner.record(records)
+        self.check()
+        for epoch, values in epochs_of(records).items():
+            self._seconds += values.get("epoch_s", 0.0)
+            if self.say(encode(epoch, {**values, **self.same, "seconds": self._seconds})):
+                return STOP
+        return verdict
 
 
 def epochs_of(records: Sequence[Record]) -> dict[int, dict[str, float]]:

@@ -121,7 +121,7 @@ def run(driver: Driver, shared: Shared, concurrent: int, storage: str, name: str
             scheduler=Judge(driver),
             num_samples=-1,
             max_concurrent_trials=concurrent,
-            reuse_actors=not nested,
+            reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name=name,

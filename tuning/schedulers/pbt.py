@@ -144,8 +144,6 @@ class PBT(Policy):
 
     def problems(self, base: JobSpec, space: Space, trials: int | None, searcher: Method) -> Iterator[tuple[str, ...]]:
         """What weights that are handed from trial to trial require."""
-        if base.resources.most > 1:
-            yield "scheduler", "kind pbt is for trials of one worker", "set.resources.workers: 1"
         if (trials or 0) < 2:
             yield "budget", "kind pbt needs the size of its population", "set budget.trials to 4 or more"
         if not searcher.independent:
