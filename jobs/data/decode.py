@@ -20,7 +20,7 @@ import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,9 @@ _TURNS = {
 }
 SIDEWAYS = frozenset(_TURNS[orientation] for orientation in (5, 6, 7, 8))
 """Turns that swap height and width."""
+_FLOATS = "floating-point pixels have no defined range; convert the image to 8 or 16 bits"
+_SAYS_TURN = ("exif", "xmp", "XML:com.adobe.xmp")
+_RECOGNISED_BYTES = 1024
 _ON_PIXELS: dict[Image.Transpose, Callable[[Pixels], Pixels]] = {
     Image.Transpose.FLIP_LEFT_RIGHT: lambda image: image[:, ::-1],
     Image.Transpose.ROTATE_180: lambda image: image[::-1, ::-1],
@@ -84,8 +87,38 @@ def decode(data: bytes) -> Image.Image:
     except Exception as error:  # Pillow's plugins raise whatever comes up inside them
         if isinstance(error, UnidentifiedImageError):
             raise UnreadableError(recognise(data)) from None
-        raise UnreadableError(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from error
+        raise UnreadableError(_reason(error)) from error
     return image
+
+
+def header(file: IO[bytes], exif_orientation: bool) -> tuple[int, int, int]:
+    """Height, width and own channels of the image that :func:`decoded` would make of a file, by its beginning alone.
+
+    Raises:
+        UnreadableError: it is empty, no image, or too large; whether the rest of it is sound is not looked at.
+    """
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            if image.mode == "F":
+                raise UnreadableError(_FLOATS)
+            return *sides(image, exif_orientation), native_channels(image)
+    except UnreadableError:
+        raise
+    except UnidentifiedImageError:
+        file.seek(0)
+        raise UnreadableError(recognise(file.read(_RECOGNISED_BYTES))) from None
+    except Exception as error:  # see above
+        raise UnreadableError(_reason(error)) from error
+
+
+def sides(image: Image.Image, exif_orientation: bool = True) -> tuple[int, int]:
+    """Height and width of an image that was opened and need not be decoded; those upright if so wanted."""
+    says = exif_orientation and any(name in image.info for name in _SAYS_TURN)  # else Pillow would decode a PNG to look
+    return (image.width, image.height) if says and turn(image) in SIDEWAYS else (image.height, image.width)
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def turn(image: Image.Image) -> Image.Transpose | None:
@@ -103,7 +136,7 @@ def upright(image: Image.Image) -> Image.Image:
     if needed is None:
         return image
     turned = image.transpose(needed)
-    for name in ("exif", "xmp", "XML:com.adobe.xmp"):  # else it would be turned again
+    for name in _SAYS_TURN:  # else it would be turned again
         turned.info.pop(name, None)
     return turned
 
@@ -159,7 +192,7 @@ def pixels(image: Image.Image, channels: int) -> Pixels:
     if image.mode.startswith("I"):
         image = _from_16_bit(image)
     elif image.mode == "F":
-        raise UnreadableError("floating-point pixels have no defined range; convert the image to 8 or 16 bits")
+        raise UnreadableError(_FLOATS)
     if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

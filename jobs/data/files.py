@@ -8,6 +8,7 @@ import os
 import posixpath
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import IO
@@ -15,7 +16,6 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.data.cache import key
 from jobs.data.decode import UnreadableError
 from jobs.data.remote import Object, fetch, folder, listing
 from jobs.data.store import Encoded
@@ -44,28 +44,30 @@ class Files(Encoded):
     """Image files below one folder. Millions of paths are kept as one string of bytes and where each begins.
 
     Attributes:
-        missing: how many of them were not there when they were looked at.
+        lengths: int64 ``(N,)``: bytes of each, -1 of what was not there when they were looked at.
+        missing: how many were not there.
     """
 
     def __init__(self, root: str | os.PathLike[str], paths: Sequence[bytes], labels: NDArray[np.int64]) -> None:
         self.root, self.labels = os.fsencode(root), labels
         self.text = b"".join(paths)
         self.begins = np.cumsum([0, *map(len, paths)])
-        self.missing = 0
-        self.stamp = self._look()
+        self.lengths, version = self._look()
+        self.missing = int((self.lengths < 0).sum())
+        listed = hashlib.blake2b(self.text, digest_size=16)
+        listed.update(self.begins.tobytes() + self.lengths.tobytes())
+        self.listed = listed.hexdigest()
+        self.stamp = hashlib.blake2b(self.root + version, key=listed.digest(), digest_size=16).hexdigest()
 
-    def _look(self) -> str:
-        digest = hashlib.blake2b(self.root + self.text + self.begins.tobytes(), digest_size=16)
-        begins, folder = self.begins.tolist(), os.path.join(self.root, b"")
-        for start, stop in pairwise(begins):
+    def _look(self) -> tuple[NDArray[np.int64], bytes]:
+        """Lengths in bytes, -1 of what is not there; and what changes with any of the files."""
+        found, folder = np.full((len(self), 2), -1, np.int64), os.path.join(self.root, b"")
+        for index, (start, stop) in enumerate(pairwise(self.begins.tolist())):
             path = self.text[start:stop]
-            try:
+            with suppress(OSError):
                 info = os.stat(path if path.startswith(b"/") else folder + path)
-                digest.update(b"%d %d," % (info.st_size, info.st_mtime_ns))
-            except OSError:
-                self.missing += 1
-                digest.update(b"missing,")
-        return digest.hexdigest()
+                found[index] = info.st_size, info.st_mtime_ns
+        return found[:, 0].copy(), found[:, 1].tobytes()
 
     def path(self, index: int) -> bytes:
         """Where image ``index`` is."""
@@ -116,9 +118,12 @@ class RemoteFiles(Files):
         held = int(self.sizes[self.sizes >= 0].sum())
         self.note = f"{len(labels)} files, {byte_size(held)}, of {url} are kept on every machine that reads them"
 
-    def _look(self) -> str:
-        self.missing = int((self.sizes < 0).sum())
-        return key(self.root, self.text, self.begins.tobytes(), self.sizes.tobytes(), self.versions.tobytes())
+    def _look(self) -> tuple[NDArray[np.int64], bytes]:
+        return self.sizes, self.versions.tobytes()
+
+    def open(self, index: int) -> IO[bytes]:
+        """Its copy."""
+        return Encoded.open(self, index)
 
     def here(self) -> None:
         """Fetch what is missing; a note is kept when all is here, since looking at millions of files takes long."""

@@ -7,6 +7,10 @@ from typing import Any
 
 from jobs.data.sets import Data
 
+_LISTED = (
+    "it began with data.check: {}, and the check is {} now: images were compared by their names and lengths, not by "
+    "their content"
+)
 UNKNOWN = "the checkpoint does not say which images it is of (an earlier version wrote it), so they were not compared"
 _SHOWN = 10
 
@@ -16,9 +20,11 @@ class OtherDataError(ValueError):
 
 
 def identity(data: Data) -> dict[str, Any]:
-    """What tells the data of a run from any other, as JSON: ``digest``, ``classes``, and ``images`` of each split."""
+    """What tells the data of a run from any other, as JSON: ``digest``, ``classes``, and ``images`` of each split; and
+    by what they are told from data that were opened by another ``check``: ``listed``."""
     images = {name: len(getattr(data, name)) for name in ("train", "val", "test")}
-    return {"digest": data.digest, "classes": list(data.classes), "images": images}
+    found = {"digest": data.digest, "classes": list(data.classes), "images": images}
+    return {**found, "check": data.check, "listed": data.listed}
 
 
 def check_same(kept: Mapping[str, Any] | None, data: Data, what: str = "the checkpoint") -> str:
@@ -35,9 +41,11 @@ def check_same(kept: Mapping[str, Any] | None, data: Data, what: str = "the chec
     """
     if not kept:
         return UNKNOWN
-    found = identity(data)
+    found, check = identity(data), kept.get("check", "full")
     if all(kept[name] == found[name] for name in ("digest", "classes") if name in kept):
         return ""
+    if check != data.check and data.listed and all(kept.get(name) == found[name] for name in ("listed", "classes")):
+        return _LISTED.format(check, data.check)
     changes = [
         f"{split} has {found['images'][split]} images, it had {count}"
         for split, count in kept.get("images", {}).items()
@@ -47,6 +55,11 @@ def check_same(kept: Mapping[str, Any] | None, data: Data, what: str = "the chec
     if before != after:
         changes.append(f"the classes are {_few(after)}, they were {_few(before)}")
     changes = changes or ["each split has as many images as before, but not the same ones or not in the same classes"]
+    if check != data.check:
+        changes.append(
+            f"data.check was {check} and is {data.check}, which matters where names or lengths of files differ, and "
+            "where mean or std are measured"
+        )
     raise OtherDataError(
         f"{what} is of other images: their digest was {kept['digest'][:12]}, that of the data is now "
         f"{data.digest[:12]}; {'; '.join(changes)}. Resumed, it could be tested on images that it was trained on. Put "

@@ -27,7 +27,7 @@ from jobs.data.ahead import threads
 from jobs.data.cache import cached, key
 from jobs.data.decode import DataError, Pixels, fit
 from jobs.data.progress import progress
-from jobs.data.store import GAP, Streamed
+from jobs.data.store import GAP, LostError, Streamed
 from jobs.lock import LONG_S, Lock
 from jobs.words import byte_size
 
@@ -37,6 +37,7 @@ _FORMAT = 1
 """Raise it when a change here or in ``decode`` gives other pixels."""
 _CHUNK = 64
 _SPARE = 1.05
+_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -154,11 +155,17 @@ class Packed:
         todo = [start for start in range(0, len(self), _CHUNK) if start not in done]
         logger.info("preparing %d images, %s", len(self), byte_size(self.nbytes))
 
+        lost: list[LostError] = []
+
         def chunk(start: int) -> tuple[int, int]:
             stop = min(start + _CHUNK, len(self))
             for index in range(start, stop):
                 shape: Any = tuple(self.shapes[index].tolist())
-                pixels = self.rule(self.images, index, shape)
+                try:
+                    pixels = self.rule(self.images, index, shape)
+                except LostError as error:
+                    lost.append(error)
+                    continue
                 mapped[self.begins[index] : self.begins[index + 1]] = pixels.reshape(-1)
             return start, zlib.crc32(mapped[self.begins[start] : self.begins[stop]])
 
@@ -167,11 +174,14 @@ class Packed:
             advance = progress("preparing images", len(self), len(self) - sum(sizes.values()))
             try:
                 for start, checksum in pool.map(chunk, todo):
-                    log.write(f"{start} {checksum}\n")
-                    log.flush()
+                    if not lost:  # else it may be the chunk that lacks one
+                        log.write(f"{start} {checksum}\n")
+                        log.flush()
                     advance(sizes[start])
             finally:
                 pool.shutdown(cancel_futures=True)
+        if lost:
+            raise _several(lost, len(self))
         if self.nbytes:
             mapped.flush()
         os.replace(part, self.path)
@@ -208,6 +218,15 @@ class Packed:
             oldest = others.pop(0)
             logger.warning("deleting %s, prepared images of another data set, to make room", oldest)
             oldest.unlink(missing_ok=True)
+
+
+def _several(lost: Sequence[LostError], count: int) -> DataError:
+    """One error for all images that cannot be read."""
+    if len(lost) == 1:
+        return lost[0]
+    lines = sorted(f"\n  {error.name}: {error.reason}" for error in lost)
+    shown = "".join(lines[:_SHOWN]) + ("\n  ..." if len(lines) > _SHOWN else "")
+    return DataError(f"{len(lost)} of {count} images cannot be read:{shown}\n{lost[0].cure}")
 
 
 def _allocate(file: int, size: int) -> None:

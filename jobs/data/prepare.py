@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.data.decode import DataError, UnreadableError, native_channels
+from jobs.data.found import Scan
 from jobs.data.packed import Packed, Short, Square
-from jobs.data.scan import Scan, scan
+from jobs.data.scan import headers, scan
 from jobs.data.sets import Arrays, Data, Split, Stored
 from jobs.data.source import Source
 from jobs.data.split import divide
-from jobs.data.store import Store, Streamed
+from jobs.data.store import UNCHECKED, Some, Store, Streamed
 from jobs.names import printable
 from jobs.words import any_of, byte_size, nearest
 
@@ -28,6 +29,12 @@ MEMORY_BYTES = 4 * 2**30
 """``in_memory: auto`` decodes into memory what takes up to this many bytes as pixels, over all splits."""
 _SPARE, _LARGE = 8 / 7, 1.5
 """``prepare: auto`` takes so many times ``size``, where the median short side is so many times as large as that."""
+_SAMPLE = 4096
+"""Training images whose mean and std are taken where not all are decoded."""
+_UNCHECKED = (
+    "data.check: sizes: images are not decoded before training: a broken one ends the run when it is met, and copies "
+    "in several splits are not known"
+)
 _STD_FLOOR = 1 / 255
 """A channel that is constant (to within a grey level) is divided by this rather than by nothing."""
 
@@ -53,20 +60,30 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
     for store in stores.values():
         store.exif_orientation = source.exif_orientation
     size, channels = _first(source, stores)
-    found = _scan(size, channels, source, stores)
+    full = source.check == "full" or not all(store.listed for store in stores.values())
+    found = _scan(size, channels, source, stores, full)
     if source.channels is None and channels == 1 and any((s.shapes[s.good, 2] == 3).any() for s in found.values()):
         channels = 3
-        found = _scan(size, channels, source, stores)
+        found = _scan(size, channels, source, stores, full)
     notes = [*notes, *(store.note for store in stores.values() if store.note), *_skipped(source, stores, found)]
     if source.size is None:
         _one_size(size, stores, found)
     good = {split: found[split].good for split in stores}
     parts, more = divide({split: store.labels[good[split]] for split, store in stores.items()}, source, classes)
     picks = {split: (of, good[of][index]) for split, (of, index) in parts.items()}
-    notes += [*more, *_leaks({split: found[of].hashes[index] for split, (of, index) in picks.items()})]
+    notes += more
     of, index = picks["train"]
     weights = _class_weights(source, classes, stores[of].labels[index])
-    mean, std = _statistics(source, channels, found[of].sums[index], size * size)
+    if full:
+        notes += _leaks({split: found[of].hashes[index] for split, (of, index) in picks.items()})
+        sums = found[of].sums[index]
+    else:
+        notes.append(_UNCHECKED)
+        sums = np.zeros((0, 2, 0), np.uint64)
+        if source.mean is None or source.std is None:
+            sums = _sampled(stores[of], index, size, channels)
+            notes.append(f"mean and std are those of {len(sums)} training images, evenly spread")
+    mean, std = _statistics(source, channels, sums, size * size)
 
     test_size = source.test_size or size
     scored = found
@@ -79,7 +96,7 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
     def split(name: str) -> Split:
         of, index = picks[name]
         stored = found[of].shapes[index, :2]
-        streamed = Streamed(stores[of], index, channels, stored)
+        streamed = Streamed(stores[of], index, channels, stored, full)
         images: Stored = streamed
         if side and stores[of].stamp is not None:
             images = Packed(streamed, Short(side) if name == "train" else Square(test_size, source.crop_ratio))
@@ -90,14 +107,18 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
         return Arrays(kept if len(index) == len(kept) else kept[index], stores[of].labels[index], original)
 
     digest = hashlib.sha256(json.dumps([list(classes), size, channels, test_size, source.crop_ratio]).encode())
+    listed = digest.copy()
+    listed.update(json.dumps(["names and lengths", mean, std]).encode())
     for name in ("train", "val", "test"):
         of, index = picks[name]
-        digest.update(f"{name} {len(index)}".encode())
-        digest.update(stores[of].labels[index].astype("<i8").tobytes() + found[of].hashes[index].tobytes())
+        labels = f"{name} {len(index)}".encode() + stores[of].labels[index].astype("<i8").tobytes()
+        digest.update(labels + found[of].hashes[index].tobytes())
+        listed.update(labels + index.tobytes() + stores[of].listed.encode())
     train, val, test = split("train"), split("val"), split("test")
     original = train.original if isinstance(train, Arrays) else train
     if isinstance(original, Packed):
         digest.update(f"prepare {side}".encode())
+        listed.update(f"prepare {side}".encode())
         room = sum(each.nbytes for each in (original, val, test) if isinstance(each, Packed))
         notes.append(
             f"training images are made smaller once, to a short side of {side} pixels at most: {byte_size(room)} on "
@@ -109,7 +130,9 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
         size=size,
         mean=mean,
         std=std,
-        digest=digest.hexdigest(),
+        digest=(digest if full else listed).hexdigest(),
+        check="full" if full else "sizes",
+        listed=listed.hexdigest() if all(store.listed for store in stores.values()) else "",
         train=train,
         val=val,
         test=test,
@@ -157,9 +180,11 @@ def prepared_side(size: int, median: float) -> int | None:
     return side if median >= _LARGE * side else None
 
 
-def _scan(size: int, channels: int, source: Source, stores: Mapping[str, Store]) -> dict[str, Scan]:
+def _scan(size: int, channels: int, source: Source, stores: Mapping[str, Store], full: bool) -> dict[str, Scan]:
     total = sum(map(len, stores.values())) * size * size * channels
     keep = total <= MEMORY_BYTES if source.in_memory == "auto" else source.in_memory
+    if not full and not keep:
+        return {split: headers(store) for split, store in stores.items()}
     return {split: scan(store, size, channels, keep) for split, store in stores.items()}
 
 
@@ -197,14 +222,29 @@ def _one_size(size: int, stores: Mapping[str, Store], found: Mapping[str, Scan])
 
 def _leaks(hashes: Mapping[str, NDArray[np.uint8]]) -> list[str]:
     """Say which splits share images, for then the score of the later one flatters."""
-    every = {split: rows.view("V16").ravel().tolist() for split, rows in hashes.items()}
-    known = {split: set(every[split]) for split in ("train", "val")}
     notes = []
     for one, other in (("val", "train"), ("test", "train"), ("test", "val")):
-        if count := sum(each in known[other] for each in every[one]):
+        begin, known = hashes[one].view(np.uint64)[:, 0], hashes[other].view(np.uint64)[:, 0]
+        alike = hashes[one][np.isin(begin, known)].view("V16").ravel().tolist()  # few, of which the rest is compared
+        rest = set(hashes[other][np.isin(known, begin)].view("V16").ravel().tolist()) if alike else set()
+        if count := sum(each in rest for each in alike):
             are = "image of {} is" if count == 1 else "images of {} are"
             notes.append(f"{count} {are.format(one)} also in {other}, byte for byte")
     return notes
+
+
+def _sampled(store: Store, index: NDArray[np.int64], size: int, channels: int) -> NDArray[np.uint64]:
+    """Sums as in :class:`jobs.data.found.Scan`, of some of these images.
+
+    Raises:
+        DataError: one of them cannot be decoded.
+    """
+    places = np.linspace(0, len(index) - 1, min(_SAMPLE, len(index))).round().astype(np.int64)
+    some = Some(store, index[places])
+    found = scan(some, size, channels, False)
+    for number, reason in found.errors.items():
+        raise DataError(f"{printable(some.name(number))} cannot be read: {reason}; {UNCHECKED}")
+    return found.sums
 
 
 def _class_weights(source: Source, classes: Sequence[str], labels: NDArray[np.int64]) -> tuple[float, ...] | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.data.cache import atomic, cached
+from jobs.data.cache import atomic, cached, key
 from jobs.data.columns import check_labels, class_names, is_text
 from jobs.data.row_tables import Table
 from jobs.data.store import Encoded
@@ -39,6 +39,7 @@ class Rows(Encoded):
             told = f"{len(remote)} files, {held}, beginning with {remote[0].url}"
             self.note = f"{told}, are fetched and converted once on every machine that reads them"
         columns = self._columns()
+        self.listed = key(_lengths(columns["image"]))
         self.labelled_by_name = _NAME in columns.column_names
         if self.labelled_by_name:
             names = [name.strip() for name in columns[_NAME].to_pylist()]
@@ -103,6 +104,13 @@ def _map(path: Path) -> Any:
     import pyarrow as pa
 
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+def _lengths(images: Any) -> bytes:
+    import pyarrow.compute as pc
+
+    lengths: bytes = pc.fill_null(pc.binary_length(images), -1).to_numpy().tobytes()
+    return lengths
 
 
 def _convert(table: Table, path: str) -> None:

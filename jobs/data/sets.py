@@ -76,6 +76,9 @@ class Data:
         crop_ratio: share of the shorter side that the central square of those splits takes.
         mean, std: per channel, of pixels scaled to 0 .. 1; measured on the training split unless the spec gives them.
         digest: hex digest of the images, labels and class names, and of how they are split.
+        check: what was looked at: ``full``, or ``sizes``, where ``digest`` is ``listed``.
+        listed: the same digest of the images' names and lengths instead of their content, and of ``mean`` and ``std``;
+            empty where these are not known.
         train, val, test: ``val`` is held out of train and may steer; ``test`` is scored once, at the end.
         class_weights: how much each class counts in the loss, 1 on average over the training images; None counts all
             alike.
@@ -95,6 +98,8 @@ class Data:
     test: Split
     test_size: int
     crop_ratio: float = 1.0
+    check: str = "full"
+    listed: str = ""
     class_weights: tuple[float, ...] | None = None
     balanced_sampling: bool = False
     exif_orientation: bool = True

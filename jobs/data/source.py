@@ -61,6 +61,11 @@ class Source(Spec):
     loader_workers: int | None = Field(None, ge=0, le=1024)
     """Processes of a training worker that read, decode, cut and resize streamed images; None takes one for each of its
     CPUs (``resources.cpus_per_worker``). They change no result."""
+    check: Literal["full", "sizes"] = "full"
+    """What is looked at before training. full reads and decodes every image once. sizes, for images that are known to
+    be sound, reads names, lengths and the beginning of each file, which gives its shape: a run fails at an image that
+    cannot be decoded, copies are not looked for, and ``mean`` and ``std``, unless given, are those of 4,096 training
+    images. Images kept in memory, and torchvision's, are decoded anyway."""
     max_corrupt: NonNegativeInt = 0
     """Unreadable images that may be skipped (each is named) before the job is refused."""
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from io import BytesIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from jobs.data.cache import key
 from jobs.data.decode import (
     DataError,
     Decoded,
@@ -18,13 +20,20 @@ from jobs.data.decode import (
     decode,
     decoded,
     fit,
+    header,
     native_channels,
     pixels,
     upright,
 )
+from jobs.names import printable
 
 GAP = 2
 """What libjpeg-turbo leaves of an image that it makes smaller is at least so many times what is wanted in the end."""
+UNCHECKED = (
+    "data.check: sizes looked at names and headers alone; set it to full, which finds and names all such images before "
+    "training and can skip some (data.max_corrupt)"
+)
+"""What to do about an image that turned out to be unreadable."""
 _TURNED = b"upright"
 """Follows the bytes of an image that was turned, which gives other pixels than the same bytes unturned."""
 
@@ -36,12 +45,15 @@ class Store(ABC):
         labels: int64 ``(N,)``.
         stamp: changes whenever the images may have changed (paths, sizes, times of change), so that what was found out
             about them can be kept; None where nothing is kept.
+        listed: stands for the images' names and lengths in bytes, in order, whatever their times of change; empty where
+            these are not known before an image is read.
         exif_orientation: whether images are turned as their EXIF says.
         note: how much is fetched from where, for people; empty where the images lie on this machine.
     """
 
     labels: NDArray[np.int64]
     stamp: str | None = None
+    listed: str = ""
     exif_orientation: bool = True
     note: str = ""
 
@@ -61,6 +73,15 @@ class Store(ABC):
         """
         image, identity = self.load(index)
         return Decoded(pixels(image, channels), native_channels(image), False), identity
+
+    def header(self, index: int) -> tuple[int, int, int]:
+        """Height, width and own channels of image ``index``, of which as little is read as may be.
+
+        Raises:
+            UnreadableError: there is no such image to be had, as far as that was looked at.
+        """
+        image, _ = self.load(index)
+        return image.height, image.width, native_channels(image)
 
     @abstractmethod
     def name(self, index: int) -> str:
@@ -86,6 +107,22 @@ class Encoded(Store):
     def encoded(self, index: int) -> bytes:
         """The bytes of image ``index``; empty where there are none."""
 
+    def open(self, index: int) -> IO[bytes]:
+        """The same as an open file.
+
+        Raises:
+            OSError: it is not there, or may not be read.
+        """
+        return BytesIO(self.encoded(index))
+
+    def header(self, index: int) -> tuple[int, int, int]:
+        """Read its beginning."""
+        try:
+            with self.open(index) as file:
+                return header(file, self.exif_orientation)
+        except OSError as error:
+            raise _lost(error) from error
+
     def decoded(self, index: int, channels: int, most: int = 1) -> tuple[Decoded, bytes]:
         """Read and decode."""
         data = self._bytes(index)
@@ -96,7 +133,7 @@ class Encoded(Store):
         try:
             return self.encoded(index)
         except OSError as error:
-            raise UnreadableError(f"{error.strerror or error}", passing=True) from error
+            raise _lost(error) from error
 
     def load(self, index: int) -> tuple[Image.Image, bytes]:
         """Read and decode."""
@@ -105,6 +142,40 @@ class Encoded(Store):
         if self.exif_orientation and (turned := upright(image)) is not image:
             return turned, data + _TURNED
         return image, data
+
+
+def _lost(error: OSError) -> UnreadableError:
+    return UnreadableError(f"{error.strerror or error}", passing=True)
+
+
+class Some(Store):
+    """Some images of another store.
+
+    Args:
+        store: it has a stamp.
+        picks: int64 ``(N,)``: which of them.
+    """
+
+    def __init__(self, store: Store, picks: NDArray[np.int64]) -> None:
+        self.store, self.picks, self.labels = store, picks, store.labels[picks]
+        self.stamp = key(type(store).__name__, store.stamp, picks.tobytes())
+        self.exif_orientation = store.exif_orientation
+
+    def load(self, index: int) -> tuple[Image.Image, bytes]:
+        """As the other does."""
+        return self.store.load(int(self.picks[index]))
+
+    def decoded(self, index: int, channels: int, most: int = 1) -> tuple[Decoded, bytes]:
+        """As the other does."""
+        return self.store.decoded(int(self.picks[index]), channels, most)
+
+    def name(self, index: int) -> str:
+        """As the other does."""
+        return self.store.name(int(self.picks[index]))
+
+    def here(self) -> None:
+        """As the other does."""
+        self.store.here()
 
 
 class Drawn(Store):
@@ -123,6 +194,28 @@ class Drawn(Store):
         return f"image {index}"
 
 
+def _cure(checked: bool) -> str:
+    return "the data changed while it was in use" if checked else UNCHECKED
+
+
+class LostError(DataError):
+    """An image that training needs and that cannot be read.
+
+    Attributes:
+        name: where it is, for people.
+        reason: why it cannot.
+        cure: what to do about it.
+    """
+
+    def __init__(self, name: str, reason: str, checked: bool) -> None:
+        super().__init__(name, reason, checked)  # by which it is pickled
+        self.name, self.reason, self.cure = name, reason, _cure(checked)
+        self._can = "can no longer" if checked else "cannot"
+
+    def __str__(self) -> str:
+        return f"{self.name} {self._can} be read: {self.reason}; {self.cure}"
+
+
 class Streamed:
     """Some images of a store, decoded when they are asked for: a ``jobs.data.sets.Stored``.
 
@@ -131,12 +224,18 @@ class Streamed:
         index: int64 ``(N,)``: which of them.
         channels: 1 or 3.
         shapes: int32 ``(N, 2)``: their heights and widths; needed where parts of them are cut out.
+        checked: whether they were decoded when the data was opened.
     """
 
     def __init__(
-        self, store: Store, index: NDArray[np.int64], channels: int, shapes: NDArray[np.int32] | None = None
+        self,
+        store: Store,
+        index: NDArray[np.int64],
+        channels: int,
+        shapes: NDArray[np.int32] | None = None,
+        checked: bool = True,
     ) -> None:
-        self.store, self.index, self.channels = store, index, channels
+        self.store, self.index, self.channels, self.checked = store, index, channels, checked
         self.shapes = np.zeros((len(index), 2), np.int32) if shapes is None else shapes
         self.labels: NDArray[np.int64] = store.labels[index]
 
@@ -152,15 +251,13 @@ class Streamed:
         """Image ``index`` as uint8 ``(h, w, channels)``, in its own size or at least 1/``most`` of it.
 
         Raises:
-            DataError: it was readable when the data was opened, but no longer is.
+            LostError: it is not readable, though it was when the data was opened, unless nobody looked.
         """
         where: Any = int(self.index[index])
         try:
             return self.store.decoded(where, self.channels, most)[0].pixels
         except UnreadableError as error:
-            raise DataError(
-                f"{self.store.name(where)} can no longer be read: {error}; the data changed while it was in use"
-            ) from error
+            raise LostError(printable(self.store.name(where)), str(error), self.checked) from error
 
     def cut(self, index: int, box: Sequence[int], size: int) -> Pixels:
         """A box of image ``index`` (top, left, height, width), to be resized to ``size``; perhaps smaller than it is.
@@ -177,10 +274,8 @@ class Streamed:
         (height, width), found = self.shapes[index].tolist(), image.shape
         down, across = height / found[0], width / found[1]
         if (most == 1 and found[:2] != (height, width)) or not 0.9 < down / across < 1.1:
-            raise DataError(
-                f"{self.store.name(int(self.index[index]))} was {height}x{width} and is {found[0]}x{found[1]} now; the "
-                "data changed while it was in use"
-            )
+            name = printable(self.store.name(int(self.index[index])))
+            raise DataError(f"{name} was {height}x{width} and is {found[0]}x{found[1]} now; {_cure(self.checked)}")
         if down > 1:
             top, tall = round(top / down), round(tall / down)
             left, wide = round(left / across), round(wide / across)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from jobs.data.decode import SIDEWAYS, UnreadableError, native_channels, pixels, turn
+from jobs.data.decode import UnreadableError, native_channels, pixels, sides
 from jobs.data.files import Files
 from jobs.data.formats import FORMATS, recognise
 from jobs.data.store import Encoded
@@ -117,7 +116,7 @@ def _read_headers(found: Look, every: Sequence[Place], over: Any) -> None:
 def _header(store: Encoded, place: Place) -> tuple[int, int, list[str]] | str:
     """Height, width (upright) and kinds; or why it cannot be read."""
     try:
-        with _opened(store, place) as file:
+        with store.open(place[1]) as file:
             try:
                 with Image.open(file, formats=FORMATS) as image:
                     return _of_header(image)
@@ -128,10 +127,6 @@ def _header(store: Encoded, place: Place) -> tuple[int, int, list[str]] | str:
         return getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
 
 
-def _opened(store: Encoded, place: Place) -> IO[bytes]:
-    return store.open(place[1]) if isinstance(store, Files) else io.BytesIO(store.encoded(place[1]))
-
-
 def _of_header(image: Image.Image) -> tuple[int, int, list[str]] | str:
     if image.mode == "F":
         return "floating-point pixels have no defined range; convert the image to 8 or 16 bits"
@@ -140,10 +135,7 @@ def _of_header(image: Image.Image) -> tuple[int, int, list[str]] | str:
         kinds.append("with alpha")
     kinds += {"P": ["palette"], "PA": ["palette"], "CMYK": ["CMYK"]}.get(image.mode, [])
     kinds += ["16 bits"] if image.mode.startswith("I") else []
-    # of others, Pillow would decode the whole image to look for it
-    needed = turn(image) if "exif" in image.info or image.format == "TIFF" else None
-    sides = (image.width, image.height) if needed in SIDEWAYS else (image.height, image.width)
-    return *sides, kinds
+    return *sides(image), kinds
 
 
 def _length(store: Encoded, place: Place) -> int:
@@ -181,7 +173,7 @@ def _groups(places: Sequence[Place], keys: Iterable[Any]) -> list[list[Place]]:
 
 def _digest(store: Encoded, place: Place, most: int | None) -> bytes:
     try:
-        with _opened(store, place) as file:
+        with store.open(place[1]) as file:
             data = file.read(-1 if most is None else most)
     except (OSError, UnreadableError):
         return b""

@@ -164,6 +164,21 @@ def test_loader_processes_and_memory_change_no_pixel(kind: str, tmp_path: Path) 
         assert torch.equal(images, fed[0][0]) and torch.equal(labels, fed[0][1])
 
 
+@pytest.mark.parametrize("kind", MAKE)
+def test_images_are_the_same_whatever_is_checked(kind: str, tmp_path: Path) -> None:
+    full = MAKE[kind](tmp_path / "set").model_copy(update={"mean": (0.5,) * 3, "std": (0.5,) * 3, "channels": 3})
+    one = full.open()
+    for in_memory in (True, False):
+        other = full.model_copy(update={"check": "sizes", "in_memory": in_memory}).open()
+        assert other.check == ("sizes" if other.listed else "full")
+        assert (check_same(identity(one), other) != "") == bool(other.listed)
+        for split in ("train", "val", "test"):
+            these, those = getattr(one, split), getattr(other, split)
+            assert np.array_equal(these.labels, those.labels)
+            read = (lambda at, those=those: those.images[at]) if in_memory else those.read
+            assert all(np.array_equal(these.images[at], read(at)) for at in range(len(these)))
+
+
 @pytest.mark.parametrize("kind", SPOIL)
 def test_corrupt_images_are_named_and_counted(kind: str, tmp_path: Path) -> None:
     source = MAKE[kind](tmp_path / "set")
