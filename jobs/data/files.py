@@ -7,9 +7,8 @@ import hashlib
 import os
 import posixpath
 import stat
+from array import array
 from collections.abc import Sequence
-from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 from typing import IO
 
@@ -52,22 +51,26 @@ class Files(Encoded):
         self.root, self.labels = os.fsencode(root), labels
         self.text = b"".join(paths)
         self.begins = np.cumsum([0, *map(len, paths)])
-        self.lengths, version = self._look()
+        self.lengths, version = self._look(paths)
         self.missing = int((self.lengths < 0).sum())
         listed = hashlib.blake2b(self.text, digest_size=16)
         listed.update(self.begins.tobytes() + self.lengths.tobytes())
         self.listed = listed.hexdigest()
         self.stamp = hashlib.blake2b(self.root + version, key=listed.digest(), digest_size=16).hexdigest()
 
-    def _look(self) -> tuple[NDArray[np.int64], bytes]:
+    def _look(self, paths: Sequence[bytes]) -> tuple[NDArray[np.int64], bytes]:
         """Lengths in bytes, -1 of what is not there; and what changes with any of the files."""
-        found, folder = np.full((len(self), 2), -1, np.int64), os.path.join(self.root, b"")
-        for index, (start, stop) in enumerate(pairwise(self.begins.tolist())):
-            path = self.text[start:stop]
-            with suppress(OSError):
+        lengths, times, folder = array("q"), array("q"), os.path.join(self.root, b"")
+        for path in paths:
+            try:
                 info = os.stat(path if path.startswith(b"/") else folder + path)
-                found[index] = info.st_size, info.st_mtime_ns
-        return found[:, 0].copy(), found[:, 1].tobytes()
+            except OSError:
+                lengths.append(-1)
+                times.append(0)
+            else:
+                lengths.append(info.st_size)
+                times.append(info.st_mtime_ns)
+        return np.array(lengths, np.int64), times.tobytes()
 
     def path(self, index: int) -> bytes:
         """Where image ``index`` is."""
@@ -118,7 +121,7 @@ class RemoteFiles(Files):
         held = int(self.sizes[self.sizes >= 0].sum())
         self.note = f"{len(labels)} files, {byte_size(held)}, of {url} are kept on every machine that reads them"
 
-    def _look(self) -> tuple[NDArray[np.int64], bytes]:
+    def _look(self, paths: Sequence[bytes]) -> tuple[NDArray[np.int64], bytes]:
         return self.sizes, self.versions.tobytes()
 
     def open(self, index: int) -> IO[bytes]:

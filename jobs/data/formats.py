@@ -37,7 +37,11 @@ _SHOWN = 5
 
 def is_image(name: str) -> bool:
     """Whether a file's suffix is that of an image."""
-    return os.path.splitext(name)[1].lower() in SUFFIXES
+    dot = name.rfind(".")
+    # splitext takes a microsecond: it is asked only where what begins with the dot may be the whole name
+    return name[dot:].lower() in SUFFIXES and (
+        name[dot - 1 : dot] not in ("", ".", "/") or os.path.splitext(name)[1] != ""
+    )
 
 
 def recognise(data: bytes) -> str:

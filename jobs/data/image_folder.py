@@ -82,7 +82,6 @@ def _splits(root: Tree) -> tuple[dict[str, str], list[str]]:
     inner = {name: set(map(composed, root.folders(name))) for name in called}
     shared = [name for name in called if any(len(inner[name] & inner[other]) > 1 for other in called if other != name)]
     splits = [n for n in called if inner[n] and (n in shared or not others or not any(map(is_image, root.files(n))))]
-    classes = [name for name in others if any(map(is_image, root.below(name)))]
     if called and not splits and not others:
         raise ValueError(
             f"{root.name('')} has only {_and(called)}, which hold no folders. If they are splits, put each class's "
@@ -90,6 +89,7 @@ def _splits(root: Tree) -> tuple[dict[str, str], list[str]]:
         )
     if not splits:
         return {"train": ""}, []
+    classes = [name for name in others if any(map(is_image, root.below(name)))]
     if classes and not shared:
         raise ValueError(
             f"{root.name('')} has {_and(splits)}, called as a split is and full of folders, beside {few(classes)} with "
@@ -128,18 +128,17 @@ def _files(root: Tree, folders: Mapping[str, str], split: str, classes: Sequence
     folder = folders[split]
     there = {composed(name): name for name in root.folders(folder)}
     paths: list[str] = []
-    labels: list[int] = []
+    counts: list[int] = []
     lacking: list[str] = []
     others: list[str] = []
     if not classes:
         raise ValueError(f"{root.name(folder)} has no class folders; put each class's images into a folder of its own")
-    for label, name in enumerate(classes):
+    for name in classes:
         own = there.get(composed(name), name)
         where = f"{folder}/{own}" if folder else own
         files = list(root.below(where)) if composed(name) in there else []
-        images: list[str] = []
-        for file in files:
-            (images if is_image(file) else others).append(file)
+        images = list(filter(is_image, files))
+        others += [] if len(images) == len(files) else [file for file in files if not is_image(file)]
         if not images and split != "train":
             lacking.append(name)
         elif not images:
@@ -148,8 +147,9 @@ def _files(root: Tree, folders: Mapping[str, str], split: str, classes: Sequence
                 f"class folder {root.name(where)} has no images ({found} {', '.join(sorted(SUFFIXES))}); fill or "
                 "remove it"
             )
-        paths += sorted((f"{own}/{file}" for file in images), key=os.fsencode)
-        labels += [label] * len(images)
+        images.sort(key=None if "".join(images).isascii() else os.fsencode)
+        paths += [f"{own}/{file}" for file in images]
+        counts.append(len(images))
     if not paths:
         raise ValueError(f"{root.name(folder)} has no images; fill or remove it")
     if lacking:
@@ -159,7 +159,7 @@ def _files(root: Tree, folders: Mapping[str, str], split: str, classes: Sequence
             f"{len(others)} files in {root.name(folder)} were passed over: their suffix is not that of an image "
             f"({suffixes(others)})"
         )
-    return root.labelled(folder, paths, np.array(labels, np.int64))
+    return root.labelled(folder, paths, np.repeat(np.arange(len(classes)), counts))
 
 
 def _and(names: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.data.files import Files, RemoteFiles
-from jobs.data.listing import files_below, is_file, is_folder, is_within
+from jobs.data.listing import encoded_paths, files_below, is_file, is_folder, is_within
 from jobs.data.remote import Object, listing
 from jobs.names import printable
 from jobs.urls import is_url, local, refused
@@ -104,7 +104,7 @@ class LocalTree:
 
     def labelled(self, folder: str, paths: Sequence[str], labels: NDArray[np.int64]) -> Files:
         """Read where they are."""
-        return Files(self.root / folder, list(map(os.fsencode, paths)), labels)
+        return Files(self.root / folder, encoded_paths(paths), labels)
 
 
 class RemoteTree:
@@ -146,7 +146,7 @@ class RemoteTree:
         for path in paths:
             where, _, name = _join(folder, path).rpartition("/")
             objects.append(self.known[where][1][name])
-        return RemoteFiles(self.name(folder), list(map(os.fsencode, paths)), labels, objects, self.what)
+        return RemoteFiles(self.name(folder), encoded_paths(paths), labels, objects, self.what)
 
 
 def _name(entry: os.DirEntry[str]) -> str:

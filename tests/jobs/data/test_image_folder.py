@@ -1,4 +1,5 @@
 import os
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,8 @@ import pytest
 from PIL import Image
 
 from jobs.data import ImageFolder
+from jobs.data.formats import SUFFIXES, is_image
+from jobs.data.listing import encoded_paths
 from jobs.paths import absolute
 from tests.jobs.data.conftest import encoded, fill
 
@@ -226,3 +229,22 @@ def test_folders_of_other_files_say_which(tmp_path):
         opened(root)
     several(root, ("ant",))
     assert any("8 files in" in note and "(.heic 8)" in note for note in opened(root).notes)
+
+
+def test_names_are_read_as_the_standard_library_reads_them():
+    pieces = ("a", ".", "/", ".jpg", ".JPEG", ".png", "jpg", ".txt", "\udcff", "\u00e9")
+    names = ["".join(each) for count in range(1, 5) for each in product(pieces, repeat=count)]
+    assert [is_image(name) for name in names] == [os.path.splitext(name)[1].lower() in SUFFIXES for name in names]
+    assert encoded_paths(names) == list(map(os.fsencode, names)) and encoded_paths([]) == []
+
+
+def test_files_are_in_the_order_of_their_bytes(tmp_path, digit_pngs):
+    for name in ("\udcff", "\ufb01", "\u00e9", "z", "\U0001f600", "inner/a", "inner.b", "Z"):
+        for label in ("a", "b"):
+            path = tmp_path / label / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(digit_pngs[0][1])
+    store = ImageFolder(root=str(tmp_path)).stores()[1]["train"]
+    found = [store.path(index) for index in range(len(store))]
+    assert found == sorted(found) and len(found) == 16
+    assert store.labels.tolist() == [0] * 8 + [1] * 8 and store.lengths.tolist() == [len(digit_pngs[0][1])] * 16
