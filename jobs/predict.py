@@ -20,8 +20,9 @@ from jobs.models import LoadedModel
 from jobs.scoring import Arithmetic
 from jobs.urls import is_url
 
-BATCH = 128
-_BATCHES_AHEAD = 2
+BATCH, CPU_BATCH = 128, 32
+"""Images that a GPU, or a CPU, computes at a time; more than these leave a CPU's caches."""
+_AHEAD = 256
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ def predict(model: LoadedModel, files: Iterator[str], device: torch.device) -> I
     model.network.to(device)
     if channels_last:
         model.network.to(memory_format=torch.channels_last)
-    fitted = ahead(lambda path: (path, *_fitted(model, path)), files, _BATCHES_AHEAD * BATCH)
-    while several := list(itertools.islice(fitted, BATCH)):
+    fitted = ahead(lambda path: (path, *_fitted(model, path)), files, _AHEAD)
+    while several := list(itertools.islice(fitted, CPU_BATCH if device.type == "cpu" else BATCH)):
         images = [image for _, image, _ in several if image is not None]
         probabilities = iter(_probabilities(model, np.stack(images), device, channels_last) if images else ())
         for path, image, error in several:
