@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import psutil
 
 from jobs.data.sets import Data
+from jobs.data.store import Streamed
 from jobs.remarks import remarks
 from jobs.spec import JobSpec
 from jobs.words import byte_size
@@ -48,6 +51,8 @@ def plan(found: Prepared) -> tuple[dict[str, str], bool]:
         "disk": f"{byte_size(needs.checkpoint)} a checkpoint, {spec.checkpoint.keep} of them kept",
         "verdict": f"does not fit: {problem}" if problem else "fits",
     }
+    if loading := _loading(found):
+        lines["loading"] = loading
     if found.fit.remark:
         lines["waits"] = found.fit.remark
     if spec.model.pretrained is not None:
@@ -65,6 +70,19 @@ def plan(found: Prepared) -> tuple[dict[str, str], bool]:
     for number, note in enumerate([*data.notes, *remarks(spec, steps, data.size)]):
         lines[f"note {number + 1}"] = note
     return lines, problem is None
+
+
+def _loading(found: Prepared) -> str:
+    """Who decodes images where a GPU waits for them, and how more of its node's CPUs would; else empty."""
+    spec, cpus = found.spec, found.ready.resources.cpus_per_worker
+    if not found.fit.use_gpu or not isinstance(found.data.training(spec.resizes), Streamed):
+        return ""
+    processes = math.ceil(cpus) if spec.data.loader_workers is None else spec.data.loader_workers
+    told = f"training images are read by {processes} process{'es' * (processes != 1)} a worker"
+    share = min((int(node.cpus / node.gpus) for node in found.cluster.nodes if node.gpus >= 1), default=0)
+    if spec.data.loader_workers is None and share > processes:
+        told += f"; a GPU's share of its node is {share} CPUs: resources.cpus_per_worker={share} lets so many read"
+    return told
 
 
 def _started(spec: JobSpec, data: Data, lr: float) -> str:

@@ -129,3 +129,19 @@ def test_a_plan_for_gpus_that_are_missing_says_so_and_times_nothing(monkeypatch:
     assert not fits and said["time"] == "not estimated: the search does not fit"
     said, fits = search_plan.plan(search_prepare.prepare(search("{workers: 1}", None), Cluster((Node("n", 2, 1),))))
     assert fits and said["time"].startswith("not estimated: trials run on GPUs, and this machine has none")
+
+
+def test_a_plan_says_who_reads_streamed_images_for_a_gpu() -> None:
+    cluster = Cluster((Node("n", 64, 8), Node("small", 17, 2), Node("head", 96)), live=True)
+    streamed = "data.in_memory=false"
+
+    def said(*changes: str) -> str | None:
+        return plan(prepare(job(*changes), cluster))[0].get("loading")
+
+    one = "training images are read by 1 process a worker"
+    more = "; a GPU's share of its node is 8 CPUs: resources.cpus_per_worker=8 lets so many read"
+    assert said(streamed) == one + more
+    assert said(streamed, "resources.cpus_per_worker=2.5") == "training images are read by 3 processes a worker" + more
+    assert said(streamed, "resources.cpus_per_worker=8") == "training images are read by 8 processes a worker"
+    assert said(streamed, "data.loader_workers=1") == one
+    assert said() is said(streamed, "resources.use_gpu=false") is None
