@@ -18,9 +18,13 @@ class Digits(Source):
     kind: Literal["digits"] = "digits"
 
     def open(self) -> Data:
+        """Load."""
+        return prepare(self, *self.stores())
+
+    def stores(self) -> tuple[str, dict[str, Drawn], list[str]]:
         """Load; test is ``test_fraction`` of all, val ``val_fraction`` of the rest."""
         from sklearn.datasets import load_digits
 
         raw = load_digits()
         images = np.rint(raw.images * (255 / 16)).astype(np.uint8)[..., None]
-        return prepare(self, "0123456789", {"train": Drawn(images, raw.target.astype(np.int64))})
+        return "0123456789", {"train": Drawn(images, raw.target.astype(np.int64))}, []

@@ -11,7 +11,10 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, ValidationInfo, field
 from jobs.base import Spec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from jobs.data.sets import Data
+    from jobs.data.store import Store
 
 LARGEST = 16_384
 """Largest height and width of a network's input, in pixels."""
@@ -79,6 +82,14 @@ class Source(Spec):
                 f"0 .. 255, write [{scaled}]"
             )
         return value
+
+    @abstractmethod
+    def stores(self) -> tuple[Sequence[str], Mapping[str, Store], Sequence[str]]:
+        """Class names, the images of each split that the source itself has (train, perhaps val and test), and notes.
+
+        Raises:
+            ValueError: what is wrong with the data, where, and what to do about it.
+        """
 
     @abstractmethod
     def open(self) -> Data:

@@ -65,5 +65,9 @@ class Synthetic(Source):
 
     def open(self) -> Data:
         """Generate."""
+        return prepare(self, *self.stores())
+
+    def stores(self) -> tuple[list[str], dict[str, Patterns], list[str]]:
+        """Generate."""
         store = Patterns(self.classes, self.samples, self.size, self.channels, self.noise, self.seed)
-        return prepare(self, [f"class {label}" for label in range(self.classes)], {"train": store})
+        return [f"class {label}" for label in range(self.classes)], {"train": store}, []

@@ -80,7 +80,11 @@ class Torchvision(Source):
     """Further arguments of the class: ``{split: letters}`` for EMNIST."""
 
     def open(self) -> Data:
-        """Find the splits and read every image.
+        """Find the splits and read every image."""
+        return prepare(self, *self.stores())
+
+    def stores(self) -> tuple[list[str], dict[str, Named], list[str]]:
+        """Class names, the splits that there are, and notes.
 
         Raises:
             ValueError: no such data set, its files are missing, or it is not one of single images and single labels.
@@ -91,7 +95,7 @@ class Torchvision(Source):
         stamp = key(self.name, sorted((self.options or {}).items()), _listing(root))
         stores = {split: Named(each, f"{self.name} {split}", key(stamp, split)) for split, each in datasets.items()}
         classes, notes = _count_classes(stores, _names(datasets["train"]))
-        return prepare(self, classes, stores, notes)
+        return classes, stores, notes
 
     def _find(self) -> Any:
         import torchvision
