@@ -1,7 +1,7 @@
 """Every random draw as a function of where the run is, so that a resumed run needs its step and nothing else.
 
-- The order of the samples is a function of (seed, epoch): :func:`order`, :func:`balanced_order`,
-  :func:`repeated_order`.
+- The order of the samples is a function of (seed, epoch): :func:`order`, :func:`sharded_order`,
+  :func:`balanced_order`; see also :func:`repeated`.
 - A sample's augmentation is a function of (seed, epoch, sample index, trick): :class:`SampleDraws`.
 - A batch trick's draws are a function of (seed, step, part, trick), or of (seed, step, place in the global batch,
   trick) where it changes each image by itself: :func:`generator`.
@@ -14,7 +14,9 @@ the number of loader workers, so two workers draw what one worker with two accum
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -77,6 +79,33 @@ def order(seed: int, epoch: int, samples: int) -> torch.Tensor:
     return torch.randperm(samples, generator=generator(seed, "order", epoch))
 
 
+def sharded_order(seed: int, epoch: int, counts: Sequence[int], batch: int, lanes: int) -> torch.Tensor:
+    """An epoch that goes through shards: an int64 permutation of all samples, whose numbers are in the shards' order.
+
+    The shards come in an order of their own, the samples within each too. This sequence is cut into equal *lanes*, and
+    a batch takes as many samples of each lane, so it mixes samples of as many shards. A worker's part of a batch is
+    of lanes of its own, where their number is a multiple of the workers'. Every other lane is read backwards, so that
+    a shard that two lanes share is read by both at the same time.
+
+    Args:
+        seed: ``seed.data`` of the spec.
+        epoch: of the run, from 0.
+        counts: samples of each shard.
+        batch: samples of a global batch.
+        lanes: the largest divisor of both this and ``batch`` is taken.
+    """
+    import torch
+
+    source = generator(seed, "sharded order", epoch)
+    begins = [0, *itertools.accumulate(counts)]
+    shards = torch.randperm(len(counts), generator=source).tolist()
+    sequence = torch.cat([torch.randperm(counts[shard], generator=source) + begins[shard] for shard in shards])
+    lanes, steps = math.gcd(lanes, batch), len(sequence) // batch
+    whole = sequence[: steps * batch].view(lanes, -1).clone()
+    whole[1::2] = whole[1::2].flip(1)
+    return torch.cat([whole.view(lanes, steps, -1).transpose(0, 1).reshape(-1), sequence[steps * batch :]])
+
+
 def balanced_order(seed: int, epoch: int, labels: torch.Tensor) -> torch.Tensor:
     """An epoch in which every class comes equally often on average: as many int64 visits, with replacement, as samples.
 
@@ -102,9 +131,9 @@ def balanced_order(seed: int, epoch: int, labels: torch.Tensor) -> torch.Tensor:
     return visit
 
 
-def repeated_order(seed: int, epoch: int, samples: int, repeats: int, batch: int) -> torch.Tensor:
-    """An epoch in which every global batch shows each of its images ``repeats`` times: ``samples`` visits (as those of
-    :func:`balanced_order`) of a part of the images.
+def repeated(once: torch.Tensor, repeats: int, batch: int) -> torch.Tensor:
+    """An epoch in which every global batch shows each of its images ``repeats`` times: as many visits (as those of
+    :func:`balanced_order`) as ``once``, an order of all images, has images, of the first of them.
 
     Repeated augmentation (Hoffer et al., arXiv 1901.09335; Berman et al., arXiv 1902.05509): the images of an epoch are
     those of timm's ``RepeatAugSampler``, the first ones of a permutation. Within a batch the copies of an image are far
@@ -112,8 +141,9 @@ def repeated_order(seed: int, epoch: int, samples: int, repeats: int, batch: int
     """
     import torch
 
+    samples = len(once)
     place = torch.arange(samples)
-    visit = order(seed, epoch, samples)[place // repeats] + samples * (place % repeats)
+    visit = once[place // repeats] + samples * (place % repeats)
     return torch.cat([part[(part // samples).argsort(stable=True)] for part in visit.split(batch)])
 
 

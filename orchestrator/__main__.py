@@ -9,6 +9,7 @@ from jobs.specfile.pages import Book
 from orchestrator.cli import cluster, explain
 from orchestrator.cli.init import init
 from orchestrator.cli.jobs import build
+from orchestrator.cli.shards import shards
 from orchestrator.cluster.preflight import Kind
 from tuning.cli import ablate, search
 from tuning.spec.check import check
@@ -81,6 +82,7 @@ def main() -> None:
     """Run ``orchestrator``."""
     app = build(KINDS)
     app.command()(init)
+    app.command()(shards)
     app.add_typer(search, name="search")
     app.command()(ablate)
     cluster.register(app, SUBMITTED)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +18,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from jobs.augment.resample import resized
+from jobs.data.course import course
 from jobs.data.decode import DataError
 from jobs.data.sets import Stored
+from jobs.data.staging import Staging
 
 _CHUNK = 32
 """Most images that a process makes at a time."""
@@ -51,7 +53,10 @@ class Wanted(NamedTuple):
 
 
 class _Task(NamedTuple):
-    """Some rows of a batch, for one process. It is dropped where another generation is wanted by then."""
+    """Some rows of a batch, for one process. It is dropped where another generation is wanted by then.
+
+    What is ``coming`` and ``done`` goes to the split's ``expect``.
+    """
 
     generation: int
     buffer: int
@@ -60,6 +65,8 @@ class _Task(NamedTuple):
     size: int
     crop_ratio: float
     boxes: list[list[int]] | None
+    coming: Sequence[Any] = ()
+    done: Sequence[Any] = ()
 
 
 class _Issued(NamedTuple):
@@ -85,6 +92,7 @@ class Feed:
         part: images in a usual batch.
         size: the largest height and width that images get.
         device: where the batches go.
+        room: of what is fetched before it is read (``Stored.coming``), how many are to be held; 0 where nothing is.
     """
 
     def __init__(
@@ -98,7 +106,9 @@ class Feed:
         part: int,
         size: int,
         device: torch.device,
+        room: int = 0,
     ) -> None:
+        self._splits, self._held = splits, room
         self._channels, self._wanted, self._boxes, self._plan = channels, wanted, boxes, plan
         self._chunk = max(1, min(_CHUNK, math.ceil(part / max(1, workers))))
         depth = max(2, math.ceil(_BATCHES_AHEAD * part / (self._chunk * max(1, workers))))
@@ -110,7 +120,7 @@ class Feed:
         self._upcoming: Iterator[_Issued] = iter(())
         self._issued: deque[_Issued | None] = deque()
         self._next: Pass | None = None
-        self._staging = _Staging(device)
+        self._staging = Staging(device)
         options: dict[str, Any] = {"prefetch_factor": depth, "timeout": _DEADLINE_S} if workers else {}
         self._loader: DataLoader[Any] = DataLoader(
             _Images(splits, channels, self._buffers, self._live),
@@ -150,11 +160,14 @@ class Feed:
     def _chain(self, this: Pass | None) -> Iterator[_Issued]:
         """The tasks of a pass and of the passes after it."""
         generation = self._generation
+        ahead = course(self._coming(this), self._held) if self._held else itertools.repeat(([], []))
         while this is not None:
             every = self._wanted(this)
             for number, wanted in enumerate(every, 1):
                 boxes = self._boxes(this, wanted.visits)
-                for start in range(0, len(wanted.visits), self._chunk):
+                coming, done = next(ahead)
+                starts = range(0, len(wanted.visits), self._chunk)
+                for which, start in enumerate(starts):
                     rows = slice(start, start + self._chunk)
                     task = _Task(
                         generation,
@@ -164,8 +177,17 @@ class Feed:
                         wanted.size,
                         wanted.crop_ratio,
                         None if boxes is None else boxes[rows].tolist(),
+                        coming[which :: len(starts)],
+                        done[which :: len(starts)],
                     )
                     yield _Issued(task, wanted, start, number == len(every))
+            this = self._plan(this)
+
+    def _coming(self, this: Pass | None) -> Iterator[list[Sequence[Hashable]]]:
+        """What each batch of a pass needs to be fetched, and of the passes after it."""
+        while this is not None:
+            split = self._splits[this.split]
+            yield [split.coming(wanted.visits.numpy() % len(split)) for wanted in self._wanted(this)]
             this = self._plan(this)
 
     def _tasks(self) -> Iterator[_Task | None]:
@@ -236,6 +258,8 @@ class _Images(Dataset[str]):
         rows = self._buffers[task.buffer][: count * size * size * self._channels].view(count, size, size, -1)
         array = rows.numpy()
         try:
+            if task.coming or task.done:
+                split.expect(task.coming, task.done)
             for row, visit in enumerate(task.visits):
                 index = visit % len(split)
                 if task.boxes is None:
@@ -245,41 +269,6 @@ class _Images(Dataset[str]):
         except DataError as error:
             return str(error)
         return ""
-
-
-class _Staging:
-    """Host memory for batches on their way to a device. For a GPU there are two pieces, of which one is filled while
-    the other is copied, on a stream of its own, beside what the GPU computes."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device, self.cuda = device, device.type == "cuda"
-        self._pieces = [torch.empty(0, dtype=torch.uint8)] * 2
-        self._turn = 0
-        if self.cuda:
-            self._stream = torch.cuda.Stream(device)
-            self._copied = [torch.cuda.Event(), torch.cuda.Event()]
-
-    def room(self, shape: tuple[int, ...]) -> torch.Tensor:
-        """Memory for a batch; what it held before is gone."""
-        if self.cuda:
-            self._turn = 1 - self._turn
-            self._copied[self._turn].synchronize()  # two batches ago: it is over
-        size = math.prod(shape)
-        if self._pieces[self._turn].numel() < size:
-            self._pieces[self._turn] = torch.empty(size, dtype=torch.uint8, pin_memory=self.cuda)
-        return self._pieces[self._turn][:size].view(shape)
-
-    def sent(self, host: torch.Tensor) -> torch.Tensor:
-        """The batch on the device, for what comes next on its current stream."""
-        if not self.cuda:
-            return host
-        with torch.cuda.stream(self._stream):
-            images = host.to(self.device, non_blocking=True)
-            self._copied[self._turn].record()
-        here = torch.cuda.current_stream(self.device)
-        here.wait_stream(self._stream)
-        images.record_stream(here)
-        return images
 
 
 def _as_it_is(answer: Any) -> Any:

@@ -16,7 +16,7 @@ from jobs.data.feed import Feed, Pass, Wanted
 from jobs.data.memory import held
 from jobs.data.sets import Arrays, Data, Split, Stored
 from jobs.place import Place
-from jobs.randomness import SampleDraws, balanced_order, order, repeated_order
+from jobs.randomness import SampleDraws, balanced_order, order, repeated, sharded_order
 from jobs.spec import JobSpec
 from jobs.steps import Steps
 from jobs.transfer import put
@@ -51,7 +51,7 @@ class Loader:
             for name, split in self._splits.items()
             if name not in self._memory and not isinstance(split, Arrays)
         }
-        self._wanted = lru_cache(3)(self._wanted_of)
+        self._wanted = lru_cache(5)(self._wanted_of)
         self._epoch, self._feed = 0, None if not streamed else self._streams(streamed)
 
     def _streams(self, streamed: dict[str, Stored]) -> Feed:
@@ -59,10 +59,10 @@ class Loader:
         if workers is None:
             workers = min(math.ceil(self.spec.resources.cpus_per_worker), os.cpu_count() or 1)
         size = max(self.data.size, self.data.test_size)
-        part = self.steps.part
-        return Feed(
-            streamed, self.data.channels, self._wanted, self._boxes, self._plan, workers, part, size, self.place.device
-        )
+        part, channels, device = self.steps.part, self.data.channels, self.place.device
+        lanes = math.gcd(self.data.lanes, self.spec.batch_size)
+        room = 0 if self.data.blocks is None else 2 * math.ceil(lanes / self.place.world) + 2
+        return Feed(streamed, channels, self._wanted, self._boxes, self._plan, workers, part, size, device, room)
 
     def close(self) -> None:
         """End the loader processes."""
@@ -110,7 +110,9 @@ class Loader:
         """The batches of a pass: this rank's parts of the global batches, or its share of what is scored."""
         data, part = self.data, self.steps.part
         if this.split != "train":
-            mine = torch.arange(self.place.rank, len(self._splits[this.split]), self.place.world)
+            mine = torch.arange(len(self._splits[this.split]))
+            rank, world = self.place.rank, self.place.world
+            mine = mine[rank::world] if data.blocks is None else mine.tensor_split(world)[rank]  # shards of its own
             picks = mine.split(self.spec.evaluation.batch_size) if len(mine) else ()
             return [Wanted(pick, data.test_size, data.crop_ratio) for pick in picks]
         order = self._order(this.epoch)
@@ -148,9 +150,12 @@ class Loader:
         labels, seed = self.data.train.labels, self.spec.seed.data
         if self.data.balanced_sampling:
             return balanced_order(seed, epoch, torch.tensor(labels))
-        if self.spec.repeats > 1:
-            return repeated_order(seed, epoch, len(labels), self.spec.repeats, self.spec.batch_size)
-        return order(seed, epoch, len(labels))
+        batch, repeats, blocks = self.spec.batch_size, self.spec.repeats, self.data.blocks
+        if blocks is None:
+            once = order(seed, epoch, len(labels))
+        else:
+            once = sharded_order(seed, epoch, blocks.tolist(), max(1, batch // repeats), self.data.lanes)
+        return once if repeats == 1 else repeated(once, repeats, batch)
 
     def _input(self, images: torch.Tensor) -> torch.Tensor:
         """Normalised float ``(n, C, H, W)`` of uint8 ``(n, H, W, C)``; that view is channels_last as it stands."""

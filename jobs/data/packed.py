@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,6 +117,14 @@ class Packed:
         """Image ``index`` as uint8 ``(h, w, channels)``; read-only."""
         pixels = self.pixels[self.begins[index] : self.begins[index + 1]]
         return pixels.reshape(*self.shapes[index], self.images.channels)
+
+    def coming(self, index: NDArray[np.int64]) -> Sequence[Hashable]:
+        """Nothing: all are here."""
+        return ()
+
+    def expect(self, coming: Sequence[Any], done: Sequence[Any]) -> None:
+        """Nothing to do."""
+        return
 
     def cut(self, index: int, box: Sequence[int], size: int) -> Pixels:
         """A box of image ``index`` (top, left, height, width)."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.data.decode import DataError, UnreadableError, native_channels
+from jobs.data.decode import DataError, UnreadableError
 from jobs.data.found import Scan
 from jobs.data.packed import Packed, Short, Square
 from jobs.data.scan import headers, scan
@@ -83,7 +83,7 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
         if source.mean is None or source.std is None:
             sums = _sampled(stores[of], index, size, channels)
             notes.append(f"mean and std are those of {len(sums)} training images, evenly spread")
-    mean, std = _statistics(source, channels, sums, size * size)
+    mean, std = _statistics(source, channels, sums, found[of].area or size * size)
 
     test_size = source.test_size or size
     scored = found
@@ -114,6 +114,11 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
         labels = f"{name} {len(index)}".encode() + stores[of].labels[index].astype("<i8").tobytes()
         digest.update(labels + found[of].hashes[index].tobytes())
         listed.update(labels + index.tobytes() + stores[of].listed.encode())
+    blocks = None
+    of, index = picks["train"]
+    if (places := stores[of].places) is not None:
+        blocks = np.unique(places[index], return_counts=True)[1].astype(np.int64)
+        digest.update(f"lanes {stores[of].lanes} shards {blocks.tolist()}".encode())
     train, val, test = split("train"), split("val"), split("test")
     original = train.original if isinstance(train, Arrays) else train
     if isinstance(original, Packed):
@@ -140,6 +145,8 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
         crop_ratio=source.crop_ratio,
         class_weights=weights,
         balanced_sampling=source.balanced_sampling,
+        blocks=blocks,
+        lanes=stores[of].lanes,
         exif_orientation=source.exif_orientation,
         notes=tuple(map(printable, notes)),
     )
@@ -152,15 +159,15 @@ def _first(source: Source, stores: Mapping[str, Store]) -> tuple[int, int]:
     for store in stores.values():
         for index in range(len(store)):
             try:
-                image, _ = store.load(index)
+                height, width, own = store.shape(index)
             except UnreadableError:
                 continue
-            if source.size is None and image.height != image.width:
+            if source.size is None and height != width:
                 raise ValueError(
-                    f"{printable(store.name(index))} is {image.height} high and {image.width} wide, but images in "
-                    "their own size must be square; set data.size, to which they are then resized"
+                    f"{printable(store.name(index))} is {height} high and {width} wide, but images in their own size "
+                    "must be square; set data.size, to which they are then resized"
                 )
-            return source.size or image.height, source.channels or native_channels(image)
+            return source.size or height, source.channels or own
     return source.size or 1, source.channels or 1
 
 

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 
@@ -34,6 +35,9 @@ _HEADERS, _WAITING = 64, 8
 def scan(store: Store, size: int, channels: int, keep: bool, crop_ratio: float = 1.0) -> Scan:
     """Read, decode, convert and size every image once, or take what an earlier pass over the same files found.
 
+    Where all is known of the images without reading them (``Store.known``), that is taken, and they are read for their
+    pixels only.
+
     Args:
         store: the images.
         size: height and width in pixels that the model is fed.
@@ -52,7 +56,11 @@ def scan(store: Store, size: int, channels: int, keep: bool, crop_ratio: float =
         step = max(1, min(256, _CHUNK_BYTES // (size * size * channels)))
         return found, _pass("reading", store, found, look, step, 1 if _small(store) else threads(), parts)
 
-    return known(store, (size, channels, crop_ratio), keep, read)
+    told = store.known(channels)
+    if told is not None and not keep:
+        return told
+    found = known(store, (size, channels, crop_ratio), keep, read)
+    return found if told is None else replace(told, errors=told.errors | found.errors, pixels=found.pixels)
 
 
 def headers(store: Store) -> Scan:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,14 @@ class Stored(Protocol):
 
     def cut(self, index: int, box: Sequence[int], size: int) -> NDArray[np.uint8]:
         """A box of image ``index`` (top, left, height, width), perhaps made smaller, but not nearly to ``size``."""
+        ...
+
+    def coming(self, index: NDArray[np.int64]) -> Sequence[Hashable]:
+        """What has to be fetched for some images, for :meth:`expect`; nothing where they are here anyway."""
+        ...
+
+    def expect(self, coming: Sequence[Any], done: Sequence[Any]) -> None:
+        """Fetch what is coming in the background, and give up what is done for now."""
         ...
 
     def fitted(self, index: int, size: int, crop_ratio: float) -> NDArray[np.uint8]:
@@ -82,6 +90,9 @@ class Data:
         train, val, test: ``val`` is held out of train and may steer; ``test`` is scored once, at the end.
         class_weights: how much each class counts in the loss, 1 on average over the training images; None counts all
             alike.
+        blocks: int64 ``(shards,)``: training images of each shard, in their order, where an epoch goes shard by shard;
+            else None.
+        lanes: shards that it reads side by side.
         exif_orientation: whether images were turned as their EXIF says.
         balanced_sampling: whether an epoch draws every class equally often, with replacement.
         notes: what a person should know of how the source was read (which folder serves as what, what was skipped).
@@ -103,6 +114,8 @@ class Data:
     class_weights: tuple[float, ...] | None = None
     balanced_sampling: bool = False
     exif_orientation: bool = True
+    blocks: NDArray[np.int64] | None = None
+    lanes: int = 1
     notes: Sequence[str] = field(default=())
 
     def training(self, resizes: bool) -> Split:

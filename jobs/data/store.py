@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from io import BytesIO
 from typing import IO, Any
 
@@ -25,6 +25,7 @@ from jobs.data.decode import (
     pixels,
     upright,
 )
+from jobs.data.findings import Scan
 from jobs.names import printable
 
 GAP = 2
@@ -49,6 +50,8 @@ class Store(ABC):
             these are not known before an image is read.
         exif_orientation: whether images are turned as their EXIF says.
         note: how much is fetched from where, for people; empty where the images lie on this machine.
+        places: int32 ``(N,)``, ascending: the shard that each image is in; None where all are equally near.
+        lanes: shards that are read side by side.
     """
 
     labels: NDArray[np.int64]
@@ -56,6 +59,8 @@ class Store(ABC):
     listed: str = ""
     exif_orientation: bool = True
     note: str = ""
+    places: NDArray[np.int32] | None = None
+    lanes: int = 1
 
     @abstractmethod
     def load(self, index: int) -> tuple[Image.Image, bytes]:
@@ -86,6 +91,27 @@ class Store(ABC):
     @abstractmethod
     def name(self, index: int) -> str:
         """Where image ``index`` lies, for people."""
+
+    def shape(self, index: int) -> tuple[int, int, int]:
+        """Height, width and native channels of image ``index``.
+
+        Raises:
+            UnreadableError: there is no such image to be had.
+        """
+        image, _ = self.load(index)
+        return image.height, image.width, native_channels(image)
+
+    def known(self, channels: int) -> Scan | None:
+        """What a pass over all images would find, without pixels, where that is known; else None."""
+        return None
+
+    def coming(self, index: NDArray[np.int64]) -> Sequence[Hashable]:
+        """What has to be fetched for some images, for :meth:`expect`; nothing where they are here anyway."""
+        return ()
+
+    def expect(self, coming: Sequence[Any], done: Sequence[Any]) -> None:
+        """Fetch what is coming in the background, and give up what is done for now."""
+        return
 
     def here(self) -> None:
         """Make sure that this machine has what :meth:`load` reads; it may have come from another one.
@@ -246,6 +272,14 @@ class Streamed:
     def here(self) -> None:
         """Make sure that this machine has the images."""
         self.store.here()
+
+    def coming(self, index: NDArray[np.int64]) -> Sequence[Hashable]:
+        """See :class:`Store`."""
+        return self.store.coming(self.index[index])
+
+    def expect(self, coming: Sequence[Any], done: Sequence[Any]) -> None:
+        """See :class:`Store`."""
+        self.store.expect(coming, done)
 
     def read(self, index: int, most: int = 1) -> Pixels:
         """Image ``index`` as uint8 ``(h, w, channels)``, in its own size or at least 1/``most`` of it.

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -20,7 +21,7 @@ import torch
 from PIL import Image
 from pydantic import TypeAdapter
 
-from jobs.data import DataSpec, Digits, ImageFolder, Parquet, PathTable, Synthetic, Torchvision
+from jobs.data import DataSpec, Digits, ImageFolder, Parquet, PathTable, Shards, Synthetic, Torchvision
 from jobs.data.identity import OtherDataError, check_same, identity
 from jobs.data.loader import Loader
 from jobs.data.sets import Data
@@ -61,6 +62,23 @@ def table(root: Path) -> str:
     return str(root / "t.csv")
 
 
+def tars(root: Path, broken: bool = False) -> str:
+    root.mkdir(exist_ok=True)
+    for shard in range(4):
+        with tarfile.open(root / f"{shard}.tar", "w") as archive:
+            for number in range(shard * 15, shard * 15 + 15):
+                data = b"" if broken and number == 7 else image(number % 3, number // 3)
+                for name, content in ((f"{number}.png", data), (f"{number}.cls", CLASSES[number % 3].encode())):
+                    info = tarfile.TarInfo(name)
+                    info.size = len(content)
+                    archive.addfile(info, io.BytesIO(content))
+    return str(root / "*.tar")
+
+
+def spoil_tar(root: Path) -> None:
+    tars(root, broken=True)
+
+
 def spoil_file(root: Path) -> None:
     (root / "ant" / "07.png").write_bytes(b"")
 
@@ -74,12 +92,14 @@ MAKE: dict[str, Callable[[Path], Any]] = {
     "image_folder": lambda root: ImageFolder(root=str(folder(root))),
     "parquet": lambda root: Parquet(train=rows(root)),
     "table": lambda root: PathTable(train=table(folder(root))),
+    "shards": lambda root: Shards(train=tars(root), lanes=2),
     "synthetic": lambda root: Synthetic(classes=3, samples=60, size=SIZE),
     "torchvision": lambda root: Torchvision(name="ImageFolder", root=str(folder(root))),
 }
 SPOIL: dict[str, Callable[[Path], None]] = {
     "image_folder": spoil_file,
     "parquet": spoil_rows,
+    "shards": spoil_tar,
     "table": spoil_file,
     "torchvision": spoil_file,
 }

@@ -6,7 +6,7 @@ import pytest
 import torch
 from timm.data.distributed_sampler import RepeatAugSampler
 
-from jobs.randomness import SampleDraws, _seed, _uniform, generator, key, order, repeated_order, seed_global
+from jobs.randomness import SampleDraws, _seed, _uniform, generator, key, order, repeated, seed_global
 
 COUNT = 40_000
 PLACES = [(0, 0, "crop"), (0, 1, "crop"), (1, 0, "flip"), (2**31, 299, "random_erasing")]
@@ -169,7 +169,7 @@ def test_global_generators_are_seeded_from_words() -> None:
 def test_repeated_order_shows_what_timms_sampler_does(samples: int, repeats: int, batch: int) -> None:
     """The images of every global batch are those of all ranks together, and copies differ in their augmentation."""
     world = 4
-    visits = repeated_order(0, 2, samples, repeats, batch)
+    visits = repeated(order(0, 2, samples), repeats, batch)
     assert visits.dtype == torch.int64 and len(visits) == samples == len(visits.unique())
     permutation = order(0, 2, samples)
     samplers = [RepeatAugSampler(range(samples), world, rank, True, repeats, selected_round=0) for rank in range(world)]
@@ -183,4 +183,4 @@ def test_repeated_order_shows_what_timms_sampler_does(samples: int, repeats: int
         assert (ours % samples).sort().values.tolist() == expected
         if batch % (repeats * repeats) == 0:
             assert all(len((part % samples).unique()) == len(part) for part in ours.chunk(repeats))
-    assert torch.equal(repeated_order(0, 2, samples, 1, batch), permutation)
+    assert torch.equal(repeated(order(0, 2, samples), 1, batch), permutation)

@@ -16,7 +16,7 @@ from jobs.data.loader import Loader
 from jobs.divergence import NonFiniteLossError
 from jobs.outcome import keep_model
 from jobs.place import Place
-from jobs.randomness import repeated_order
+from jobs.randomness import order, repeated
 from jobs.report import CONTINUE, STOP, Keep, Progress, Verdict
 from jobs.run import Run
 from jobs.spec import JobSpec
@@ -143,7 +143,7 @@ def test_repeated_augmentation_shows_each_image_more_than_once() -> None:
     loader = Loader(spec, data, Place(), spec.steps(len(data.train)))
     _, parts = next(loader.epoch(0, 0))
     _, x, labels = next(parts)
-    visits = repeated_order(0, 0, len(data.train), 4, 64)[:64]
+    visits = repeated(order(0, 0, len(data.train)), 4, 64)[:64]
     assert labels.tolist() == data.train.labels[visits.numpy() % len(data.train)].tolist()
     assert len((visits % len(data.train)).unique()) == 16 and len(x.unique(dim=0)) > 40, "crops of their own"
     outcome = train(spec, Place(), Keep(), {"data": data})

@@ -25,7 +25,7 @@ from tuning.spec.space import Choice, Distribution, Fixed, Integers, Space, chan
 
 _LARGEST = 512
 """Different sequences that are told apart; with more of them, nearly nothing is shared."""
-_UNSEEN = {"class_weights", "loader_workers", "max_corrupt"}
+_UNSEEN = {"cache_gb", "class_weights", "loader_workers", "max_corrupt"}
 """What a data source can be told that does not change the images in training."""
 
 

@@ -1,0 +1,223 @@
+"""Copies of shards on this machine, within a budget of bytes that all its processes share.
+
+A copy is ``ORCHESTRATOR_HOME/cache/shards/*``, named by the shard's URL and version, and takes its place when it is
+whole and compared with the shard's checksum. Where the budget is full, the copies that were not read for longest are
+deleted. Who knows which shards come next has them fetched ahead (:meth:`Copies.expect`), and says which are done: where
+there is no room for others, those are deleted first, so that what is still to come in an epoch stays from the one
+before. A deleted copy is fetched again by whoever reads it: that costs time, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from jobs.data.cache import cached, key
+from jobs.data.decode import DataError
+from jobs.data.shards.shard import Shard
+from jobs.lock import LONG_S, Lock
+from jobs.urls import filesystem, is_url, refused
+from jobs.words import byte_size
+
+logger = logging.getLogger(__name__)
+
+AHEAD = "shards ahead"
+"""Name of the threads that fetch them."""
+_THREADS = 2
+_PART = ".part"
+
+
+class Copies:
+    """Reads shards, those that lie elsewhere from their copies; picklable.
+
+    Args:
+        most: bytes that the copies of this machine may take.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._wanted: deque[Shard] = deque()
+        self._threads: list[threading.Thread] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the threads, which belong to the process."""
+        return {**self.__dict__, "_wanted": deque(), "_threads": []}
+
+    def read(self, shard: Shard, offset: int, size: int) -> bytes:
+        """Some bytes of a shard; of a Parquet file, of its images one after the other.
+
+        Raises:
+            DataError: the shard is missing, damaged or shorter.
+        """
+        path = self.path(shard)
+        try:
+            file = self._opened(path, shard)
+            try:
+                data = os.pread(file, size, offset)
+            finally:
+                os.close(file)
+        except OSError as error:
+            raise DataError(f"shard {shard.url} cannot be read: {error.strerror}") from error
+        if len(data) != size:
+            raise DataError(f"shard {shard.url} ends before byte {offset + size}; the data changed while it was in use")
+        return data
+
+    def path(self, shard: Shard) -> str:
+        """Where a shard's copy is kept, or the shard itself where it is read in place; it need not be there."""
+        if shard.in_place:
+            return shard.url
+        return str(cached("shards", key(shard.file, shard.columns if shard.is_parquet else ()), ".copy"))
+
+    def fetched(self, shard: Shard) -> str:
+        """The path of a shard's copy, which is there.
+
+        Raises:
+            DataError: the shard cannot be had, or this disk cannot hold it.
+        """
+        path = self.path(shard)
+        if not shard.in_place and not os.path.exists(path):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with Lock(Path(os.path.dirname(path), f".{os.path.basename(path)[:2]}.lock"), LONG_S):
+                if not os.path.exists(path):
+                    self._fetch(shard, path)
+        return path
+
+    @contextmanager
+    def original(self, shard: Shard) -> Iterator[str]:
+        """The path of the shard as it is written; a Parquet file from elsewhere is there for this context only.
+
+        Raises:
+            DataError: see :meth:`fetched`.
+        """
+        if not is_url(shard.url) or not shard.is_parquet:
+            yield self.fetched(shard) if is_url(shard.url) else shard.url
+            return
+        part = self._reserved(shard, f"{self.path(shard)}.{uuid.uuid4().hex}")
+        try:
+            self._download(shard, part)
+            yield part
+        finally:
+            Path(part).unlink(missing_ok=True)
+
+    def expect(self, coming: Iterable[Shard], done: Iterable[Shard]) -> None:
+        """Have shards fetched by threads, in this order, and give those up that are done where there is no room.
+
+        What cannot be fetched is logged only: who reads it will say why.
+        """
+        for shard in done:
+            if not shard.in_place and self._held() + shard.file.size > self.most:
+                Path(self.path(shard)).unlink(missing_ok=True)
+        self._wanted.extend(shard for shard in coming if not shard.in_place)
+        self._threads = [each for each in self._threads if each.is_alive()]
+        for _ in range(min(len(self._wanted), _THREADS - len(self._threads))):
+            self._threads.append(threading.Thread(target=self._ahead, name=AHEAD, daemon=True))
+            self._threads[-1].start()
+
+    def _ahead(self) -> None:
+        while self._wanted:
+            with suppress(IndexError, FileNotFoundError):  # another thread took it; it was deleted again at once
+                shard = self._wanted.popleft()
+                try:
+                    os.utime(self.fetched(shard))
+                except ValueError as error:
+                    logger.warning("cannot fetch a shard ahead: %s", error)
+
+    def _opened(self, path: str, shard: Shard) -> int:
+        while True:
+            try:
+                file = os.open(path, os.O_RDONLY)
+            except FileNotFoundError:
+                if shard.in_place:
+                    raise
+                self.fetched(shard)
+                continue
+            if not shard.in_place:
+                os.utime(file)  # so that the one that was not read for longest is known
+            return file
+
+    def _fetch(self, shard: Shard, path: str) -> None:
+        part, flat = self._reserved(shard, path), f"{path}.flat{_PART}"
+        try:
+            if is_url(shard.url):
+                self._download(shard, part)
+            if shard.is_parquet:
+                source = part if is_url(shard.url) else shard.url
+                shard.checked(source)
+                shard.flatten(source, flat)
+                os.replace(flat, path)
+            else:
+                os.replace(part, path)
+        except OSError as error:
+            raise DataError(
+                f"cannot keep a copy of {shard.url} in {os.path.dirname(path)}: {error.strerror}"
+            ) from error
+        finally:
+            Path(part).unlink(missing_ok=True)
+            Path(flat).unlink(missing_ok=True)
+
+    def _reserved(self, shard: Shard, path: str) -> str:
+        """An empty file whose name counts as the bytes of a shard that is under way."""
+        part = f"{path}.{shard.file.size}{_PART}"
+        os.makedirs(os.path.dirname(part), exist_ok=True)
+        with Lock(Path(os.path.dirname(part), ".room.lock"), LONG_S):
+            self._make_room(shard)
+            Path(part).touch()
+        return part
+
+    def _download(self, shard: Shard, part: str) -> None:
+        logger.info("fetching %s, %s", shard.url, byte_size(shard.file.size))
+        fs, inside = filesystem(shard.url, "data")
+        try:
+            fs.get_file(inside, part)
+        except Exception as error:  # each library has its own
+            raise DataError(str(refused(shard.url, "shard", error))) from error
+        shard.checked(part)
+
+    def _held(self) -> int:
+        """Bytes of all copies, and of those that are under way."""
+        return sum(size for _, _, size in _files())
+
+    def _make_room(self, shard: Shard) -> None:
+        """Delete what was not read for longest until the budget and the disk have room for a shard."""
+        folder, size = cached("shards", "", ""), shard.file.size
+        files = sorted(_files())
+        held = sum(each for _, _, each in files)
+        while held + size > self.most or shutil.disk_usage(folder).free < size:
+            if not files:
+                free = byte_size(shutil.disk_usage(folder).free)
+                raise DataError(
+                    f"no room for a copy of {shard.url}, {byte_size(size)}: data.cache_gb allows "
+                    f"{byte_size(self.most)}, and the disk of {folder} has {free} free; allow more, free some space or "
+                    "set ORCHESTRATOR_HOME to another disk"
+                )
+            _, path, each = files.pop(0)
+            if not path.endswith(_PART):
+                Path(path).unlink(missing_ok=True)
+                held -= each
+
+
+def _files() -> list[tuple[float, str, int]]:
+    """When each copy was last read, its path and its bytes; what a kill left a day ago is deleted."""
+    found = []
+    with suppress(FileNotFoundError), os.scandir(cached("shards", "", "")) as entries:
+        for entry in entries:
+            if not entry.name.endswith((".copy", _PART)):
+                continue
+            with suppress(FileNotFoundError):
+                info, size = entry.stat(), 0
+                if entry.name.endswith(_PART):
+                    if time.time() - info.st_mtime > LONG_S:
+                        os.unlink(entry.path)
+                        continue
+                    size = int(entry.name.split(".")[-2]) if entry.name.split(".")[-2].isdigit() else 0
+                found.append((info.st_mtime, entry.path, max(size, info.st_size)))
+    return found
