@@ -30,6 +30,7 @@ from jobs.data.feed import Pass, _Images, _Task
 from jobs.data.loader import Loader
 from jobs.data.packed import Packed
 from jobs.data.sets import Data, Stored
+from jobs.data.source import Source
 from jobs.place import Place
 from jobs.predict import predict
 from jobs.randomness import SampleDraws
@@ -173,9 +174,8 @@ def a_core(given: argparse.Namespace, folder: Path, kind: str) -> None:
     table(f"{kind}: images a second of a core", "path", ("images/s", *(f"ratio, {each}" for each in SPREAD)), rows)
 
 
-def job(root: Path, workers: int, batch: int, **changes: Any) -> tuple[JobSpec, Data]:
+def job(data: Source, batch: int) -> tuple[JobSpec, Data]:
     """A job on photographs, and its data, opened."""
-    data = source(root, loader_workers=workers, **changes)
     spec = JobSpec.model_validate(
         {
             "name": "feed",
@@ -194,7 +194,7 @@ def job(root: Path, workers: int, batch: int, **changes: Any) -> tuple[JobSpec, 
 
 def between(given: argparse.Namespace, root: Path) -> None:
     """How long the loop waits for the first batch of an epoch and of an evaluation, where it computes meanwhile."""
-    spec, data = job(root, 1, 16 if given.quick else 32)
+    spec, data = job(source(root, loader_workers=1), 16 if given.quick else 32)
     gaps: dict[str, list[float]] = {"epoch": [], "evaluation": [], "update within an epoch": []}
     with closing(Loader(spec, data, Place(), spec.steps(len(data.train)))) as loader:
         for epoch in range(2 if given.quick else given.pairs):
@@ -234,7 +234,7 @@ def scaling(given: argparse.Namespace, root: Path) -> None:
     rates: dict[int, list[float]] = {each: [] for each in counts}
     for _ in range(1 if given.quick else given.pairs):
         for workers in counts:
-            spec, data = job(root, workers, 16 if given.quick else 32)
+            spec, data = job(source(root, loader_workers=workers), 16 if given.quick else 32)
             with closing(Loader(spec, data, Place(), spec.steps(len(data.train)))) as loader:
                 assert loader._feed is not None
                 for timed in (False, True):

@@ -1,12 +1,13 @@
 """Randomness as a function: uniform, independent of the batch, and a function that does not change."""
 
+import math
 from itertools import combinations
 
 import pytest
 import torch
 from timm.data.distributed_sampler import RepeatAugSampler
 
-from jobs.randomness import SampleDraws, _seed, _uniform, generator, key, order, repeated, seed_global
+from jobs.randomness import SampleDraws, _seed, _uniform, generator, key, order, repeated, seed_global, sharded_order
 
 COUNT = 40_000
 PLACES = [(0, 0, "crop"), (0, 1, "crop"), (1, 0, "flip"), (2**31, 299, "random_erasing")]
@@ -163,6 +164,31 @@ def test_global_generators_are_seeded_from_words() -> None:
     assert torch.equal(first, torch.nn.functional.dropout(torch.ones(100)))
     seed_global(1, 2, 4)
     assert not torch.equal(first, torch.nn.functional.dropout(torch.ones(100)))
+
+
+@pytest.mark.parametrize(
+    ("counts", "batch", "lanes"), [([7] * 12, 8, 4), ([5, 30, 1, 9], 6, 4), ([3], 2, 8), ([11] * 3, 33, 32)]
+)
+def test_a_sharded_order_visits_all_once_and_few_shards_at_a_time(counts: list[int], batch: int, lanes: int) -> None:
+    visits = sharded_order(0, 2, counts, batch, lanes)
+    assert torch.equal(visits.sort().values, torch.arange(sum(counts)))
+    assert torch.equal(visits, sharded_order(0, 2, counts, batch, lanes))
+    for other in (sharded_order(1, 2, counts, batch, lanes), sharded_order(0, 3, counts, batch, lanes)):
+        assert not torch.equal(visits, other)
+    shard = torch.repeat_interleave(torch.tensor(counts))[visits]
+    lanes, steps = math.gcd(batch, lanes), sum(counts) // batch
+    for lane in shard[: steps * batch].view(steps, lanes, -1).transpose(0, 1).reshape(lanes, -1):
+        changes = int((lane[1:] != lane[:-1]).sum())
+        assert changes == len(lane.unique()) - 1, "a lane comes to a shard once, and leaves it when it is done"
+
+
+def test_lanes_that_share_a_shard_read_it_at_the_same_time() -> None:
+    counts, batch = [25] * 10, 8
+    shard = torch.repeat_interleave(torch.tensor(counts))[sharded_order(0, 0, counts, batch, 8)]
+    steps = 250 // batch
+    for each in range(10):
+        (when,) = torch.where((shard[: steps * batch].view(steps, batch) == each).any(1))
+        assert len(when) == 0 or int(when.max() - when.min()) < 26, "it is held no longer than it takes to read it"
 
 
 @pytest.mark.parametrize(("samples", "repeats", "batch"), [(1280, 3, 96), (1280, 4, 64), (1000, 3, 64), (10, 4, 5)])

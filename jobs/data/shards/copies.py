@@ -1,10 +1,10 @@
 """Copies of shards on this machine, within a budget of bytes that all its processes share.
 
 A copy is ``ORCHESTRATOR_HOME/cache/shards/*``, named by the shard's URL and version, and takes its place when it is
-whole and compared with the shard's checksum. Where the budget is full, the copies that were not read for longest are
-deleted. Who knows which shards come next has them fetched ahead (:meth:`Copies.expect`), and says which are done: where
-there is no room for others, those are deleted first, so that what is still to come in an epoch stays from the one
-before. A deleted copy is fetched again by whoever reads it: that costs time, and changes nothing.
+whole and compared with the shard's checksum. Who knows which shards come next has them fetched ahead
+(:meth:`Copies.expect`), and says which are done. Where the budget is full, what was done last is deleted first, so that
+what an epoch still needs stays from the one before; then what was not read for longest. The time of a copy's file says
+when it was read, or done. A deleted copy is fetched again by whoever reads it: that costs time, and changes nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,10 @@ logger = logging.getLogger(__name__)
 AHEAD = "shards ahead"
 """Name of the threads that fetch them."""
 _THREADS = 2
-_PART = ".part"
+_LATEST = 5e9
+"""A time, in seconds as files have it, that is far away."""
+PART = ".part"
+"""Ends the names of what is under way."""
 
 
 class Copies:
@@ -75,7 +79,7 @@ class Copies:
         """Where a shard's copy is kept, or the shard itself where it is read in place; it need not be there."""
         if shard.in_place:
             return shard.url
-        return str(cached("shards", key(shard.file, shard.columns if shard.is_parquet else ()), ".copy"))
+        return _copy(os.environ.get("ORCHESTRATOR_HOME"), shard)
 
     def fetched(self, shard: Shard) -> str:
         """The path of a shard's copy, which is there.
@@ -109,13 +113,15 @@ class Copies:
             Path(part).unlink(missing_ok=True)
 
     def expect(self, coming: Iterable[Shard], done: Iterable[Shard]) -> None:
-        """Have shards fetched by threads, in this order, and give those up that are done where there is no room.
+        """Have shards fetched by threads, in this order, and note those that are done.
 
         What cannot be fetched is logged only: who reads it will say why.
         """
         for shard in done:
-            if not shard.in_place and self._held() + shard.file.size > self.most:
-                Path(self.path(shard)).unlink(missing_ok=True)
+            if not shard.in_place:
+                with suppress(FileNotFoundError):
+                    long_ago = (_LATEST - time.time()) / 10  # the later, the longer
+                    os.utime(self.path(shard), (long_ago, long_ago))
         self._wanted.extend(shard for shard in coming if not shard.in_place)
         self._threads = [each for each in self._threads if each.is_alive()]
         for _ in range(min(len(self._wanted), _THREADS - len(self._threads))):
@@ -145,7 +151,7 @@ class Copies:
             return file
 
     def _fetch(self, shard: Shard, path: str) -> None:
-        part, flat = self._reserved(shard, path), f"{path}.flat{_PART}"
+        part, flat = self._reserved(shard, path), f"{path}.flat{PART}"
         try:
             if is_url(shard.url):
                 self._download(shard, part)
@@ -166,7 +172,7 @@ class Copies:
 
     def _reserved(self, shard: Shard, path: str) -> str:
         """An empty file whose name counts as the bytes of a shard that is under way."""
-        part = f"{path}.{shard.file.size}{_PART}"
+        part = f"{path}.{shard.file.size}{PART}"
         os.makedirs(os.path.dirname(part), exist_ok=True)
         with Lock(Path(os.path.dirname(part), ".room.lock"), LONG_S):
             self._make_room(shard)
@@ -182,12 +188,8 @@ class Copies:
             raise DataError(str(refused(shard.url, "shard", error))) from error
         shard.checked(part)
 
-    def _held(self) -> int:
-        """Bytes of all copies, and of those that are under way."""
-        return sum(size for _, _, size in _files())
-
     def _make_room(self, shard: Shard) -> None:
-        """Delete what was not read for longest until the budget and the disk have room for a shard."""
+        """Delete the copies of the earliest times until the budget and the disk have room for a shard."""
         folder, size = cached("shards", "", ""), shard.file.size
         files = sorted(_files())
         held = sum(each for _, _, each in files)
@@ -200,21 +202,26 @@ class Copies:
                     "set ORCHESTRATOR_HOME to another disk"
                 )
             _, path, each = files.pop(0)
-            if not path.endswith(_PART):
+            if not path.endswith(PART):
                 Path(path).unlink(missing_ok=True)
                 held -= each
 
 
+@lru_cache(100_000)  # it is asked for every image
+def _copy(home: str | None, shard: Shard) -> str:
+    return str(cached("shards", key(shard.file, shard.columns if shard.is_parquet else ()), ".copy"))
+
+
 def _files() -> list[tuple[float, str, int]]:
-    """When each copy was last read, its path and its bytes; what a kill left a day ago is deleted."""
+    """The time of each copy, its path and its bytes; what a kill left a day ago is deleted."""
     found = []
     with suppress(FileNotFoundError), os.scandir(cached("shards", "", "")) as entries:
         for entry in entries:
-            if not entry.name.endswith((".copy", _PART)):
+            if not entry.name.endswith((".copy", PART)):
                 continue
             with suppress(FileNotFoundError):
                 info, size = entry.stat(), 0
-                if entry.name.endswith(_PART):
+                if entry.name.endswith(PART):
                     if time.time() - info.st_mtime > LONG_S:
                         os.unlink(entry.path)
                         continue

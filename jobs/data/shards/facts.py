@@ -115,8 +115,8 @@ class Facts:
     def save(self, path: Path, **more: str) -> None:
         """Keep them in a file, with texts besides."""
         arrays: dict[str, Any] = {name: getattr(self, name) for name in ("labels", "words", *_ROWS)} | more
-        with atomic(path) as beside:
-            np.savez_compressed(beside, **arrays, errors=json.dumps(self.errors))
+        with atomic(path) as beside, open(beside, "wb") as file:
+            np.savez_compressed(file, **arrays, errors=json.dumps(self.errors))
 
     @classmethod
     def load(cls, path: str | Path) -> tuple[Self, dict[str, str]]:

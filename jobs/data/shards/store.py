@@ -49,7 +49,7 @@ class ShardStore(Encoded):
         self.begins = np.cumsum([0, *counts])
         self.stamp = key(FORMAT, [(shard.file, shard.sha256, shard.columns) for shard in shards])
         size = sum(shard.file.size for shard in shards)
-        self.note = f"{len(shards)} shards, {byte_size(size)}, beginning with {shards[0].url}"
+        self.note = f"{len(shards)} shard{'s' * (len(shards) != 1)}, {byte_size(size)}, beginning with {shards[0].url}"
         if not all(shard.in_place for shard in shards):
             self.note += f"; copies of at most {byte_size(copies.most)} are kept on every machine that reads them"
 

@@ -23,6 +23,7 @@ from jobs.data.decode import DataError, UnreadableError
 from jobs.data.formats import FORMATS
 from jobs.data.progress import progress
 from jobs.data.remote import Object, listing
+from jobs.data.shards.copies import PART
 from jobs.data.shards.facts import Facts, Row, Sample, row
 from jobs.data.shards.index import INDEX, About, Entry, save
 from jobs.data.shards.shard import here, sha256
@@ -217,7 +218,7 @@ class _Place:
     @contextmanager
     def writing(self, name: str) -> Iterator[str]:
         """A path to write to; what was written gets its name if nothing went wrong."""
-        beside = cached("shards", uuid.uuid4().hex, ".npz") if is_url(self.root) else Path(self.root, f".{name}")
+        beside = cached("shards", uuid.uuid4().hex, PART) if is_url(self.root) else Path(self.root, f".{name}")
         beside.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield str(beside)
