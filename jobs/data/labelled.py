@@ -23,7 +23,8 @@ from jobs.data.row_tables import ParquetTable
 from jobs.data.rows import Rows
 from jobs.data.scan import scan
 from jobs.data.sets import Arrays, Split
-from jobs.data.store import Encoded, Store, Streamed
+from jobs.data.store import Encoded, Store
+from jobs.data.streamed import Streamed
 from jobs.data.table import PathTable
 from jobs.data.tree import tree
 from jobs.names import composed, few, printable

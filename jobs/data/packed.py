@@ -27,7 +27,7 @@ from jobs.data.ahead import threads
 from jobs.data.cache import cached, key
 from jobs.data.decode import DataError, Pixels, fit
 from jobs.data.progress import progress
-from jobs.data.store import GAP, LostError, Streamed
+from jobs.data.streamed import GAP, LostError, Streamed
 from jobs.lock import LONG_S, Lock
 from jobs.words import byte_size
 

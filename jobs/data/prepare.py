@@ -19,7 +19,8 @@ from jobs.data.scan import headers, scan
 from jobs.data.sets import Arrays, Data, Split, Stored
 from jobs.data.source import Source
 from jobs.data.split import divide
-from jobs.data.store import UNCHECKED, Some, Store, Streamed
+from jobs.data.store import Some, Store
+from jobs.data.streamed import UNCHECKED, Streamed
 from jobs.names import printable
 from jobs.words import any_of, byte_size, nearest
 

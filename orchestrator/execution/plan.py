@@ -7,7 +7,7 @@ import math
 import psutil
 
 from jobs.data.sets import Data
-from jobs.data.store import Streamed
+from jobs.data.streamed import Streamed
 from jobs.remarks import remarks
 from jobs.spec import JobSpec
 from jobs.words import byte_size

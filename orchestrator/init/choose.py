@@ -13,7 +13,7 @@ from jobs.base import assign
 from jobs.data.decode import UnreadableError
 from jobs.data.prepare import prepared_side
 from jobs.data.sets import Arrays, Data
-from jobs.data.store import Streamed
+from jobs.data.streamed import Streamed
 from jobs.spec import JobSpec
 from jobs.words import byte_size, duration
 from orchestrator.execution.speed import images_per_s

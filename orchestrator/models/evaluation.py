@@ -121,7 +121,7 @@ def _own(found: lookup.Found, split: str, model: LoadedModel) -> Labelled:
     """
     from jobs.data.labelled import Labelled, Names
     from jobs.data.packed import Packed
-    from jobs.data.store import Streamed
+    from jobs.data.streamed import Streamed
 
     data = found.spec().data.model_copy(update={"in_memory": False}).open()  # streamed images have names
     digest = found.digest()

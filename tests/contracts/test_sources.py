@@ -25,7 +25,7 @@ from jobs.data import DataSpec, Digits, ImageFolder, Parquet, PathTable, Shards,
 from jobs.data.identity import OtherDataError, check_same, identity
 from jobs.data.loader import Loader
 from jobs.data.sets import Data
-from jobs.data.store import Streamed
+from jobs.data.streamed import Streamed
 from jobs.place import Place
 from tests.jobs.digits_job import job
 

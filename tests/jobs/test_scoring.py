@@ -11,7 +11,8 @@ from torchvision.transforms import v2
 
 from jobs import precision
 from jobs.data.sets import Arrays
-from jobs.data.store import Drawn, Streamed
+from jobs.data.store import Drawn
+from jobs.data.streamed import Streamed
 from jobs.evaluate import evaluate
 from jobs.models import LoadedModel
 from jobs.place import Place

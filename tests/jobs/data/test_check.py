@@ -20,7 +20,7 @@ from jobs.data.decode import DataError, UnreadableError, decoded, header
 from jobs.data.files import Files
 from jobs.data.identity import OtherDataError, check_same, identity
 from jobs.data.sets import Data
-from jobs.data.store import LostError
+from jobs.data.streamed import LostError
 from tests.jobs.augment.pictures import PHOTOS
 
 GIVEN: dict[str, Any] = {"mean": (0.5,) * 3, "std": (0.25,) * 3}

@@ -16,7 +16,7 @@ from jobs.data.decode import DataError
 from jobs.data.feed import Pass
 from jobs.data.loader import Loader
 from jobs.data.sets import Data
-from jobs.data.store import GAP, Streamed
+from jobs.data.streamed import GAP, Streamed
 from jobs.place import Place
 from jobs.randomness import SampleDraws
 from jobs.spec import JobSpec

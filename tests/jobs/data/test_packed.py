@@ -25,7 +25,7 @@ from jobs.data.loader import Loader
 from jobs.data.packed import Packed, Short
 from jobs.data.progress import shown
 from jobs.data.sets import Arrays, Data
-from jobs.data.store import Streamed
+from jobs.data.streamed import Streamed
 from jobs.place import Place
 from jobs.randomness import SampleDraws
 from tests.jobs import digits_job

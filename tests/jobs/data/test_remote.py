@@ -18,7 +18,7 @@ import pytest
 from jobs.data import ImageFolder, Parquet, PathTable, Torchvision
 from jobs.data.labelled import open_labelled
 from jobs.data.sets import Data
-from jobs.data.store import Streamed
+from jobs.data.streamed import Streamed
 from jobs.models.pretrained import materialize
 from jobs.models.weights import FileWeights
 from jobs.paths import absolute

@@ -29,7 +29,7 @@ from jobs.data.scan import scan
 from jobs.data.sets import Data
 from jobs.data.shards.copies import AHEAD
 from jobs.data.shards.write import write
-from jobs.data.store import Streamed
+from jobs.data.streamed import Streamed
 from jobs.place import Place
 from jobs.spec import JobSpec
 from tests import world
