@@ -44,7 +44,10 @@ def check_same(kept: Mapping[str, Any] | None, data: Data, what: str = "the chec
     found, check = identity(data), kept.get("check", "full")
     if all(kept[name] == found[name] for name in ("digest", "classes") if name in kept):
         return ""
-    if check != data.check and data.listed and all(kept.get(name) == found[name] for name in ("listed", "classes")):
+    listed = bool(kept.get("listed")) and all(
+        kept[name] == found[name] for name in ("listed", "classes") if name in kept
+    )
+    if check != data.check and listed:
         return _LISTED.format(check, data.check)
     changes = [
         f"{split} has {found['images'][split]} images, it had {count}"

@@ -119,18 +119,21 @@ def _own(found: lookup.Found, split: str, model: LoadedModel) -> Labelled:
     Raises:
         ValueError: it is not known, or no longer what it was.
     """
+    from jobs.data.identity import OtherDataError, check_same
     from jobs.data.labelled import Labelled, Names
     from jobs.data.packed import Packed
     from jobs.data.streamed import Streamed
 
     data = found.spec().data.model_copy(update={"in_memory": False}).open()  # streamed images have names
-    digest = found.digest()
-    if digest is not None and data.digest != digest:
+    kept = {name: value for name, value in found.data().items() if name != "classes"}
+    try:
+        check_same(kept, data)
+    except OtherDataError:
         raise ValueError(
             f"the data of {found.name} has changed since it was trained (digest {data.digest[:12]}, then "
-            f"{digest[:12]}), so its {split} split may hold images that it was trained on; give the "
+            f"{kept['digest'][:12]}), so its {split} split may hold images that it was trained on; give the "
             "path of labelled images that it was not"
-        )
+        ) from None
     if data.classes != model.classes:
         raise ValueError(
             f"the data of {found.name} has the classes {few(data.classes)}, but its model counts {few(model.classes)}; "

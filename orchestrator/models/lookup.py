@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jobs import specfile
 from jobs.data.cache import key
 from jobs.spec import JobSpec
 from jobs.urls import redact
 from orchestrator.home import default_uri, home
-from orchestrator.runs import storage, store
+from orchestrator.runs import images, storage, store
 from orchestrator.runs.resume import SPEC
 from orchestrator.tracking.journal import FILE, read
 from orchestrator.tracking.mlflow import Shipper
@@ -48,13 +50,17 @@ class Found:
             )
         return specfile.read(path, JobSpec)
 
-    def digest(self) -> str | None:
-        """Digest of the data that the run was trained on; None for a model that nothing is known of."""
+    def data(self) -> dict[str, Any]:
+        """What is known of the data that the run was trained on, as :func:`jobs.data.identity.check_same` takes it."""
+        if self.run is not None and (self.run / images.FILE).exists():
+            kept: dict[str, Any] = json.loads((self.run / images.FILE).read_text(encoding="utf-8"))
+            return kept
         if self.run is not None:
-            tags: dict[str, str] = read(self.run / FILE)[0].event["tags"]
-            return tags.get("dataset.digest")
-        note = self.model.parent / _DIGEST
-        return note.read_text(encoding="utf-8") if note.exists() else None
+            digest = read(self.run / FILE)[0].event["tags"].get("dataset.digest")
+        else:
+            note = self.model.parent / _DIGEST
+            digest = note.read_text(encoding="utf-8") if note.exists() else None
+        return {} if digest is None else {"digest": digest}
 
 
 def find(name: str) -> Found:

@@ -13,13 +13,20 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from jobs import specfile
 from jobs.models import load
+from jobs.outcome import keep_model
+from jobs.place import Place
 from jobs.predict import Prediction
+from jobs.report import Keep
+from jobs.train import train
 from orchestrator.cli.models import _write_csv
 from orchestrator.home import run_folder
 from orchestrator.models import lookup
-from orchestrator.models.evaluation import evaluate
+from orchestrator.models.evaluation import _own, evaluate
 from orchestrator.models.figures import Pair, confused_pairs, reliability
+from orchestrator.runs.images import settle
+from tests.jobs.digits_job import job
 from tests.orchestrator.real import mlflow_run, orchestrator, points
 
 pytestmark = pytest.mark.slow
@@ -206,3 +213,21 @@ def test_a_spreadsheet_calculates_nothing_where_that_is_asked() -> None:
         _, first, second = csv.reader(io.StringIO(buffer.getvalue()))
         assert [first[0], first[1], second[0]] == wanted
         assert first[3] == f"{chr(39) if quoted else ''}-1" and float(first[4]) == 0.3
+
+
+def test_the_splits_of_a_run_that_was_resumed_with_another_check(home: Path, tmp_path: Path) -> None:
+    """It began with content that was looked at, and its spec says sizes now."""
+    source = {"kind": "image_folder", "root": str(write_digits(tmp_path / "digits", 200)), "in_memory": False}
+    full = job(data={**source, "mean": [0.5], "std": [0.5]}, epochs=2, batch_size=20)
+    outcome, data = train(full, Place(), Keep(), {"data": full.data.open()}), full.data.open()
+    keep_model(str(tmp_path / "run" / "model"), outcome, data)
+    settle(tmp_path / "run", data)
+    resumed = full.model_copy(update={"data": full.data.model_copy(update={"check": "sizes"})})
+    (tmp_path / "run" / "spec.yaml").write_text(specfile.dump(resumed))
+    (tmp_path / "run" / "output").mkdir()
+    found = lookup.Found("run", tmp_path / "run" / "model", tmp_path / "run", tmp_path / "run" / "output")
+    split = _own(found, "test", load(found.model)).split
+    assert np.array_equal(split.labels, data.test.labels)
+    next((tmp_path / "digits" / "0").iterdir()).unlink()
+    with pytest.raises(ValueError, match="has changed since it was trained"):
+        _own(found, "test", load(found.model))
