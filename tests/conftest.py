@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from jobs.lock import Lock
+from orchestrator.cluster.client import token
+from orchestrator.execution import kept, session
 from tests.storage import Storage
+
+os.environ.update(session.ENVIRONMENT | session.ALONE)  # before anything imports Ray, which reads them then
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -55,12 +63,43 @@ def cluster(session_home: Path, storage_server: Storage) -> Iterator[None]:
     """The Ray cluster, on this machine, with two CPUs whatever it has."""
     import ray
 
-    from orchestrator.execution import session
-
-    os.environ.update(session.ENVIRONMENT | session.ALONE)
     ray.init("local", num_cpus=2, include_dashboard=True, log_to_driver=False, logging_level="error")
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def kept_cluster(cluster: None) -> kept.Kept:
+    """The cluster of the test run, as ``orchestrator up`` would note it."""
+    from ray._private.worker import global_worker
+
+    worker: Any = global_worker
+    known, _ = token()
+    assert known is not None
+    return kept.Kept(
+        worker.gcs_client.address,
+        known,
+        worker.node.get_session_dir_path(),
+        os.getpid(),
+        time.time(),
+        3600,
+        2,
+        kept.code(),
+        {},
+        list(os.environ),
+        [],
+    )
+
+
+@pytest.fixture
+def warm(kept_cluster: kept.Kept, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Commands of the test join the cluster of the test run: for what tests neither Ray's start nor its end."""
+    if "home" in request.fixturenames:  # the note belongs there
+        request.getfixturevalue("home")
+    with Lock(kept.keeping()):
+        replace(kept_cluster, settings=kept.settings(os.environ)).write()
+        yield
+        kept.note().unlink()
 
 
 @pytest.fixture(scope="session")

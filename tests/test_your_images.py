@@ -50,8 +50,15 @@ def commands() -> list[str]:
     return re.findall(r"^    orchestrator (.+)$", (ROOT / "docs" / "your-images.md").read_text(), re.MULTILINE)
 
 
-def test_the_page_from_init_to_promote(folder: Path) -> None:
-    environment = os.environ | {"ORCHESTRATOR_HOME": str(folder / "home"), "PYTHONPATH": str(ROOT)}
+@pytest.fixture
+def home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a new user."""
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(folder / "home"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+def test_the_page_from_init_to_promote(folder: Path, home: None, warm: None) -> None:
+    environment = dict(os.environ)
     environment.pop("RAY_ADDRESS", None)
     run = ""
     done: dict[str, str] = {}

@@ -43,7 +43,7 @@ class Cluster:
     def at_hand(cls) -> Cluster:
         """The cluster that this process is connected to, or joins by ``RAY_ADDRESS``; else this machine with all that
         it has."""
-        if os.environ.get("RAY_ADDRESS"):
+        if os.environ.get("RAY_ADDRESS", "") not in ("", "local"):
             from orchestrator.execution.session import start_ray
 
             start_ray()

@@ -27,6 +27,8 @@ from orchestrator.home import default_uri, run_folder
 
 ROOT = Path(__file__).parents[2]
 DIGITS = "jobs/recipes/digits.yaml"
+OWN = {"RAY_ADDRESS": "local"}
+"""For a command that starts a cluster of its own where the others of a test join that of the test run (``warm``)."""
 _PATIENCE_S = 300
 _ON_A_TERMINAL = """
 import fcntl, os, signal, sys, termios

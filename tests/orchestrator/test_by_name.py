@@ -16,7 +16,7 @@ from tests.orchestrator.real import DIGITS, ROOT, Command, mlflow_run, orchestra
 
 @pytest.mark.slow
 def test_the_same_command_begins_a_run_goes_on_with_it_and_says_that_it_is_done(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, warm: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ("train", DIGITS, "-s", "epochs=80", "-s", "resources.workers=1", "--run", "nightly")
     monkeypatch.setenv(origin._JOB, json.dumps({"metadata": {"job_submission_id": "nightly"}}))
@@ -46,7 +46,7 @@ def test_the_same_command_begins_a_run_goes_on_with_it_and_says_that_it_is_done(
 
 
 @pytest.mark.slow
-def test_a_search_goes_on_by_its_name_too(home: Path, tmp_path: Path) -> None:
+def test_a_search_goes_on_by_its_name_too(home: Path, warm: None, tmp_path: Path) -> None:
     path = tmp_path / "search.yaml"
     path.write_text(
         f"name: small\njob: {ROOT / DIGITS}\nset: {{resources.workers: 1, epochs: 2, schedule.warmup_epochs: 0}}\n"

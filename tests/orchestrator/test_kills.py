@@ -24,6 +24,7 @@ from orchestrator.tracking.journal import FILE, lock_path, read
 from orchestrator.tracking.recorder import State, records_of
 from tests.orchestrator.real import (
     DIGITS,
+    OWN,
     ROOT,
     Command,
     actors,
@@ -123,8 +124,10 @@ def _look_around(top: Path, *roots: int) -> None:
     as_stranger(look)
 
 
-def test_a_run_whose_time_is_out_is_resumed_by_the_command_it_prints(undisturbed: Weights, home: Path) -> None:
-    with Command("train", DIGITS, "-s", f"epochs={EPOCHS}", "-s", "name=interrupted") as first:
+def test_a_run_whose_time_is_out_is_resumed_by_the_command_it_prints(
+    undisturbed: Weights, home: Path, warm: None
+) -> None:
+    with Command("train", DIGITS, "-s", f"epochs={EPOCHS}", "-s", "name=interrupted", env=OWN) as first:
         first.wait_for(r"epoch +3/")
         assert len(actors("RayTrainWorker", first.process.pid)) == 2
         first.time_out()
@@ -182,8 +185,8 @@ def test_others_find_nothing_of_a_run_and_a_second_interrupt_leaves_at_once(open
     assert (run.info.status, run.data.tags["ended_by"]) == ("KILLED", INTERRUPTED_TWICE)
 
 
-def test_a_run_whose_driver_was_killed_is_told_synced_and_resumed(undisturbed: Weights, home: Path) -> None:
-    with Command("train", DIGITS, "-s", f"epochs={EPOCHS}", "-s", "name=orphan") as first:
+def test_a_run_whose_driver_was_killed_is_told_synced_and_resumed(undisturbed: Weights, home: Path, warm: None) -> None:
+    with Command("train", DIGITS, "-s", f"epochs={EPOCHS}", "-s", "name=orphan", env=OWN) as first:
         name = first.wait_for(r"run (orphan-\S+)")[1]
         first.wait_for(r"epoch +3/")
         family = psutil.Process(first.process.pid).children(recursive=True)

@@ -11,6 +11,7 @@ import pytest
 from jobs import specfile
 from jobs.distillation import JobTeacher
 from jobs.lock import Lock
+from jobs.paths import absolute
 from jobs.spec import JobSpec
 from orchestrator.execution import launch, teacher
 from orchestrator.execution.teacher import _of_job
@@ -35,18 +36,16 @@ def test_a_job_is_trained_once_as_its_own_run_and_its_model_teaches_others() -> 
     _, taught = mlflow_run(teachers[0].name)
     assert taught.info.status == "FINISHED"
 
-    second = launch.train(job("epochs=2", "name=student-two", "batch_size=32", TEACHER))
-    assert second.status == "FINISHED"
-    assert len([run for run in store.list_runs() if run.name.startswith("teacher-")]) == 1, "trained twice"
+    def taught_by(how: str, *more: str) -> JobSpec:
+        return job("epochs=2", f"distillation={{teacher: {{{how}}}}}", *more)
 
-    by_name = launch.train(
-        job("epochs=2", "name=student-three", f"distillation={{teacher: {{kind: run, run: {teachers[0].name}}}}}")
-    )
-    by_id = launch.train(
-        job("epochs=2", "name=student-four", f"distillation={{teacher: {{kind: run, run: {taught.info.run_id}}}}}")
-    )
-    assert (by_name.status, by_id.status) == ("FINISHED", "FINISHED")
-    assert by_name.metrics == by_id.metrics
+    name, identity = f"kind: run, run: {teachers[0].name}", f"kind: run, run: {taught.info.run_id}"
+    by_name = launch.train(taught_by(name, "name=student-two"))
+    assert by_name.status == "FINISHED" and by_name.metrics == first.metrics
+    data, trained = job().data.open(), list[JobSpec]()
+    known = [job("epochs=2", "batch_size=32", TEACHER), taught_by(name), taught_by(identity)]
+    folders = {str(teacher.resolve(each, data, trained.append).distillation) for each in map(absolute, known)}
+    assert len(folders) == 1 and str(run_folder(teachers[0].name) / "model") in folders.pop() and not trained
     assert not list(run_folder(first.run).glob("**/teacher*")), "the student's run holds no copy of its teacher"
 
 

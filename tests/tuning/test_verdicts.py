@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from orchestrator.home import run_folder
 from orchestrator.tracking.journal import FILE as RUN
 from orchestrator.tracking.journal import read
-from tests.orchestrator.real import Command, orchestrator, wait_until
+from tests.orchestrator.real import OWN, Command, orchestrator, wait_until
 from tests.tuning.test_driver import children, outcome_spec, spec
 from tests.tuning.test_search_kills import kill
 from tuning.cli import search as commands
@@ -84,10 +84,10 @@ def finished(name: str) -> list[Trial]:
     return [trial for trial in trials if trial.status == "FINISHED"]
 
 
-def test_an_ablation_goes_on_after_kill_9_and_repeats_no_finished_trial() -> None:
+def test_an_ablation_goes_on_after_kill_9_and_repeats_no_finished_trial(warm: None) -> None:
     name = "apart-ablation"
     shutil.rmtree(run_folder(name), ignore_errors=True)
-    with Command(*ABLATE) as command:
+    with Command(*ABLATE, env=OWN) as command:
         wait_until(lambda: len(finished(name)) >= 2, "two trials")
         kill(command)
     ended = finished(name)
