@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -37,15 +38,28 @@ def worker(config: dict[str, Any]) -> None:
     mark("worker")
     import jobs.train
     from jobs.run import Run
+    from orchestrator.execution import network
     from orchestrator.execution.member import serve
 
+    network.join = marked(network.join, after="joined")
     jobs.train.train = marked(jobs.train.train, before="loop")
     Run.settle = marked(Run.settle, after="model")  # type: ignore[method-assign]
     Run.update = marked(Run.update, after="step")  # type: ignore[method-assign]
     serve(config)
 
 
+def torchrun(words: list[str]) -> None:
+    """A process of torchrun, with a mark."""
+    import jobs.__main__
+    from jobs.run import Run
+
+    Run.update = marked(Run.update, after="step")  # type: ignore[method-assign]
+    jobs.__main__.main(words)
+
+
 def main() -> None:
+    if sys.argv[1] == "torchrun":
+        return torchrun(sys.argv[2:])
     import orchestrator.execution.member
     from benchmarks import probe
     from jobs.data.digits import Digits

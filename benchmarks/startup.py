@@ -1,4 +1,7 @@
-"""Seconds from the command to the first optimizer step of ``orchestrator train jobs/recipes/digits.yaml``, in parts."""
+"""Seconds from the command to the first optimizer step of ``orchestrator train jobs/recipes/digits.yaml``, in parts.
+
+The same job is started under torchrun for comparison.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from itertools import accumulate
 from pathlib import Path
 
 from benchmarks.measure import ROOT, SPREAD, Spread, header, number, options, out, table, workplace
@@ -14,14 +18,15 @@ from benchmarks.probe import MARKS
 
 PARTS = {
     "train": "imports, command line, spec",
-    "data opened": "data: open, check, decode",
+    "data opened": "data: open, check, decode, beside Ray's start",
     "ray": "Ray: start, share the data, open the run",
-    "worker": "workers: controller, processes, process group",
-    "loop": "workers: imports, data",
+    "worker": "workers: controller, processes",
+    "joined": "workers: imports, process group",
+    "loop": "workers: data",
     "model": "model: build, wrap in DDP, settle",
     "step": "first step",
 }
-"""What has passed when a mark of ``benchmarks.probe`` is made, in order."""
+"""What has passed when a mark of ``benchmarks.probe`` is made, in order; some of it overlaps with what comes before."""
 
 
 def sample(folder: Path, number: int) -> dict[str, float]:
@@ -36,8 +41,21 @@ def sample(folder: Path, number: int) -> dict[str, float]:
     marks: dict[str, float] = {}
     for line in path.read_text().splitlines():
         marks.setdefault(*json.loads(line))
-    ends = [began, *(marks[name] for name in PARTS)]
+    ends = list(accumulate((began, *(marks[name] for name in PARTS)), max))  # some overlap
     return {name: ends[i + 1] - ends[i] for i, name in enumerate(PARTS)}
+
+
+def torchrun(folder: Path, number: int) -> float:
+    """Seconds under torchrun."""
+    path = folder / f"torchrun{number}"
+    environment = os.environ | {MARKS: str(path), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "benchmarks.probe"]
+    began = time.time()
+    words = [*command, "torchrun", "jobs/recipes/digits.yaml", "-s", "epochs=2"]
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(words)} ended with {done.returncode}:\n{done.stderr[-3000:]}")
+    return min(when for name, when in map(json.loads, path.read_text().splitlines()) if name == "step") - began
 
 
 def main() -> None:
@@ -45,12 +63,13 @@ def main() -> None:
     if given.quick:
         given.pairs = 1
     header(given)
-    samples = []
+    samples, bare = [], []
     with workplace() as folder:
         for turn in range(given.pairs + 1):
             seconds = sample(folder, turn)
             out.print(f"{'first, in an empty home' if turn == 0 else f'turn {turn}'}: {sum(seconds.values()):.2f} s")
             samples.append(seconds)
+            bare.append(torchrun(folder, turn))
     first, *later = samples
     rows = [
         [text, *Spread.of([s[name] for s in later]).cells(number(2)), number(2)(first[name])]
@@ -58,6 +77,9 @@ def main() -> None:
     ]
     whole = Spread.of([sum(s.values()) for s in later])
     rows.append(["in all", *whole.cells(number(2)), number(2)(sum(first.values()))])
+    rows.append(["torchrun, in all", *Spread.of(bare[1:]).cells(number(2)), number(2)(bare[0])])
+    ratio = Spread.ratio([sum(s.values()) for s in later], bare[1:])
+    rows.append(["ratio (goal: 1.5 at most)", *ratio.cells(number(2)), ""])
     table("s from the command to the first optimizer step, digits, 2 workers", "part", [*SPREAD, "first ever"], rows)
 
 

@@ -49,6 +49,11 @@ class Cluster:
             start_ray()
         if "ray" in sys.modules and sys.modules["ray"].is_initialized():
             return cls.joined()
+        return cls.here()
+
+    @classmethod
+    def here(cls) -> Cluster:
+        """This machine with all that it has."""
         from torch.cuda import device_count
 
         return cls((Node("this machine", float(os.cpu_count() or 1), float(device_count())),), "here")

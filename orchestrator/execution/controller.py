@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
+import os
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,9 +20,15 @@ from ray.train.v2._internal.callbacks.placement_group_callback import PlacementG
 from ray.train.v2._internal.constants import get_env_vars_to_propagate
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2._internal.execution.controller.state import RestartingState
-from ray.train.v2._internal.execution.worker_group import WorkerGroup
+from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
+from ray.train.v2._internal.execution.worker_group import WorkerGroup, worker_group
+from ray.train.v2._internal.execution.worker_group import state as worker_group_state
 from ray.train.v2._internal.execution.worker_group.placement_group_handle import DefaultPlacementGroupHandle
+from ray.train.v2._internal.execution.worker_group.worker import RayTrainWorker as _RayTrainWorker
+from ray.train.v2.api.config import ScalingConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+from orchestrator.execution.session import OWN
 
 if TYPE_CHECKING:
     from orchestrator.execution.answer import Answer
@@ -32,8 +41,57 @@ Heard = tuple[Literal["said", "answered", "failed", "over"], Any]
 group is no more."""
 
 
+def environment() -> dict[str, Any]:
+    """The runtime environment of a group's processes: none in a cluster that has the driver's, as Ray starts a process
+    of its own for any other, and has some that wait.
+    """
+    if os.environ.get(OWN):
+        return {}
+    return {"env_vars": {"RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0", **get_env_vars_to_propagate()}}
+
+
+class Fixed(FixedScalingPolicy):
+    """The number of workers never changes. Ray's asks for their places by an actor of Ray Data, which takes seconds to
+    start; an autoscaler sees the placement group as well.
+    """
+
+    def after_controller_start(self, train_run_context: Any) -> None:
+        """Nothing."""
+
+    def _maybe_send_resource_request(self) -> None:
+        """Nothing."""
+
+
+class _NoBarrier:
+    """In place of Ray Train's actor for the barriers of ``ray.train.report``, which these workers never call."""
+
+    @classmethod
+    def options(cls, **given: Any) -> type[_NoBarrier]:
+        """As an actor has them."""
+        return cls
+
+    @staticmethod
+    def remote(**given: Any) -> Any:
+        """An actor that is there already."""
+        return ray.get_runtime_context().current_actor
+
+
+class RayTrainWorker(_RayTrainWorker):
+    """Ray Train's, which imports what jobs need while Ray Train is busy with other things."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        threading.Thread(target=importlib.import_module, args=["orchestrator.execution.imports"], daemon=True).start()
+
+
 class Workers(WorkerGroup):
     """Ray Train's workers, in a placement group that has the name of their run: so anyone can find and free it."""
+
+    _worker_cls = RayTrainWorker
+
+    @staticmethod
+    def _get_worker_runtime_env(custom_runtime_env: Any) -> dict[str, Any]:
+        return environment()
 
     def _create_placement_group(self, scaling_config: Any, worker_group_context: Any) -> DefaultPlacementGroupHandle:
         group = ray.util.placement_group(
@@ -58,6 +116,10 @@ class GroupController(TrainController):
         self._heard: deque[Heard] = deque()
         self._reply: bool | None = None
         self._may_restart = self._over = False
+        module: Any = worker_group  # in this process alone; no setting of Ray Train does this
+        module.SynchronizationActor = _NoBarrier
+        state: Any = worker_group_state
+        state._shutdown_sync_actor = lambda actor: None
         super().__init__(**given)
 
     async def give(self, job: Assignment) -> None:
@@ -166,9 +228,11 @@ class GroupTrainer(DataParallelTrainer):
         given: see Ray's.
     """
 
-    def __init__(self, started: Callable[[Any], None], cleaner: bool, **given: Any) -> None:
-        super().__init__(**given)
-        self._started, self._cleaner = started, cleaner
+    def __init__(
+        self, started: Callable[[Any], None], cleaner: bool, scaling_config: ScalingConfig, **given: Any
+    ) -> None:
+        super().__init__(scaling_config=scaling_config, **given)
+        self._started, self._cleaner, self._scaling = started, cleaner, scaling_config
 
     def _create_default_callbacks(self) -> list[Any]:
         callbacks = super()._create_default_callbacks()
@@ -177,11 +241,10 @@ class GroupTrainer(DataParallelTrainer):
     def _initialize_and_run_controller(self, **given: Any) -> Any:
         from orchestrator.execution.nodes import on_this_node
 
-        environment = {"RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0", **get_env_vars_to_propagate()}
         actor: Any = ray.remote(GroupController).options(
-            num_cpus=0, scheduling_strategy=on_this_node(), runtime_env={"env_vars": environment}
+            num_cpus=0, scheduling_strategy=on_this_node(), runtime_env=environment()
         )
-        controller: Any = actor.remote(**given)
+        controller: Any = actor.remote(**given | {"scaling_policy": Fixed(self._scaling)})
         self._started(controller)
         ray.get(controller.run.remote())
         return ray.get(controller.get_result.remote())

@@ -40,9 +40,10 @@ class Interrupts:
                 self._before[number] = signal.signal(number, self._take)
 
     def renew(self) -> None:
-        """Take them again, if something else did meanwhile."""
-        for number in self._before:
-            signal.signal(number, self._take)
+        """Take them again, if something else did meanwhile; nothing happens outside of the main thread."""
+        if threading.current_thread() is threading.main_thread():
+            for number in self._before:
+                signal.signal(number, self._take)
 
     def restore(self) -> None:
         """Give them back."""

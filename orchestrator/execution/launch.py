@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import secrets
 import threading
@@ -15,8 +16,8 @@ from jobs.data.progress import in_words, shown
 from jobs.lock import Locked
 from jobs.spec import JobSpec
 from orchestrator.execution import compiling, nodes, teacher
+from orchestrator.execution.ahead import Ahead
 from orchestrator.execution.answer import INTERRUPTED_TWICE, NO_ANSWER, Answer
-from orchestrator.execution.capacity import Cluster
 from orchestrator.execution.failures import Kind, kind_of
 from orchestrator.execution.group import Groups
 from orchestrator.execution.interrupts import current, orderly
@@ -108,13 +109,35 @@ def train(
         ValueError: the data or the cluster do not fit the spec, or the spec not the run; nothing was started.
         Locked: another process started or resumed the run meanwhile.
     """
+    name = resume or name or f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    ahead = Ahead(spec, name, groups, lambda: _start(verbose))
+    try:
+        return _train(ahead, spec, name, resume, show, tell, parent, tags or {})
+    finally:
+        ahead.end()
+
+
+def _start(verbose: bool) -> RecorderClient:
+    start_ray(verbose, verbose, lambda: importlib.import_module("orchestrator.execution.controller"))
+    return start_recorders()
+
+
+def _train(
+    ahead: Ahead,
+    spec: JobSpec,
+    name: str,
+    resume: str | None,
+    show: Callable[[State], None],
+    tell: Callable[[str, bool], None],
+    parent: str | None,
+    tags: Mapping[str, str],
+) -> Result:
     tell("opening the data", False)
     progress = in_words(lambda text: tell(text, False), 1)
     with shown(progress):
-        prepared = prepare(spec, Cluster.at_hand(), resume)
+        prepared = prepare(spec, ahead.cluster(), resume)
     prepared.check_fit()
     changed = resuming.changes(resume, prepared.spec) if resume else {}
-    name = resume or name or f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     folder = run_folder(name)
     for note in [*prepared.data.notes, settle(folder, prepared.data), prepared.fit.remark, prepared.deleted]:
         if note:
@@ -122,7 +145,7 @@ def train(
     with shown(progress):
         prepared.fetch()
     tell("starting Ray", False)
-    start_ray(verbose, dashboard=verbose)
+    recorders = ahead.recorders()
     import ray
 
     reference = ray.put(prepared.data)
@@ -130,15 +153,13 @@ def train(
     data = prepared.data
     ready = compiling.decide(prepared.ready, reference, 1, 1, tell)
     spec = prepared.spec.model_copy(update={"compile": ready.compile})  # kept: a resumed run does not decide anew
-    workers = groups or Groups()
-    resolved = teacher.resolve(ready, data, lambda job: teach(job, show, tell, groups=workers))
+    resolved = teacher.resolve(ready, data, lambda job: teach(job, show, tell, groups=ahead.groups))
     if resume is None and (standing := resuming.begun(name)):
         raise Locked(
             f"run {name} was started by another process meanwhile and is {standing}; nothing was changed in it"
         )
-    recorders = start_recorders()
     current().held = True  # from here on there is a run to be closed
-    tags = {**of_data(data), **revision(), **environment(), **(tags or {})}
+    tags = {**of_data(data), **revision(), **environment(), **tags}
     tracking = spec.tracking
     earlier = recorders.begin(name, tracking.experiment, tracking.uri, spec.flatten(), tags, parent)
     for key, value in submission().items():  # of a resumed run, the newest
@@ -152,10 +173,9 @@ def train(
         recorders.tag(name, "resumed_with", text)
         tell(f"changed {text}", True)
     tell("starting the workers", False)
-    answer = _fit(storage.shared(resolved), name, reference, recorders, workers, show, tell, earlier.seen)
+    answer = _fit(storage.shared(resolved), name, reference, recorders, ahead.groups, show, tell, earlier.seen)
     tell("closing the run, sending the rest to MLflow", False)
-    if groups is None:
-        workers.close()
+    ahead.dismiss()
     status = answer.status
     try:
         recorders.tag(name, "cause" if status == "FAILED" else "ended_by", answer.cause)

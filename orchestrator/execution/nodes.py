@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 GRACE_S = 4.0
 """How long resources that are given back are waited for before fewer workers are taken; Ray needs some seconds."""
-_LOOK_S, _WATCH_S, _ANSWER_S = 0.5, 1.0, 120.0
+_LOOK_S, _WATCH_S, _ANSWER_S = 1, 1.0, 120.0  # Ray waits for whole seconds, and half a second is none
 _PROBE = ".probe"
 
 
@@ -95,6 +95,11 @@ def _wait(need: Resources, workers: int, seconds: float, stopped: Callable[[], b
         return False
     finally:
         _remove(group)
+
+
+def has_room(need: Resources, workers: int) -> bool:
+    """Whether the cluster has room for so many workers now."""
+    return _wait(need, workers, 0.0, lambda: False)
 
 
 class Watch:

@@ -9,7 +9,7 @@ import stat
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from orchestrator.execution import kept
 from orchestrator.execution.interrupts import current
 
 ENVIRONMENT = {
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -28,8 +29,11 @@ ENVIRONMENT = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
 """What the driver sets before Ray starts: workers are polled often, and the allocator keeps large blocks."""
+OWN = "ORCHESTRATOR_CLUSTER"
+"""Set in the processes of a cluster that has the environment of its driver."""
 ALONE = {
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    OWN: "own",
+    "RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_enable_metrics_collection": "0",
     "RAY_task_events_report_interval_ms": "0",
@@ -50,7 +54,7 @@ _TOKEN = secrets.token_hex(32)
 _tokens = {_TOKEN}
 
 
-def start_ray(verbose: bool = False, dashboard: bool = True) -> None:
+def start_ray(verbose: bool = False, dashboard: bool = True, meanwhile: Callable[[], object] = lambda: None) -> None:
     """Join the cluster of ``RAY_ADDRESS`` or the one that ``orchestrator up`` keeps, or start one on this machine with
     all its CPUs; ``RAY_ADDRESS=local`` always starts one.
 
@@ -58,6 +62,7 @@ def start_ray(verbose: bool = False, dashboard: bool = True) -> None:
         verbose: show Ray's own messages.
         dashboard: start Ray's dashboard. It costs the workers some time, but Ray needs it to clean up after a killed
             Ray Train controller, which a stopped nested trial leaves behind.
+        meanwhile: called while Ray starts.
 
     Raises:
         ConnectionError: there is no such cluster, or Ray did not start.
@@ -73,7 +78,7 @@ def start_ray(verbose: bool = False, dashboard: bool = True) -> None:
     if os.environ.get("RAY_AUTH_TOKEN") in _tokens:  # another cluster does not know it
         del os.environ["RAY_AUTH_TOKEN"]
     if named:
-        _init(verbose, {})
+        _init(verbose, {}, meanwhile)
     elif not address and _on_loopback() and (found := kept.join()) is not None:
         options = found.options()
         _tokens.add(found.token)
@@ -82,9 +87,9 @@ def start_ray(verbose: bool = False, dashboard: bool = True) -> None:
         from ray._private.authentication.authentication_token_setup import enable_token_auth_by_default
 
         enable_token_auth_by_default()  # as Ray does for a cluster of its own, but not for one that has an address
-        _init(verbose, options)
+        _init(verbose, options, meanwhile)
     else:
-        start_own(verbose, dashboard)
+        start_own(verbose, dashboard, meanwhile)
     make_token_private()
 
 
@@ -95,7 +100,9 @@ def _on_loopback() -> bool:
     return not ray_constants.ENABLE_RAY_CLUSTER
 
 
-def start_own(verbose: bool = False, dashboard: bool = True) -> dict[str, str]:
+def start_own(
+    verbose: bool = False, dashboard: bool = True, meanwhile: Callable[[], object] = lambda: None
+) -> dict[str, str]:
     """Start a cluster on this machine, as :func:`start_ray` does; the environment that its processes get.
 
     Raises:
@@ -107,11 +114,11 @@ def start_own(verbose: bool = False, dashboard: bool = True) -> dict[str, str]:
         os.environ.setdefault("RAY_AUTH_TOKEN", _TOKEN)
     environment = dict(os.environ)
     here = {"address": "local", "num_cpus": os.cpu_count(), "_temp_dir": str(private_folder() / "ray")}
-    _init(verbose, {**here, "include_dashboard": dashboard})
+    _init(verbose, {**here, "include_dashboard": dashboard}, meanwhile)
     return environment
 
 
-def _init(verbose: bool, options: Mapping[str, Any]) -> None:
+def _init(verbose: bool, options: Mapping[str, Any], meanwhile: Callable[[], object]) -> None:
     """``ray.init`` in a thread of its own, since it can wait, deaf to signals and without end, for a killed process.
 
     Raises:
@@ -133,6 +140,7 @@ def _init(verbose: bool, options: Mapping[str, Any]) -> None:
 
     with _apart() as started:
         threading.Thread(target=init, name="ray.init", daemon=True).start()
+        meanwhile()
         in_time = done.wait(START_S)
     if in_time and not errors:
         current().renew()  # Ray puts a handler of its own before that of SIGTERM

@@ -37,6 +37,8 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 _TOLERANCE = 1e-6
 _OF_THE_MACHINE = frozenset({"images_per_s", "epoch_s", "peak_memory_mb"})
 _LONGEST_PAUSE_S = 30.0
+_HEAD_START_S = 15.0
+"""How long shipping waits for a run to report: importing MLflow takes seconds of a CPU, which starting workers need."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Recorder:
         self._trouble: str | None = None
         self._shipper = Shipper(self.folder)
         self._wake, self._closing, self._over = threading.Event(), threading.Event(), threading.Event()
+        self._under_way = threading.Event()
         self._thread = threading.Thread(target=self._ship, name="ship", daemon=True) if ship else None
 
     def begin(
@@ -157,6 +160,7 @@ class Recorder:
         for record in self._best.of(new.values()):
             if (record.name, record.step) not in self._values:
                 new[record.name, record.step] = record
+        self._under_way.set()
         if new:
             self._append(_event(record) for record in new.values())
             self._records.extend(new.values())
@@ -166,6 +170,7 @@ class Recorder:
     def progress(self, progress: Progress) -> Verdict:
         """Show it until the next one comes."""
         self._progress = progress
+        self._under_way.set()
         return self._verdict()
 
     def tag(self, key: str, value: str) -> None:
@@ -220,6 +225,7 @@ class Recorder:
     def finish(self) -> None:
         """Nothing more will come: the shipping thread ends once MLflow has everything. ``close`` comes later."""
         self._closing.set()
+        self._under_way.set()
         self._wake.set()
 
     @property
@@ -248,6 +254,7 @@ class Recorder:
         return STOP if self._stopping or self._pausing else CONTINUE
 
     def _ship(self) -> None:
+        self._under_way.wait(_HEAD_START_S)
         pause = 1.0
         while not self._over.is_set():
             self._wake.clear()

@@ -88,7 +88,8 @@ def test_plans_and_runs_agree_on_made_up_clusters(monkeypatch: pytest.MonkeyPatc
     for nodes, resources, share, on_gpus, trials in TABLE:
         what = f"{nodes} {resources} {share}"
         cluster = Cluster(tuple(Node(f"n{at}", *node) for at, node in enumerate(nodes)), live=True)
-        monkeypatch.setattr(Cluster, "at_hand", lambda cluster=cluster: cluster)
+        for name in ("at_hand", "here"):
+            monkeypatch.setattr(Cluster, name, lambda cluster=cluster: cluster)
         spec = job(f"resources={resources}")
         found = prepare(spec, cluster)
         assert (found.fit.use_gpu, found.fit.problem is None) == (on_gpus, trials > 0), what

@@ -1,0 +1,100 @@
+"""What a job starts before it knows whether it can be trained: Ray, the recorder's actor, and a group of workers.
+
+Starting them takes longer than anything else and hardly any of the driver's own time, which imports and opens the data
+meanwhile. What the workers need is sent to them afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from jobs.paths import absolute
+from jobs.spec import JobSpec
+from orchestrator.execution import capacity, nodes
+from orchestrator.execution.capacity import Cluster
+from orchestrator.execution.group import Groups
+from orchestrator.execution.interrupts import current
+
+if TYPE_CHECKING:
+    from orchestrator.tracking.client import RecorderClient
+
+
+class Ahead:
+    """Starts them in a thread.
+
+    Attributes:
+        groups: the workers.
+
+    Args:
+        spec: the job.
+        run: its name.
+        groups: workers at hand, which stay; None starts some, unless it is yet to be found out how many.
+        start: starts Ray and the recorder's actor.
+    """
+
+    def __init__(self, spec: JobSpec, run: str, groups: Groups | None, start: Callable[[], RecorderClient]) -> None:
+        self._there = "ray" in sys.modules and sys.modules["ray"].is_initialized()
+        self._joins = self._there or bool(os.environ.get("RAY_ADDRESS"))
+        self._spec, self._run, self._start = spec, run, start
+        self._own, self.groups = groups is None, groups or Groups()
+        self._recorders: RecorderClient | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="ahead", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            self._recorders = self._start()
+            self._workers(absolute(self._spec))
+        except BaseException as error:
+            self._error = error
+
+    def _workers(self, spec: JobSpec) -> None:
+        if not self._own or len(spec.sizes) > 1 or spec.compile == "auto":
+            return
+        fit = capacity.fit(spec, Cluster.joined())
+        need, size = spec.resources.model_copy(update={"use_gpu": fit.use_gpu}), spec.sizes[0]
+        if fit.problem is None and not fit.remark and nodes.has_room(need, size):
+            self.groups.of(size, need, self._run, spec.checkpoint.storage)
+
+    def cluster(self) -> Cluster:
+        """Where the job is to run; a cluster of its own is not waited for.
+
+        Raises:
+            ConnectionError: see :func:`orchestrator.execution.session.start_ray`.
+        """
+        if not self._joins:
+            return Cluster.here()
+        if not self._there:
+            self.recorders()
+        return Cluster.at_hand()
+
+    def recorders(self) -> RecorderClient:
+        """The recorder, once Ray is there.
+
+        Raises:
+            ConnectionError: see :func:`orchestrator.execution.session.start_ray`.
+        """
+        self._settle()
+        if self._error is not None:
+            raise self._error
+        assert self._recorders is not None
+        return self._recorders
+
+    def dismiss(self) -> None:
+        """End the workers, but for those that were at hand before."""
+        if self._own:
+            self.groups.close()
+
+    def end(self) -> None:
+        """Leave nothing behind that is still being started."""
+        self._settle()
+        self.dismiss()
+
+    def _settle(self) -> None:
+        self._thread.join()
+        current().renew()  # Ray puts a handler of its own before that of SIGTERM
