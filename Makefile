@@ -45,7 +45,7 @@ reference: setup
 	$(BIN)/orchestrator explain --markdown job >docs/spec.md
 	$(BIN)/orchestrator explain --markdown search >docs/search.md
 
-BENCHMARKS := tricks overhead throughput startup memory
+BENCHMARKS := tricks overhead throughput startup recovery memory
 
 bench: setup
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name $(BENCH) || exit 1; done
