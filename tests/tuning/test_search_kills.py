@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from orchestrator.home import run_folder
-from tests.orchestrator.real import Command, damage, mlflow_run, orchestrator, points, wait_until
+from tests.orchestrator.real import OWN, Command, damage, mlflow_run, orchestrator, points, wait_until
 from tuning.run.history import FILE, History
 
 pytestmark = pytest.mark.slow
@@ -74,7 +74,7 @@ def kill(command: Command) -> None:
 
 
 def hunt(path: str, name: str, moments: list[tuple[int, float]]) -> None:
-    """Launch a search, kill its driver again and again, and let it end at last.
+    """Launch a search, kill its driver again and again, and let it end at last, on another cluster.
 
     Args:
         path: its YAML file.
@@ -83,7 +83,7 @@ def hunt(path: str, name: str, moments: list[tuple[int, float]]) -> None:
     """
     words = ["search", "launch", path]
     for epoch, seconds in moments:
-        with Command(*words) as command:
+        with Command(*words, env=OWN) as command:
             wait_until(lambda epoch=epoch: results(name) >= epoch, f"epoch {epoch}")
             time.sleep(seconds)
             kill(command)
@@ -95,7 +95,7 @@ def hunt(path: str, name: str, moments: list[tuple[int, float]]) -> None:
     assert last.returncode == 0, last.stdout + last.stderr
 
 
-def test_six_kills_at_any_moment_change_no_configuration_and_no_number(tmp_path: Path) -> None:
+def test_six_kills_at_any_moment_change_no_configuration_and_no_number(warm: None, tmp_path: Path) -> None:
     """Two at a time and nobody stopped early, so that what is found does not hang on who was first."""
     plain = {
         "searcher": {"kind": "random"},
@@ -120,7 +120,7 @@ PBT: dict[str, Any] = {
 }
 
 
-def test_kill_9_of_the_driver_of_a_population_changes_nothing(tmp_path: Path) -> None:
+def test_kill_9_of_the_driver_of_a_population_changes_nothing(warm: None, tmp_path: Path) -> None:
     assert orchestrator("search", "launch", write(tmp_path, "calm", **PBT)).returncode == 0
     hunt(write(tmp_path, "hunted", **PBT), "hunted", [(3, 0.0), (6, 0.0)])
     assert story("hunted") == story("calm")
@@ -131,7 +131,7 @@ def test_kill_9_of_the_driver_of_a_population_changes_nothing(tmp_path: Path) ->
     assert donors[0] == donors[1] and any(donors[0].values())
 
 
-def test_kill_9_of_the_driver_changes_no_decision_and_no_number(tmp_path: Path) -> None:
+def test_kill_9_of_the_driver_changes_no_decision_and_no_number(warm: None, tmp_path: Path) -> None:
     whole = {"finish": True, "set": {**SEARCH["set"], "epochs": 5}}
     assert orchestrator("search", "launch", write(tmp_path, "undisturbed", **whole)).returncode == 0
     trials = History.look(run_folder("undisturbed")).epochs
