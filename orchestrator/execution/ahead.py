@@ -6,7 +6,6 @@ meanwhile. What the workers need is sent to them afterwards.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Callable
@@ -38,7 +37,7 @@ class Ahead:
 
     def __init__(self, spec: JobSpec, run: str, groups: Groups | None, start: Callable[[], RecorderClient]) -> None:
         self._there = "ray" in sys.modules and sys.modules["ray"].is_initialized()
-        self._joins = self._there or bool(os.environ.get("RAY_ADDRESS"))
+        self._joins = self._there or capacity.named()
         self._spec, self._run, self._start = spec, run, start
         self._own, self.groups = groups is None, groups or Groups()
         self._recorders: RecorderClient | None = None

@@ -21,6 +21,11 @@ class Node:
     gpus: float = 0.0
 
 
+def named() -> bool:
+    """Whether ``RAY_ADDRESS`` names a cluster to join."""
+    return os.environ.get("RAY_ADDRESS", "") not in ("", "local")
+
+
 @dataclass(frozen=True)
 class Cluster:
     """The machines that a job may use.
@@ -43,7 +48,7 @@ class Cluster:
     def at_hand(cls) -> Cluster:
         """The cluster that this process is connected to, or joins by ``RAY_ADDRESS``; else this machine with all that
         it has."""
-        if os.environ.get("RAY_ADDRESS", "") not in ("", "local"):
+        if named():
             from orchestrator.execution.session import start_ray
 
             start_ray()

@@ -26,6 +26,7 @@ MAY_CHANGE = (
     "checkpoint.every_steps",
     "checkpoint.keep",
     "compile",
+    "data.cache_gb",
     "data.check",
     "early_stopping",
     "evaluation.batch_size",
