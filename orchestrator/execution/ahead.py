@@ -1,17 +1,20 @@
 """What a job starts before it knows whether it can be trained: Ray, the recorder's actor, and a group of workers.
 
 Starting them takes longer than anything else and hardly any of the driver's own time, which imports and opens the data
-meanwhile. What the workers need is sent to them afterwards.
+meanwhile. What the workers need is sent to them afterwards. Where a file that the job names is missing, they are
+started when they are asked for: the job will be refused, and nobody should have to wait for that.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable
+from glob import glob
 from typing import TYPE_CHECKING
 
-from jobs.paths import absolute
+from jobs.paths import absolute, paths
 from jobs.spec import JobSpec
 from orchestrator.execution import capacity, nodes
 from orchestrator.execution.capacity import Cluster
@@ -43,7 +46,8 @@ class Ahead:
         self._recorders: RecorderClient | None = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="ahead", daemon=True)
-        self._thread.start()
+        if not _missing(spec):
+            self._thread.start()
 
     def _work(self) -> None:
         try:
@@ -78,6 +82,8 @@ class Ahead:
         Raises:
             ConnectionError: see :func:`orchestrator.execution.session.start_ray`.
         """
+        if self._thread.ident is None:
+            self._thread.start()
         self._settle()
         if self._error is not None:
             raise self._error
@@ -91,9 +97,16 @@ class Ahead:
 
     def end(self) -> None:
         """Leave nothing behind that is still being started."""
-        self._settle()
+        if self._thread.ident is not None:
+            self._settle()
         self.dismiss()
 
     def _settle(self) -> None:
         self._thread.join()
         current().renew()  # Ray puts a handler of its own before that of SIGTERM
+
+
+def _missing(spec: JobSpec) -> bool:
+    """Whether something of this machine that the job reads is not there."""
+    named = [found.value for found in paths(absolute(spec)) if found.name != "checkpoint.storage"]
+    return not all("://" in each or os.path.exists(each) or glob(each, recursive=True) for each in named)

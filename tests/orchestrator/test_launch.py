@@ -48,6 +48,17 @@ def test_the_demo_recipe_is_trained_tracked_and_kept() -> None:
     assert right.mean() == pytest.approx(result.metrics["test/top1"], abs=0.01)
 
 
+def test_a_job_whose_data_is_missing_is_refused_without_waiting_for_ray(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[bool] = []
+    monkeypatch.setattr(launch, "_start", started.append)
+    missing = {"kind": "image_folder", "root": str(tmp_path / "photos"), "size": 32}
+    with pytest.raises(ValueError, match="photos"):
+        launch.train(job().override({"data": missing}))
+    assert not started
+
+
 _PRIVATE = """
 import os, stat, sys
 from pathlib import Path
