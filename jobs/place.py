@@ -111,7 +111,7 @@ class Agreement:
 
     def __init__(self, place: Place, step: int = 0, seconds: float = 0.5) -> None:
         self.place, self.seconds = place, seconds
-        self._group: Any = dist.new_group(backend="gloo") if place.distributed else None
+        self._group: Any = _beside() if place.distributed else None
         self._pending: tuple[Any, torch.Tensor] | None = None
         self._next, self._last = step, (step, time.monotonic())
         self._word = 0
@@ -144,13 +144,23 @@ class Agreement:
         return self._word
 
     def close(self) -> None:
-        """Finish the exchange under way, and leave the group that was made for it."""
+        """Finish the exchange under way, so that the process group can be torn down."""
         if self._pending is not None and self._pending[0] is not None:
             self._pending[0].wait()
         self._pending = None
-        if self._group is not None:
-            dist.destroy_process_group(self._group)
-            self._group = None
+
+
+_background: tuple[Any, Any] | None = None
+"""The default process group, and the one beside it."""
+
+
+def _beside() -> Any:
+    """A group over gloo beside the default one, for exchanges in the background: one for all runs of a process, since
+    each takes threads and sockets, and ending one may end the process (docs/log.md)."""
+    global _background
+    if _background is None or _background[0] is not dist.group.WORLD:
+        _background = (dist.group.WORLD, dist.new_group(backend="gloo"))
+    return _background[1]
 
 
 @contextlib.contextmanager
@@ -164,4 +174,6 @@ def process_group(use_gpu: bool | None = None) -> Iterator[None]:
     try:
         yield
     finally:
+        global _background
+        _background = None
         dist.destroy_process_group()
