@@ -1,6 +1,6 @@
 """Seconds from the command to the first optimizer step of ``orchestrator train jobs/recipes/digits.yaml``, in parts.
 
-The same job is started under torchrun for comparison.
+The same job is started under torchrun for comparison, and with a cluster that ``orchestrator up`` keeps.
 """
 
 from __future__ import annotations
@@ -58,18 +58,29 @@ def torchrun(folder: Path, number: int) -> float:
     return min(when for name, when in map(json.loads, path.read_text().splitlines()) if name == "step") - began
 
 
+def kept(verb: str) -> None:
+    """``orchestrator up`` or ``down``."""
+    words = [sys.executable, "-m", "orchestrator", verb]
+    subprocess.run(words, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, check=True)
+
+
 def main() -> None:
     given = options(__doc__, pairs=7).parse_args()
     if given.quick:
         given.pairs = 1
     header(given)
-    samples, bare = [], []
+    samples, bare, joined = [], [], []
     with workplace() as folder:
         for turn in range(given.pairs + 1):
             seconds = sample(folder, turn)
             out.print(f"{'first, in an empty home' if turn == 0 else f'turn {turn}'}: {sum(seconds.values()):.2f} s")
             samples.append(seconds)
             bare.append(torchrun(folder, turn))
+            kept("up")
+            try:
+                joined.append(sum(sample(folder, given.pairs + 1 + turn).values()))
+            finally:
+                kept("down")
     first, *later = samples
     rows = [
         [text, *Spread.of([s[name] for s in later]).cells(number(2)), number(2)(first[name])]
@@ -80,6 +91,9 @@ def main() -> None:
     rows.append(["torchrun, in all", *Spread.of(bare[1:]).cells(number(2)), number(2)(bare[0])])
     ratio = Spread.ratio([sum(s.values()) for s in later], bare[1:])
     rows.append(["ratio (goal: 1.5 at most)", *ratio.cells(number(2)), ""])
+    rows.append(["with a cluster that is up, in all", *Spread.of(joined[1:]).cells(number(2)), number(2)(joined[0])])
+    ratio = Spread.ratio(joined[1:], bare[1:])
+    rows.append(["its ratio (goal: 1.1 at most)", *ratio.cells(number(2)), ""])
     table("s from the command to the first optimizer step, digits, 2 workers", "part", [*SPREAD, "first ever"], rows)
 
 
