@@ -25,7 +25,7 @@ def main() -> None:
         from jobs import specfile
         from jobs.spec import JobSpec
         from orchestrator.execution import launch
-        from orchestrator.tracking.recorder import State
+        from orchestrator.tracking.state import State
 
         changes = [f"epochs={20 * (kills + 1)}", "checkpoint.every_epochs=1", f"resources.max_failures={kills + 1}"]
         spec = specfile.read("jobs/recipes/digits.yaml", JobSpec, changes)
