@@ -20,7 +20,7 @@ from jobs.report import Progress
 from jobs.spec import JobSpec
 from jobs.words import duration
 from orchestrator.runs.standing import Standing
-from orchestrator.tracking.recorder import State
+from orchestrator.tracking.state import State
 
 _PLAIN = ("train/loss", "val/loss", "val/top1", "lr", "images_per_s", "epoch_s")
 _COLUMNS = (

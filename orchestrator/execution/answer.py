@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from orchestrator.tracking.recorder import Status
+    from orchestrator.tracking.state import Status
 
 STOPPED: Final = "stopped"
 """``ended_by`` of a run that was stopped from outside and can be resumed."""

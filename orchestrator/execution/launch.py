@@ -31,8 +31,8 @@ from orchestrator.runs import storage
 from orchestrator.runs.images import settle
 from orchestrator.runs.origin import environment, of_data, revision, submission
 from orchestrator.tracking.client import RecorderClient
-from orchestrator.tracking.recorder import State, Status
 from orchestrator.tracking.recorders import Recorders
+from orchestrator.tracking.state import State, Status
 
 if TYPE_CHECKING:
     from ray import ObjectRef

@@ -17,7 +17,7 @@ from orchestrator.home import default_uri, home
 from orchestrator.runs import store
 from orchestrator.runs.resume import SPEC
 from orchestrator.tracking.mlflow import Shipper, connect
-from orchestrator.tracking.recorder import State
+from orchestrator.tracking.state import State
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from orchestrator.runs.origin import submission
-from orchestrator.tracking.recorder import Status
+from orchestrator.tracking.state import Status
 
 PREFIX = "::orchestrator:: "
 """Before the JSON of each such line."""

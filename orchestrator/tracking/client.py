@@ -13,7 +13,7 @@ from jobs.report import Progress, Record, Verdict
 if TYPE_CHECKING:
     from ray import ObjectRef
 
-    from orchestrator.tracking.recorder import State, Status
+    from orchestrator.tracking.state import State, Status
 
 
 ANSWER_S = 300.0

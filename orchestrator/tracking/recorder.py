@@ -17,9 +17,8 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from jobs.report import CONTINUE, STOP, Progress, Record, Verdict
 from jobs.urls import redact
@@ -28,40 +27,16 @@ from orchestrator.tracking.best import DEFAULT, OBJECTIVE, Best
 from orchestrator.tracking.journal import FILE, Event, Journal
 from orchestrator.tracking.mlflow import Shipper
 from orchestrator.tracking.places import relative
+from orchestrator.tracking.state import State, Status
 from orchestrator.tracking.uri import check_uri
 
 log = logging.getLogger(__name__)
-
-Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 _TOLERANCE = 1e-6
 _OF_THE_MACHINE = frozenset({"images_per_s", "epoch_s", "peak_memory_mb"})
 _LONGEST_PAUSE_S = 30.0
 _HEAD_START_S = 15.0
 """How long shipping waits for a run to report: importing MLflow takes seconds of a CPU, which starting workers need."""
-
-
-@dataclass(frozen=True)
-class State:
-    """What a live display shows.
-
-    Attributes:
-        progress: the newest; None before the first.
-        records: those new since the number the caller passed.
-        seen: the number to pass next time.
-        behind: events that MLflow does not have yet.
-        trouble: why it does not, with the cure; None while all is well.
-        stopping: the loop has got the message to stop.
-        status: how the run ended; None while it runs.
-    """
-
-    progress: Progress | None
-    records: list[Record]
-    seen: int
-    behind: int
-    trouble: str | None
-    stopping: bool
-    status: Status | None
 
 
 class Recorder:

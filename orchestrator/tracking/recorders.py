@@ -14,7 +14,8 @@ from typing import Any
 
 from jobs.report import STOP, Progress, Record, Verdict
 from orchestrator.home import run_folder
-from orchestrator.tracking.recorder import Recorder, State, Status
+from orchestrator.tracking.recorder import Recorder
+from orchestrator.tracking.state import State, Status
 
 
 class Recorders:

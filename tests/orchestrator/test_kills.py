@@ -21,7 +21,8 @@ from orchestrator.execution.interrupts import TOGETHER_S
 from orchestrator.home import home as home_folder
 from orchestrator.home import run_folder
 from orchestrator.tracking.journal import FILE, lock_path, read
-from orchestrator.tracking.recorder import State, records_of
+from orchestrator.tracking.recorder import records_of
+from orchestrator.tracking.state import State
 from tests.orchestrator.real import (
     DIGITS,
     OWN,

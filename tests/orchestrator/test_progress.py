@@ -11,7 +11,7 @@ from rich.console import Console
 from jobs.report import Progress, Record
 from jobs.words import duration
 from orchestrator.cli.progress import Display, seconds_left
-from orchestrator.tracking.recorder import State
+from orchestrator.tracking.state import State
 from tests.orchestrator.real import job
 
 EPOCH = {"train/loss": 0.61234, "val/loss": 0.5, "val/top1": 0.98765, "lr": 6.169e-05, "images_per_s": 12345.6}

@@ -10,7 +10,8 @@ from jobs import specfile
 from jobs.spec import JobSpec
 from orchestrator.home import run_folder
 from orchestrator.runs import resume
-from orchestrator.tracking.recorder import Recorder, Status
+from orchestrator.tracking.recorder import Recorder
+from orchestrator.tracking.state import Status
 from tests.orchestrator.real import job
 
 pytestmark = pytest.mark.usefixtures("home")

@@ -12,7 +12,7 @@ from jobs.report import Record
 from orchestrator.cli.progress import Display
 from orchestrator.cluster.follow import Printer
 from orchestrator.runs.standing import PREFIX, Standing, for_people
-from orchestrator.tracking.recorder import State
+from orchestrator.tracking.state import State
 from tests.jobs.digits_job import job
 
 

@@ -23,7 +23,7 @@ from orchestrator.home import run_folder
 from orchestrator.models import lookup
 from orchestrator.runs import storage
 from orchestrator.runs import store as runs
-from orchestrator.tracking.recorder import State as RunState
+from orchestrator.tracking.state import State as RunState
 from tests.jobs.models.tiny import tiny
 from tests.orchestrator.real import ROOT, actors, job, mlflow_run, weights
 from tests.storage import BUCKET, Storage

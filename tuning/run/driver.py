@@ -20,7 +20,7 @@ from orchestrator.runs import storage, store
 from orchestrator.runs.resume import SPEC
 from orchestrator.tracking.client import RecorderClient
 from orchestrator.tracking.journal import FILE, read
-from orchestrator.tracking.recorder import Status
+from orchestrator.tracking.state import Status
 from tuning.run import limits
 from tuning.run.finals import Finals
 from tuning.run.history import History, tally

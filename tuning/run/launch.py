@@ -25,7 +25,7 @@ from orchestrator.home import home, run_folder
 from orchestrator.runs.images import settle
 from orchestrator.runs.origin import environment, of_data, revision, submission
 from orchestrator.tracking.client import RecorderClient
-from orchestrator.tracking.recorder import Status
+from orchestrator.tracking.state import Status
 from tuning.run.driver import Driver
 from tuning.run.finals import Finals
 from tuning.run.history import History
