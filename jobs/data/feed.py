@@ -158,7 +158,7 @@ class Feed:
         self._answers = None
 
     def _chain(self, this: Pass | None) -> Iterator[_Issued]:
-        """The tasks of a pass and of the passes after it."""
+        """The tasks of this pass, then those of the next ones."""
         generation = self._generation
         ahead = course(self._coming(this), self._held) if self._held else itertools.repeat(([], []))
         while this is not None:

@@ -21,11 +21,6 @@ class Node:
     gpus: float = 0.0
 
 
-def named() -> bool:
-    """Whether ``RAY_ADDRESS`` names a cluster to join."""
-    return os.environ.get("RAY_ADDRESS", "") not in ("", "local")
-
-
 @dataclass(frozen=True)
 class Cluster:
     """The machines that a job may use.
@@ -48,9 +43,9 @@ class Cluster:
     def at_hand(cls) -> Cluster:
         """The cluster that this process is connected to, or joins by ``RAY_ADDRESS``; else this machine with all that
         it has."""
-        if named():
-            from orchestrator.execution.session import start_ray
+        from orchestrator.execution.session import named, start_ray
 
+        if named():
             start_ray()
         if "ray" in sys.modules and sys.modules["ray"].is_initialized():
             return cls.joined()

@@ -54,6 +54,11 @@ _TOKEN = secrets.token_hex(32)
 _tokens = {_TOKEN}
 
 
+def named() -> bool:
+    """Whether ``RAY_ADDRESS`` names a cluster to join."""
+    return os.environ.get("RAY_ADDRESS", "") not in ("", "local")
+
+
 def start_ray(verbose: bool = False, dashboard: bool = True, meanwhile: Callable[[], object] = lambda: None) -> None:
     """Join the cluster of ``RAY_ADDRESS`` or the one that ``orchestrator up`` keeps, or start one on this machine with
     all its CPUs; ``RAY_ADDRESS=local`` always starts one.
@@ -67,9 +72,8 @@ def start_ray(verbose: bool = False, dashboard: bool = True, meanwhile: Callable
     Raises:
         ConnectionError: there is no such cluster, or Ray did not start.
     """
-    address = os.environ.get("RAY_ADDRESS", "")
-    named = address not in ("", "local")
-    for name, value in (ENVIRONMENT if named else ENVIRONMENT | ALONE).items():
+    elsewhere = named()
+    for name, value in (ENVIRONMENT if elsewhere else ENVIRONMENT | ALONE).items():
         os.environ.setdefault(name, value)
     import ray
 
@@ -77,9 +81,9 @@ def start_ray(verbose: bool = False, dashboard: bool = True, meanwhile: Callable
         return
     if os.environ.get("RAY_AUTH_TOKEN") in _tokens:  # another cluster does not know it
         del os.environ["RAY_AUTH_TOKEN"]
-    if named:
+    if elsewhere:
         _init(verbose, {}, meanwhile)
-    elif not address and _on_loopback() and (found := kept.join()) is not None:
+    elif not os.environ.get("RAY_ADDRESS") and _on_loopback() and (found := kept.join()) is not None:
         options = found.options()
         _tokens.add(found.token)
         os.environ["RAY_AUTH_TOKEN"] = found.token
