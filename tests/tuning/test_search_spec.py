@@ -55,6 +55,14 @@ def test_searches(path: Path) -> None:
         assert not validator.is_valid({**data, "jobs": 3})
 
 
+def test_a_benchmark_that_is_a_search() -> None:
+    spec = read(ROOT / "benchmarks" / "prepared.yaml", SearchSpec)
+    assert check(spec) == ()
+    assert spec.arms is not None
+    arms = {name: spec.base().override(changes) for name, changes in spec.arms.jobs.items()}
+    assert {name: job.data.prepare for name, job in arms.items()} == {"originals": False, "prepared": "auto"}
+
+
 def test_there_are_searches() -> None:
     assert {path.name for path in SEARCHES.rglob("*.yaml")} >= {"digits.yaml", "cifar10.yaml"}
 
