@@ -11,7 +11,8 @@ import torch
 
 from jobs.augment.resample import resample_ragged
 from jobs.data.feed import Pass, Wanted
-from jobs.data.packed import Packed, Square
+from jobs.data.packed import Packed
+from jobs.data.prepared import Square
 from jobs.data.sets import Arrays, Split
 from jobs.transfer import put
 

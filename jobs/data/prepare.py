@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from jobs.data.decode import DataError, UnreadableError
 from jobs.data.found import Scan
-from jobs.data.packed import Packed, Short, Square
+from jobs.data.jpegs import JPEG, Jpegs
+from jobs.data.packed import Packed
+from jobs.data.prepared import Prepared, Short, Square
 from jobs.data.scan import headers, scan
 from jobs.data.sets import Arrays, Data, Split, Stored
 from jobs.data.source import Source
@@ -100,7 +102,10 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
         streamed = Streamed(stores[of], index, channels, stored, full)
         images: Stored = streamed
         if side and stores[of].stamp is not None:
-            images = Packed(streamed, Short(side) if name == "train" else Square(test_size, source.crop_ratio))
+            if name != "train":
+                images = Packed(streamed, Square(test_size, source.crop_ratio))
+            else:
+                images = (Jpegs if source.prepare_as == "jpeg" else Packed)(streamed, Short(side))
         kept = (found if name == "train" else scored)[of].pixels
         if kept is None:
             return images
@@ -122,13 +127,15 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
         digest.update(f"lanes {stores[of].lanes} shards {blocks.tolist()}".encode())
     train, val, test = split("train"), split("val"), split("test")
     original = train.original if isinstance(train, Arrays) else train
-    if isinstance(original, Packed):
-        digest.update(f"prepare {side}".encode())
-        listed.update(f"prepare {side}".encode())
-        room = sum(each.nbytes for each in (original, val, test) if isinstance(each, Packed))
+    if isinstance(original, Prepared):
+        how = f"prepare {side}" + (f" {JPEG}" if isinstance(original, Jpegs) else "")
+        digest.update(how.encode())
+        listed.update(how.encode())
+        room = sum(each.room for each in (original, val, test) if isinstance(each, Prepared))
         notes.append(
-            f"training images are made smaller once, to a short side of {side} pixels at most: {byte_size(room)} on "
-            "every machine that trains on them, with streamed validation and test images as they are scored"
+            f"training images are made smaller once, to a short side of {side} pixels at most: {original.about}"
+            f"{byte_size(room)} on every machine that trains on them, with streamed validation and test images as they "
+            "are scored"
         )
     return Data(
         classes=tuple(classes),

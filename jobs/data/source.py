@@ -56,11 +56,14 @@ class Source(Spec):
     """Decode once into shared memory (true) or stream from storage every epoch (false); auto decides by size. Training
     images of other sizes than ``size`` are always streamed for random_resized_crop, which cuts from the originals."""
     prepare: Literal["auto", False] | Annotated[int, Field(strict=True, ge=16, le=65536)] = False
-    """Make photographs smaller once, to this short side in pixels, and keep their pixels on a disk of every machine
-    that trains on them (below ORCHESTRATOR_HOME), so that they need not be decoded every epoch: training images that
-    are streamed, or cut by random_resized_crop. auto takes 8/7 of ``size``, where half of the images are at least 1.5
-    times as large as that; false reads the originals. What is scored is always sized from the originals, as images are
-    for predictions."""
+    """Make photographs smaller once, to this short side in pixels, and keep them on a disk of every machine that trains
+    on them (below ORCHESTRATOR_HOME): training images that are streamed, or cut by random_resized_crop. auto takes 8/7
+    of ``size``, where half of the images are at least 1.5 times as large as that; false reads the originals. What is
+    scored is always sized from the originals, as images are for predictions."""
+    prepare_as: Literal["pixels", "jpeg"] = "pixels"
+    """How prepared training images are kept. pixels need not be decoded every epoch and may live on a GPU; jpeg
+    (quality 90) takes about a ninth of the disk, for sets whose pixels do not fit, and is decoded every epoch. The
+    images differ a little between the two, so a run is not resumed with the other one."""
     loader_workers: int | None = Field(None, ge=0, le=1024)
     """Processes of a training worker that read, decode, cut and resize streamed images; None takes one for each of its
     CPUs (``resources.cpus_per_worker``). They change no result."""

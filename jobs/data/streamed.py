@@ -21,6 +21,21 @@ UNCHECKED = (
 """What to do about an image that turned out to be unreadable."""
 
 
+def smaller(box: Sequence[int], size: int) -> int:
+    """How many times smaller an image may be decoded of which a box is resized to ``size``; 1 is not at all."""
+    return max(1, min(box[2:]) // (GAP * size))
+
+
+def boxed(image: Pixels, box: Sequence[int], shape: tuple[int, int]) -> Pixels:
+    """A box (top, left, height, width) of an image of that height and width, which was perhaps decoded smaller."""
+    down, across = shape[0] / image.shape[0], shape[1] / image.shape[1]
+    top, left, tall, wide = box
+    if down > 1:
+        top, tall = round(top / down), round(tall / down)
+        left, wide = round(left / across), round(wide / across)
+    return image[top : top + tall, left : left + wide]
+
+
 def _cure(checked: bool) -> str:
     return "the data changed while it was in use" if checked else UNCHECKED
 
@@ -103,18 +118,13 @@ class Streamed:
         Raises:
             DataError: see :meth:`read`; or it has another size than when the data was opened.
         """
-        top, left, tall, wide = box
-        most = max(1, min(tall, wide) // (GAP * size))
+        most = smaller(box, size)
         image = self.read(index, most)
         (height, width), found = self.shapes[index].tolist(), image.shape
-        down, across = height / found[0], width / found[1]
-        if (most == 1 and found[:2] != (height, width)) or not 0.9 < down / across < 1.1:
+        if (most == 1 and found[:2] != (height, width)) or not 0.9 < height / found[0] * found[1] / width < 1.1:
             name = printable(self.store.name(int(self.index[index])))
             raise DataError(f"{name} was {height}x{width} and is {found[0]}x{found[1]} now; {_cure(self.checked)}")
-        if down > 1:
-            top, tall = round(top / down), round(tall / down)
-            left, wide = round(left / across), round(wide / across)
-        return image[top : top + tall, left : left + wide]
+        return boxed(image, box, (height, width))
 
     def fitted(self, index: int, size: int, crop_ratio: float) -> Pixels:
         """The central square of image ``index``, ``(size, size, channels)``; see ``jobs.data.decode.fit``.

@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from tests.jobs.augment.pictures import PHOTOS
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -33,6 +35,25 @@ def digit_pngs():
         (f"digit {label}", encoded(Image.fromarray(image).resize((16, 16), Image.Resampling.BICUBIC)))
         for image, label in zip(images, raw.target[:200], strict=True)
     ]
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory):
+    """Photographs of many shapes, some turned by their EXIF, some smaller than what they are to be made."""
+    root = tmp_path_factory.mktemp("photographs")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for name, photo in zip(("china", "flower"), PHOTOS, strict=True):
+        (root / name).mkdir()
+        for number in range(80):
+            image = Image.fromarray(photo.numpy()).crop(
+                (number, number, number + 200 + 2 * number, number + 300 - number)
+            )
+            image = image.resize((30, 50)) if number % 9 == 0 else image
+            kind = ".png" if number % 7 == 0 else ".jpg"
+            exif = {"exif": turned} if number % 5 == 0 and kind == ".jpg" else {}
+            image.save(root / name / f"{number:02}{kind}", **exif)
+    return root
 
 
 def encoded(image, kind="PNG", **options):

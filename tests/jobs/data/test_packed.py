@@ -22,33 +22,19 @@ from jobs.data import ImageFolder, memory
 from jobs.data.decode import DataError
 from jobs.data.identity import OtherDataError, check_same, identity
 from jobs.data.loader import Loader
-from jobs.data.packed import Packed, Short
+from jobs.data.packed import Packed
+from jobs.data.prepared import Short
 from jobs.data.progress import shown
 from jobs.data.sets import Arrays, Data
 from jobs.data.streamed import Streamed
 from jobs.place import Place
 from jobs.randomness import SampleDraws
 from tests.jobs import digits_job
-from tests.jobs.augment.pictures import PHOTOS
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photographs of many shapes, some turned by their EXIF, some smaller than what they are to be made."""
-    root = tmp_path_factory.mktemp("photographs")
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    for name, photo in zip(("china", "flower"), PHOTOS, strict=True):
-        (root / name).mkdir()
-        for number in range(80):
-            image = Image.fromarray(photo.numpy()).crop(
-                (number, number, number + 200 + 2 * number, number + 300 - number)
-            )
-            image = image.resize((30, 50)) if number % 9 == 0 else image
-            kind = ".png" if number % 7 == 0 else ".jpg"
-            exif = {"exif": turned} if number % 5 == 0 and kind == ".jpg" else {}
-            image.save(root / name / f"{number:02}{kind}", **exif)
-    return root
+@pytest.fixture
+def folder(photographs: Path) -> Path:
+    return photographs
 
 
 def opened(folder: Path, **changes: object) -> Data:

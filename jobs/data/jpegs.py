@@ -1,0 +1,168 @@
+"""Photographs made smaller once and kept as JPEG, where their pixels would take too much of a disk.
+
+The file, ``ORCHESTRATOR_HOME/cache/prepared/*.jpegs``, is one JPEG after the other, and then where each begins: int64
+``(N + 1,)``, little-endian. It takes a ninth of the room of pixels. Loader processes decode it, so no GPU holds it.
+
+Quality 90 with half of the colours' columns (4:2:2) is as near to the pixels as 95 with a quarter of them (4:2:0), in
+less room and time. docs/photographs.md has figures.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from jobs.data import jpeg
+from jobs.data.ahead import ahead, threads
+from jobs.data.decode import DataError, Pixels
+from jobs.data.prepared import CHUNK, Prepared, Short, several
+from jobs.data.progress import progress
+from jobs.data.streamed import LostError, Streamed, boxed, smaller
+from jobs.words import byte_size
+
+logger = logging.getLogger(__name__)
+
+QUALITY, SUBSAMPLING = 90, "422"
+JPEG = f"jpeg {QUALITY} {SUBSAMPLING}"
+"""What tells these images from others, in the digest of a data set."""
+_LONGEST = 65_500
+"""Largest height and width that the library encodes."""
+_BYTES_A_PIXEL, _TABLES = 1 / 3, 600
+"""What photographs take at this quality, and what any file takes."""
+_SPARE = 64 * 2**20
+
+
+class Jpegs(Prepared):
+    """Images as JPEG: a ``jobs.data.sets.Stored``.
+
+    Args:
+        images: as they are stored, with their shapes; their store must have a stamp.
+        rule: what is made of them.
+
+    Raises:
+        ValueError: an image would be too long for JPEG.
+    """
+
+    def __init__(self, images: Streamed, rule: Short) -> None:
+        super().__init__(images, rule, ".jpegs", JPEG)
+        if len(self) and self.shapes.max() > _LONGEST:
+            height, width = self.shapes[self.shapes.max(1).argmax()].tolist()
+            raise ValueError(
+                f"an image would be {height}x{width}, and JPEG ends at {_LONGEST:,} pixels; "
+                "set data.prepare_as to pixels"
+            )
+
+    about = "about "
+
+    @property
+    def room(self) -> int:
+        """Bytes that the file takes, about."""
+        return int(self.shapes.prod(1, dtype=np.int64).sum() * _BYTES_A_PIXEL + _TABLES * len(self))
+
+    def read(self, index: int, most: int = 1) -> Pixels:
+        """Image ``index`` as uint8 ``(h, w, channels)``, in its own size or at least 1/``most`` of it.
+
+        Raises:
+            DataError: the file was damaged since it was made.
+        """
+        begin, end = self._begins[index : index + 2].tolist()
+        found = jpeg.decode(self._map[begin:end].tobytes(), self.images.channels, most)
+        if found is None:
+            raise DataError(f"{self.path} is damaged; delete it, and it is made anew")
+        return found[0]
+
+    def cut(self, index: int, box: Sequence[int], size: int) -> Pixels:
+        """A box of image ``index`` (top, left, height, width), perhaps smaller than it is: see ``Streamed.cut``."""
+        height, width = self.shapes[index].tolist()
+        return boxed(self.read(index, smaller(box, size)), box, (height, width))
+
+    @property
+    def _begins(self) -> NDArray[np.int64]:
+        """Where each image begins in the file, and where the last one ends."""
+        begins: NDArray[np.int64] = self._map[-8 * (len(self) + 1) :].view("<i8")
+        return begins
+
+    def _whole(self) -> bool:
+        index = 8 * (len(self) + 1)
+        if not self.path.exists() or (size := self.path.stat().st_size) < index:
+            return False
+        with open(self.path, "rb") as file:
+            file.seek(size - 8)
+            return int.from_bytes(file.read(8), "little") + index == size
+
+    def _make(self) -> None:
+        part, notes = self.path.with_suffix(".part"), self.path.with_suffix(".chunks")
+        with self._keeping(), open(part, "ab+") as file, open(notes, "ab+") as log:
+            sizes = _noted(file, log)
+            self._make_room(self.room - sum(sizes))
+            logger.info("preparing %d images as JPEG, about %s", len(self), byte_size(self.room))
+            for chunk in self._chunks(len(sizes)):
+                content, lengths = b"".join(chunk), [len(each) for each in chunk]
+                self._make_room(len(content) + _SPARE)
+                file.write(content)
+                file.flush()
+                log.write(f"{' '.join(map(str, lengths))} {zlib.crc32(content)}\n".encode())
+                log.flush()
+                sizes += lengths
+            file.write(np.cumsum([0, *sizes], dtype="<i8").tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, self.path)
+        notes.unlink()
+
+    def _chunks(self, first: int) -> Iterator[list[bytes]]:
+        """The images from ``first`` on, some at a time; none after one that cannot be read.
+
+        Raises:
+            DataError: some of them cannot be read; at the end, when all have been tried.
+        """
+        lost: list[LostError] = []
+
+        def chunk(start: int) -> list[bytes]:
+            made = []
+            for index in range(start, min(start + CHUNK, len(self))):
+                height, width = self.shapes[index].tolist()
+                try:
+                    made.append(_encoded(self.rule(self.images, index, (height, width))))
+                except LostError as error:
+                    lost.append(error)
+            return made
+
+        starts = range(first, len(self), CHUNK)
+        advance = progress("preparing images", len(self), first)
+        for start, made in zip(starts, ahead(chunk, starts, 4 * threads()), strict=True):
+            if not lost:  # else it may be the chunk that lacks one
+                yield made
+            advance(min(CHUNK, len(self) - start))
+        if lost:
+            raise several(lost, len(self))
+
+
+def _encoded(image: Pixels) -> bytes:
+    space, sampling = ("GRAY", "Gray") if image.shape[2] == 1 else ("RGB", SUBSAMPLING)
+    found: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(image), QUALITY, space, sampling)
+    return found
+
+
+def _noted(file: BinaryIO, log: BinaryIO) -> list[int]:
+    """Bytes of each image of the chunks that an earlier attempt finished; what follows them is cut off both files."""
+    sizes: list[int] = []
+    file.seek(0)
+    log.seek(0)
+    kept = 0
+    for line in log:
+        *lengths, checksum = map(int, line.split()) if line.endswith(b"\n") else [0]
+        if not lengths or zlib.crc32(file.read(sum(lengths))) != checksum:
+            break
+        sizes += lengths
+        kept += len(line)
+    file.truncate(sum(sizes))
+    log.truncate(kept)
+    return sizes
