@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from jobs.base import assign
 from jobs.data.decode import UnreadableError
 from jobs.data.prepare import prepared_side
+from jobs.data.prepared import Short
 from jobs.data.sets import Arrays, Data
 from jobs.data.streamed import Streamed
 from jobs.spec import JobSpec
@@ -81,9 +82,13 @@ def choose(name: str, found: Survey, machine: Machine, start: Start) -> Recipe:
     data["data"], size, channels = _images(found, gpu, start, why)
     data["model"] = _network(found, size, gpu, start, why)
     data["augment"] = _augment(found, size, why)
-    if data["augment"][0]["kind"] == "random_resized_crop" and prepared_side(size, found.size):
+    if data["augment"][0]["kind"] == "random_resized_crop" and (side := prepared_side(size, found.size)):
         data["data"]["prepare"] = "auto"
         why["data.prepare"] = f"images of {found.size} pixels take long to decode: they are made smaller once"
+        room = found.parts["train"] * channels * Short(side).shapes(found.look.sizes).prod(1).mean()
+        if machine.lacks_disk(room):
+            data["data"]["prepare_as"] = "jpeg"
+            why["data.prepare_as"] = f"as pixels they would take {byte_size(int(room))} of the disk"
     data["batch"] = [{"kind": "label_smoothing", "epsilon": 0.1}]
     why["batch.label_smoothing"] = "keeps the network from being too sure"
     train = found.parts["train"]

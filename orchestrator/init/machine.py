@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 
+from jobs.home import home
 from jobs.words import byte_size
 
+_DISK_SHARE = 0.8
 _BUSY = 0.25
 """Share of the CPUs in use from which on a machine is called busy."""
 
@@ -20,12 +23,14 @@ class Machine:
         gpus: names of the CUDA devices.
         gpu_bytes: memory of the smallest of them.
         load: mean number of processes that were running during the last minute.
+        disk_bytes: free where ORCHESTRATOR_HOME is; None if that is not known.
     """
 
     cpus: int
     gpus: tuple[str, ...] = ()
     gpu_bytes: int = 0
     load: float = 0.0
+    disk_bytes: int | None = None
 
     @classmethod
     def here(cls) -> Machine:
@@ -39,7 +44,12 @@ class Machine:
             tuple(device.name for device in devices),
             min((device.total_memory for device in devices), default=0),
             os.getloadavg()[0],
+            shutil.disk_usage(home()).free,
         )
+
+    def lacks_disk(self, size: float) -> bool:
+        """Whether so many bytes would take most of what is free."""
+        return self.disk_bytes is not None and size > _DISK_SHARE * self.disk_bytes
 
     @property
     def timed(self) -> str:

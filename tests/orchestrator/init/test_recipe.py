@@ -65,6 +65,9 @@ def test_photographs_are_made_smaller_once(tmp_path: Path) -> None:
     spec = chosen(found, tmp_path, Machine(16, ("a GPU",), 8 * 2**30))
     assert (spec.data.size, spec.data.prepare, spec.resizes) == (224, "auto", True)
     assert isinstance(spec.data.open().training(True), Packed)
+    gpu, room = ("a GPU",), 43 * 256 * 333 * 3  # of 60 images 43 are trained on
+    enough, scarce = (chosen(found, tmp_path, Machine(16, gpu, 8 * 2**30, 0.0, int(room * f))) for f in (1.3, 1.2))
+    assert (enough.data.prepare_as, scarce.data.prepare_as) == ("pixels", "jpeg")
     assert chosen(found, tmp_path).data.prepare is False  # at 64 pixels, without a GPU, images are shifted, not cut
 
 
