@@ -156,7 +156,7 @@ class Prepared(ABC):
         """The bytes of the file: uint8, read-only."""
         if self._mapped is None:
             self.here()
-            self._mapped = np.memmap(self.path, np.uint8, "r")
+            self._mapped = np.asarray(np.memmap(self.path, np.uint8, "r"))  # slices of a memmap take longer
         return self._mapped
 
     @contextmanager
