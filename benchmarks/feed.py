@@ -12,6 +12,7 @@ epochs. Hugging Face's `datasets` and `webdataset` are measured where they are i
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import time
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ from jobs.randomness import SampleDraws
 from jobs.spec import JobSpec
 
 SIZE = 224
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 OURS: dict[str, dict[str, Any]] = {
     "ours, originals": {},
     "ours, prepared pixels": {"prepare": 256},
@@ -259,6 +261,15 @@ def predicting(given: argparse.Namespace, root: Path) -> None:
     table(f"predict, {len(files)} photographs, all cores, wall time", "", ("images/s", *SPREAD), rows)
 
 
+def keep_memory() -> None:
+    """Have glibc keep what is freed: else half of Pillow's time on large images is page faults, in some runs and not in
+    others."""
+    glibc = ctypes.CDLL(None)
+    if hasattr(glibc, "mallopt"):
+        for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+            glibc.mallopt(option, 2**30)
+
+
 def main() -> None:
     parser = options(__doc__, 7)
     parser.add_argument("--only", choices=["core", "between", "scaling", "predict"], help="one of the tables")
@@ -267,6 +278,7 @@ def main() -> None:
         given.pairs = 1
     header(given)
     torch.set_num_threads(1)
+    keep_memory()
     with workplace() as folder:
         if given.only in (None, "core"):
             for kind in KINDS:
