@@ -36,7 +36,7 @@ _LONGEST = 65_500
 """Largest height and width that the library encodes."""
 _BYTES_A_PIXEL, _TABLES = 1 / 3, 600
 """What photographs take at this quality, and what any file takes."""
-_SPARE = 64 * 2**20
+_SPARE = 2**20
 
 
 class Jpegs(Prepared):
@@ -50,6 +50,8 @@ class Jpegs(Prepared):
         ValueError: an image would be too long for JPEG.
     """
 
+    about = "about "
+
     def __init__(self, images: Streamed, rule: Short) -> None:
         super().__init__(images, rule, ".jpegs", JPEG)
         if len(self) and self.shapes.max() > _LONGEST:
@@ -58,8 +60,6 @@ class Jpegs(Prepared):
                 f"an image would be {height}x{width}, and JPEG ends at {_LONGEST:,} pixels; "
                 "set data.prepare_as to pixels"
             )
-
-    about = "about "
 
     @property
     def room(self) -> int:

@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from jobs.augment.resample import resized
 from jobs.data.cache import cached, key
 from jobs.data.decode import DataError, Pixels, fit
 from jobs.data.streamed import GAP, LostError, Streamed
-from jobs.lock import LONG_S, Lock
+from jobs.lock import LONG_S, Lock, holder
 from jobs.words import byte_size
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ _FORMAT = 1
 CHUNK = 64
 """Images that a thread makes at a time, and that have a checksum in common."""
 _SHOWN = 10
-_SUFFIXES = {".pixels", ".jpegs"}
+_SUFFIXES, _PART = {".pixels", ".jpegs"}, ".part"
 
 
 @dataclass(frozen=True)
@@ -172,11 +173,8 @@ class Prepared(ABC):
         Raises:
             DataError: there are not, and nothing is left to delete.
         """
-        others = sorted(
-            (path for path in self.path.parent.iterdir() if path.suffix in _SUFFIXES),
-            key=lambda path: path.stat().st_mtime,
-        )
         while shutil.disk_usage(self.path.parent).free < need:
+            others = sorted(filter(self._unneeded, self.path.parent.iterdir()), key=lambda path: path.stat().st_mtime)
             if not others:
                 free = byte_size(shutil.disk_usage(self.path.parent).free)
                 raise DataError(
@@ -184,9 +182,14 @@ class Prepared(ABC):
                     f"free some space, set ORCHESTRATOR_HOME to another disk, or {self.smaller}data.prepare to false "
                     "or to a smaller side"
                 )
-            oldest = others.pop(0)
-            logger.warning("deleting %s, prepared images of another data set, to make room", oldest)
-            oldest.unlink(missing_ok=True)
+            logger.warning("deleting %s, prepared images of another data set, to make room", others[0])
+            others[0].unlink(missing_ok=True)
+
+    def _unneeded(self, path: Path) -> bool:
+        """Whether a file holds other images: all of them, or what an attempt that was ended left."""
+        if path.suffix == _PART:
+            return path.stem != self.path.stem and holder(path.with_suffix(".lock")) is None
+        return path.suffix in _SUFFIXES
 
 
 def several(lost: Sequence[LostError], count: int) -> DataError:

@@ -26,6 +26,7 @@ from jobs.data.packed import Packed
 from jobs.data.prepared import Short
 from jobs.data.progress import shown
 from jobs.data.sets import Arrays, Data
+from jobs.lock import Lock
 from jobs.place import Place
 from jobs.randomness import SampleDraws
 from tests.jobs import digits_job
@@ -256,9 +257,15 @@ def test_a_full_disk(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert pack.path.exists() and old.exists() and not older.exists()
     pack.path.unlink()
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usual(path)._replace(free=10))  # type: ignore[attr-defined]
-    with pytest.raises(DataError, match=r"take about .*or data.prepare to false or to a smaller side$"):
+    ended, going = (old.with_name(f"{name}.part") for name in ("ended", "going"))
+    for path in (ended, going):
+        path.write_bytes(b"x")
+    with (
+        Lock(going.with_suffix(".lock")),
+        pytest.raises(DataError, match=r"take about .*or data.prepare to false or to a smaller side$"),
+    ):
         pack.here()
-    assert not old.exists()
+    assert not old.exists() and not ended.exists() and going.exists()
     with pytest.raises(DataError, match=r"or data.prepare_as to jpeg, data.prepare to false or to a smaller side$"):
         pixels.here()
 
