@@ -103,6 +103,7 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train a job, here or on the cluster of orchestrator up or of RAY_ADDRESS."""
+    from orchestrator.execution.session import expect
     from orchestrator.runs import resume as resuming
 
     if verify is not None:
@@ -114,6 +115,7 @@ def train(
         fail("--run NAME needs the job's file, and resumes by itself; --resume RUN is for runs that exist", BAD_SPEC)
     if spec is None and resume is None:
         fail("which job? Give its file, or --resume RUN to resume a run (orchestrator runs list)", BAD_SPEC)
+    expect()
     standing = None if run is None else resuming.begun(run)
     job = specfile.read(spec or resuming.stored(str(resume)), JobSpec, set_)
     if run is not None and standing:

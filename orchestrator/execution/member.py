@@ -21,10 +21,15 @@ def serve(config: dict[str, Any]) -> None:
     os.environ["LOCAL_RANK"] = str(context.get_local_rank())
     board, rank, turn = get_train_context().controller_actor, context.get_world_rank(), 0
 
+    import torch
+
     from jobs.place import Place
     from orchestrator.execution import network
     from orchestrator.execution.worker import train_one
 
+    torch.set_num_threads(
+        int(os.environ["OMP_NUM_THREADS"].split(",")[0])
+    )  # Ray's, which came after torch was imported
     network.join(board, rank, context.get_world_size(), "nccl" if config["gpu"] else "gloo")
     while True:
         given: Any = ray.get(board.next.remote(rank, turn))

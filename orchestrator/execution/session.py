@@ -7,6 +7,7 @@ import os
 import secrets
 import stat
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.cluster.client import make_token_private
-from orchestrator.execution import kept
+from orchestrator.execution import forkserver, kept
 from orchestrator.execution.interrupts import current
 
 ENVIRONMENT = {
@@ -59,6 +60,14 @@ def named() -> bool:
     return os.environ.get("RAY_ADDRESS", "") not in ("", "local")
 
 
+def expect() -> None:
+    """Let what the workers need be imported already, if this process is about to start a cluster."""
+    joins = named() or (os.environ.get("RAY_ADDRESS") != "local" and kept.find() is not None)
+    if not joins and not ("ray" in sys.modules and sys.modules["ray"].is_initialized()):
+        _prepare(ENVIRONMENT | ALONE)
+        forkserver.start(private_folder())
+
+
 def start_ray(verbose: bool = False, dashboard: bool = True, meanwhile: Callable[[], object] = lambda: None) -> None:
     """Join the cluster of ``RAY_ADDRESS`` or the one that ``orchestrator up`` keeps, or start one on this machine with
     all its CPUs; ``RAY_ADDRESS=local`` always starts one.
@@ -73,8 +82,7 @@ def start_ray(verbose: bool = False, dashboard: bool = True, meanwhile: Callable
         ConnectionError: there is no such cluster, or Ray did not start.
     """
     elsewhere = named()
-    for name, value in (ENVIRONMENT if elsewhere else ENVIRONMENT | ALONE).items():
-        os.environ.setdefault(name, value)
+    _prepare(ENVIRONMENT if elsewhere else ENVIRONMENT | ALONE)
     import ray
 
     if ray.is_initialized():
@@ -97,6 +105,11 @@ def start_ray(verbose: bool = False, dashboard: bool = True, meanwhile: Callable
     make_token_private()
 
 
+def _prepare(variables: Mapping[str, str]) -> None:
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)
+
+
 def _on_loopback() -> bool:
     """Whether Ray takes 127.0.0.1 as it is; it would not where it was imported before :data:`ALONE` was set."""
     from ray._private import ray_constants
@@ -112,11 +125,11 @@ def start_own(
     Raises:
         ConnectionError: Ray did not start.
     """
-    for name, value in (ENVIRONMENT | ALONE).items():
-        os.environ.setdefault(name, value)
+    _prepare(ENVIRONMENT | ALONE)
     if not (os.environ.get("RAY_AUTH_TOKEN_PATH") or os.environ.get("RAY_AUTH_MODE") == "disabled"):
         os.environ.setdefault("RAY_AUTH_TOKEN", _TOKEN)
     environment = dict(os.environ)
+    forkserver.start(private_folder())
     here = {"address": "local", "num_cpus": os.cpu_count(), "_temp_dir": str(private_folder() / "ray")}
     _init(verbose, {**here, "include_dashboard": dashboard}, meanwhile)
     return environment
@@ -151,6 +164,7 @@ def _init(verbose: bool, options: Mapping[str, Any], meanwhile: Callable[[], obj
         return
     for process in started:
         process.kill()
+    forkserver.stop()
     cause = f"{str(errors[0]).strip()}" if errors else f"no answer within {START_S:g} s"
     where = options.get("address") or os.environ["RAY_ADDRESS"]
     raise ConnectionError(
@@ -161,7 +175,7 @@ def _init(verbose: bool, options: Mapping[str, Any], meanwhile: Callable[[], obj
 
 @contextmanager
 def _apart() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Every process that Ray starts meanwhile gets a session of its own.
+    """Every process that Ray starts meanwhile gets a session of its own, and a raylet asks the fork server for workers.
 
     What signals the group of this process (a closed terminal, ``timeout``, a scheduler) reaches this process alone,
     which has yet to end the run. The kernel still kills those processes when this one is gone.
@@ -172,8 +186,9 @@ def _apart() -> Iterator[list[subprocess.Popen[bytes]]]:
     module: Any = services  # no setting of Ray does this
     plain = module.ConsolePopen
 
-    def popen(*words: Any, **options: Any) -> subprocess.Popen[bytes]:
-        process: subprocess.Popen[bytes] = plain(*words, **options, start_new_session=True)
+    def popen(words: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        words = forkserver.asked(words)
+        process: subprocess.Popen[bytes] = plain(words, **options, start_new_session=True)
         started.append(process)
         return process
 

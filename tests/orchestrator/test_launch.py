@@ -114,8 +114,8 @@ from orchestrator.execution.session import start_ray
 
 def stop_the_gcs():  # as it is when the machine kills or starves a process that Ray is just starting
     while True:
-        started = psutil.Process().children()
-        if len(started) > 1:
+        started = [each for each in psutil.Process().children() if "gcs_server" in each.name()]
+        if started:
             started[0].suspend()
             return
         time.sleep(0.01)
