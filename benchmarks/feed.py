@@ -12,7 +12,6 @@ epochs. Hugging Face's `datasets` and `webdataset` are measured where they are i
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import time
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ import torch
 from PIL import Image
 
 from benchmarks.feed_others import Act, others
-from benchmarks.measure import SPREAD, Spread, header, number, options, table, workplace
+from benchmarks.measure import SPREAD, Spread, cores, header, keep_memory, number, options, table, workplace
 from jobs.augment import RandomResizedCrop
 from jobs.data import ImageFolder
 from jobs.data.decode import decode
@@ -42,7 +41,6 @@ from jobs.randomness import SampleDraws
 from jobs.spec import JobSpec
 
 SIZE = 224
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 OURS: dict[str, dict[str, Any]] = {
     "ours, originals": {},
     "ours, prepared pixels": {"prepare": 256},
@@ -195,25 +193,26 @@ def _compute(count: int) -> None:
 
 
 def scaling(given: argparse.Namespace, root: Path) -> None:
-    """Images a second of several loader processes, against one, and the share of their cores that this is.
+    """Images a second of several loader processes and the loop's on as many cores, against one and the loop's on one.
 
-    The loop's process copies what they make, which takes a little of one core more.
+    The loop's process draws the boxes and copies what they make; it has no core of its own in either case.
     """
     counts = [each for each in (1, 2, 4) if each <= (os.cpu_count() or 1)]
     for title, changes in OURS.items():
         rates: dict[int, list[float]] = {each: [] for each in counts}
         for _ in range(1 if given.quick else given.pairs):
             for workers in counts:
-                rates[workers].append(_rate(source(root, loader_workers=workers, **changes), given.quick))
+                with cores(workers):
+                    rates[workers].append(_rate(source(root, loader_workers=workers, **changes), given.quick))
         rows = [
             [
-                f"{workers} processes",
+                str(workers),
                 f"{Spread.of(rate).median:,.0f}",
                 *Spread.ratio(rate, [each * workers for each in rates[1]]).cells(number(2)),
             ]
             for workers, rate in rates.items()
         ]
-        table(f"{title}: wall time, and share of so many times one process", "", ("images/s", *SPREAD), rows)
+        table(f"{title}: wall time, and share of so many times one", "processes, cores", ("images/s", *SPREAD), rows)
 
 
 def _rate(data: Source, quick: bool) -> float:
@@ -259,15 +258,6 @@ def predicting(given: argparse.Namespace, root: Path) -> None:
         for name, rate in rates.items()
     ]
     table(f"predict, {len(files)} photographs, all cores, wall time", "", ("images/s", *SPREAD), rows)
-
-
-def keep_memory() -> None:
-    """Have glibc keep what is freed: else half of Pillow's time on large images is page faults, in some runs and not in
-    others."""
-    glibc = ctypes.CDLL(None)
-    if hasattr(glibc, "mallopt"):
-        for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
-            glibc.mallopt(option, 2**30)
 
 
 def main() -> None:
