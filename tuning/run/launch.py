@@ -20,7 +20,7 @@ from orchestrator.execution import launch as jobs_launch
 from orchestrator.execution.capacity import Cluster
 from orchestrator.execution.interrupts import current, orderly
 from orchestrator.execution.pretrained import Resolver
-from orchestrator.execution.session import start_ray
+from orchestrator.execution.session import expect, start_ray
 from orchestrator.home import home, run_folder
 from orchestrator.runs.images import settle
 from orchestrator.runs.origin import environment, of_data, revision, submission
@@ -138,6 +138,7 @@ def _search(
     tell: Callable[[str, bool], None],
     verbose: bool,
 ) -> Outcome:
+    expect()
     tell("opening the data", False)
     progress = in_words(lambda text: tell(text, False), 1)
     with shown(progress):
