@@ -17,7 +17,7 @@ from typing import Any
 
 
 def loop(config: dict[str, Any]) -> None:
-    """What the one worker of a trial runs."""
+    """What each worker of a trial runs."""
     import ray.train
     import torch
     from ray.train.torch import prepare_data_loader, prepare_model
@@ -38,7 +38,8 @@ def loop(config: dict[str, Any]) -> None:
     scaled = [T.ToTensor(), T.Normalize(data.mean, data.std)]
     train = _Images(data.train, T.Compose([T.RandomCrop(32, padding=4), T.RandomHorizontalFlip(), *scaled]))
     val = _Images(data.val, T.Compose(scaled))
-    batches = prepare_data_loader(DataLoader(train, batch_size=spec.batch_size, shuffle=True, drop_last=True))
+    part = spec.batch_size // ray.train.get_context().get_world_size()
+    batches = prepare_data_loader(DataLoader(train, batch_size=part, shuffle=True, drop_last=True))
     held_out = prepare_data_loader(DataLoader(val, batch_size=500))
     model = prepare_model(spec.model.build(len(data.classes), data.channels))
     teacher = load(config["teacher"]).network.eval()
@@ -78,7 +79,7 @@ def trial(config: dict[str, Any]) -> None:
     TorchTrainer(
         loop,
         train_loop_config=config,
-        scaling_config=ScalingConfig(num_workers=1),
+        scaling_config=ScalingConfig(num_workers=config["workers"]),
         run_config=RunConfig(
             name=f"train-{Path(config['storage']).name}-{config['epsilon']}-{config['temperature']}",
             storage_path=config["storage"],
@@ -97,7 +98,7 @@ def main() -> None:
     results = tune.Tuner(
         tune.with_resources(trial, {"driver": 1}),
         param_space={**given, **space},
-        tune_config=tune.TuneConfig(metric="top1", mode="max", max_concurrent_trials=2),
+        tune_config=tune.TuneConfig(metric="top1", mode="max", max_concurrent_trials=2 // given["workers"]),
         run_config=tune.RunConfig(storage_path=given["storage"], name="search"),
     ).fit()
     done = sum(int(result.metrics["epoch"]) for result in results if result.metrics)

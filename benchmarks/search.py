@@ -1,7 +1,8 @@
 """Trials an hour: the same 16 trials with a teacher as Ray's documentation would run them, and as a search of ours.
 
 The whole command is timed, from the start of Python to its end. With --away ours runs with one thing taken away, too.
-Goal: 10 times the documented pattern where a documented trial trains for about 3 s, 5 times at about 45 s.
+Goal: 10 times the documented pattern where a documented trial trains for about 3 s, with one worker or two
+(--workers 2), and 5 times at about 45 s.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ AWAY: dict[str, dict[str, Any]] = {
 def main() -> None:
     parser = options(__doc__, pairs=3)
     parser.add_argument("--length", choices=[*LENGTHS, "all"], default="all")
+    parser.add_argument("--workers", type=int, choices=[1, 2], default=1, help="of a trial")
     parser.add_argument("--away", action="store_true", help="also with one thing taken away at a time")
     given = parser.parse_args()
     header(given)
@@ -43,7 +45,7 @@ def main() -> None:
 def _measure(given: Any, folder: Path, length: str, epochs: int, images: int) -> None:
     space = {name: values[:1] for name, values in SPACE.items()} if given.quick else SPACE
     trials = len(space["epsilon"]) * len(space["temperature"])
-    job = _job(folder, images, epochs)
+    job = _job(folder, images, epochs, given.workers)
     teacher = _teacher(folder, job)
     arms: dict[str, Mapping[str, Any]] = {"documented": {}, "ours": {}}
     if given.away:
@@ -55,7 +57,7 @@ def _measure(given: Any, folder: Path, length: str, epochs: int, images: int) ->
             place.mkdir()
             command, words = [sys.executable, "-m"], dict(arms[name])
             if name == "documented":
-                command += ["benchmarks.documented", _documented(place, job, teacher, space)]
+                command += ["benchmarks.documented", _documented(place, job, teacher, space, given.workers)]
             else:
                 reuse = words.pop("reuse", True)
                 command += ["benchmarks.search_once", _ours(place, job, teacher, space, words), str(reuse)]
@@ -64,7 +66,7 @@ def _measure(given: Any, folder: Path, length: str, epochs: int, images: int) ->
             out.print(f"{length}, turn {turn}: {name} {seconds:.1f} s")
     form = number(0)
     rows = [[name, *Spread.of(values).cells(form)] for name, values in rates.items()]
-    table(f"trials an hour, a documented trial trains about {length}", "how", SPREAD, rows)
+    table(f"trials an hour, of {given.workers} workers, about {length} as documented", "how", SPREAD, rows)
     goal = "10" if length == "3 s" else "5"
     ratios = [["ours / documented", *Spread.ratio(rates["ours"], rates["documented"]).cells(number(2)), goal]]
     for name in list(arms)[2:]:
@@ -72,8 +74,13 @@ def _measure(given: Any, folder: Path, length: str, epochs: int, images: int) ->
     table("ratios of trials an hour, by turns", "ratio", [*SPREAD, "goal at least"], ratios)
 
 
-def _job(folder: Path, images: int, epochs: int) -> Path:
-    often = ["evaluation.every_epochs=1", "checkpoint.every_epochs=1", f"epochs={epochs}", "resources.workers=1"]
+def _job(folder: Path, images: int, epochs: int, workers: int) -> Path:
+    often = [
+        "evaluation.every_epochs=1",
+        "checkpoint.every_epochs=1",
+        f"epochs={epochs}",
+        f"resources.workers={workers}",
+    ]
     changes = ["model.depth=8", "schedule.warmup_epochs=0", "evaluation.flip=false", *often]
     return recipe(folder, images, *changes, test=images // 10)  # ours tests every trial at its end, the documented none
 
@@ -95,8 +102,9 @@ def _teacher(folder: Path, job: Path) -> Path:
     return folder / "teacher"
 
 
-def _documented(place: Path, job: Path, teacher: Path, space: Mapping[str, Sequence[float]]) -> str:
-    given = {"job": str(job), "teacher": str(teacher), "storage": str(place / "storage"), "space": space}
+def _documented(place: Path, job: Path, teacher: Path, space: Mapping[str, Sequence[float]], workers: int) -> str:
+    given = {"job": str(job), "teacher": str(teacher), "storage": str(place / "storage"), "workers": workers}
+    given["space"] = space
     (place / "given.json").write_text(json.dumps(given), encoding="utf-8")
     return str(place / "given.json")
 

@@ -14,25 +14,35 @@ import psutil
 
 from benchmarks.measure import ROOT, header, options, table, workplace
 
-PARTS = {"driver": None, "trials' processes": "Trainable", "recorder": "Recorders"}
+_END_S = 10.0
+PARTS = {
+    "driver": None,
+    "trials' processes": "Trainable",
+    "recorder": "Recorders",
+    "workers": "RayTrainWorker",
+    "controller": "GroupController",
+}
+LEFT = ["processes", "sockets", "placement groups"]
 
 
 def main() -> None:
     parser = options(__doc__, pairs=1)
     parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--workers", type=int, choices=[1, 2], default=1, help="of a trial")
     given = parser.parse_args()
     if given.quick:
         given.trials = 8
     header(given)
     with workplace() as folder:
         from jobs import specfile
+        from orchestrator.execution.session import start_ray
         from tuning.run import launch
         from tuning.spec.search import SearchSpec
 
         spec = {
             "name": "many",
             "job": str(ROOT / "jobs/recipes/digits.yaml"),
-            "set": {"resources.workers": 1, "model.width": 8, "schedule.warmup_epochs": 0},
+            "set": {"resources.workers": given.workers, "model.width": 8, "schedule.warmup_epochs": 0},
             "space": {"optimizer.lr": {"kind": "loguniform", "low": 0.01, "high": 0.2}},
             "searcher": {"kind": "random"},
             "budget": {"trials": given.trials, "epochs_per_trial": 1},
@@ -46,20 +56,26 @@ def main() -> None:
             ended = sum(trial.status != "RUNNING" for trial in driver.trials)
             if ended and (not ends or ends[-1][1] < ended):
                 ends.append((time.monotonic(), ended))
-                seen[ended] = memory()
+                seen[ended] = memory() | left()
 
+        start_ray(dashboard=given.workers > 1)
         outcome = launch.search(specfile.read(folder / "many.yaml", SearchSpec), show=look)
+        time.sleep(_END_S)
+        after_all = left()
         assert {trial.status for trial in outcome.trials} == {"FINISHED"}
         spent = [trial.values["epoch_s"] for trial in outcome.trials]
         rows = []
         for wanted in (3, 10, 30, 100, given.trials):
             ended = min((count for count in seen if count >= wanted), default=None)
             if ended is not None:
-                rows.append([f"trial {ended}", *(f"{seen[ended][name]:.0f}" for name in PARTS)])
-        table(f"MB (PSS) over {given.trials} trials", "after", list(PARTS), rows)
+                rows.append([f"trial {ended}", *(f"{seen[ended][name]:.0f}" for name in (*PARTS, *LEFT))])
+        rows.append(["the search", *[""] * len(PARTS), *(f"{after_all[name]:.0f}" for name in LEFT)])
+        title = f"MB (PSS) over {given.trials} trials of {given.workers} workers, and what is there"
+        table(title, "after", [*PARTS, *LEFT], rows)
         (first, before), (last, after) = ends[min(3, len(ends) - 2)], ends[-1]
-        each = 2 * (last - first) / (after - before)
-        print(f"{each:.2f} s a trial in each of two processes, {sum(spent) / len(spent):.2f} s of it its epoch")
+        side = 2 // given.workers
+        each = side * (last - first) / (after - before)
+        print(f"{each:.2f} s a trial, {side} at a time, {sum(spent) / len(spent):.2f} s of it its epoch")
 
 
 def memory() -> dict[str, float]:
@@ -76,6 +92,21 @@ def memory() -> dict[str, float]:
         except psutil.Error:
             continue
     return {name: sum(values) / max(1, len(values)) for name, values in found.items()}
+
+
+def left() -> dict[str, float]:
+    """Processes and open sockets of all that this process has started, and placement groups that hold something."""
+    import ray
+
+    processes = psutil.Process().children(recursive=True)
+    sockets = 0
+    for process in processes:
+        try:
+            sockets += len(process.net_connections("all"))
+        except psutil.Error:
+            continue
+    groups = [each for each in ray.util.placement_group_table().values() if each["state"] != "REMOVED"]
+    return dict(zip(LEFT, (len(processes), sockets, len(groups)), strict=True))
 
 
 if __name__ == "__main__":
