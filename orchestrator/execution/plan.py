@@ -6,6 +6,7 @@ import math
 
 import psutil
 
+from jobs.data.jpegs import Jpegs
 from jobs.data.sets import Data
 from jobs.data.streamed import Streamed
 from jobs.remarks import remarks
@@ -75,7 +76,7 @@ def plan(found: Prepared) -> tuple[dict[str, str], bool]:
 def _loading(found: Prepared) -> str:
     """Who decodes images where a GPU waits for them, and how more of its node's CPUs would; else empty."""
     spec, cpus = found.spec, found.ready.resources.cpus_per_worker
-    if not found.fit.use_gpu or not isinstance(found.data.training(spec.resizes), Streamed):
+    if not found.fit.use_gpu or not isinstance(found.data.training(spec.resizes), Streamed | Jpegs):
         return ""
     processes = math.ceil(cpus) if spec.data.loader_workers is None else spec.data.loader_workers
     told = f"training images are read by {processes} process{'es' * (processes != 1)} a worker"

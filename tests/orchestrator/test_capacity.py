@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from jobs import specfile
 from orchestrator.execution import capacity, launch
@@ -132,7 +134,7 @@ def test_a_plan_for_gpus_that_are_missing_says_so_and_times_nothing(monkeypatch:
     assert fits and said["time"].startswith("not estimated: trials run on GPUs, and this machine has none")
 
 
-def test_a_plan_says_who_reads_streamed_images_for_a_gpu() -> None:
+def test_a_plan_says_who_reads_streamed_images_for_a_gpu(home: Path, tmp_path: Path) -> None:
     cluster = Cluster((Node("n", 64, 8), Node("small", 17, 2), Node("head", 96)), live=True)
     streamed = "data.in_memory=false"
 
@@ -146,3 +148,10 @@ def test_a_plan_says_who_reads_streamed_images_for_a_gpu() -> None:
     assert said(streamed, "resources.cpus_per_worker=8") == "training images are read by 8 processes a worker"
     assert said(streamed, "data.loader_workers=1") == one
     assert said() is said(streamed, "resources.use_gpu=false") is None
+    grey = np.random.default_rng(0).integers(0, 256, (40, 60, 80), np.uint8)
+    for number, image in enumerate(grey):
+        (folder := tmp_path / "photos" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{number}.jpg")
+    photos = f"data={{kind: image_folder, root: {tmp_path / 'photos'}, size: 32, in_memory: false, prepare: 40}}"
+    assert said(photos, "data.prepare_as=jpeg", "batch_size=8") == one + more
+    assert said(photos, "batch_size=8") is None  # a GPU with room holds the pixels
