@@ -63,7 +63,7 @@ def cluster(session_home: Path, storage_server: Storage) -> Iterator[None]:
     """The Ray cluster, on this machine, with two CPUs whatever it has."""
     import ray
 
-    ray.init("local", num_cpus=2, include_dashboard=True, log_to_driver=False, logging_level="error")
+    session.start_own(cpus=2)
     yield
     ray.shutdown()
 

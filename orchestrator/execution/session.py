@@ -118,9 +118,18 @@ def _on_loopback() -> bool:
 
 
 def start_own(
-    verbose: bool = False, dashboard: bool = True, meanwhile: Callable[[], object] = lambda: None
+    verbose: bool = False,
+    dashboard: bool = True,
+    meanwhile: Callable[[], object] = lambda: None,
+    cpus: int | None = None,
 ) -> dict[str, str]:
     """Start a cluster on this machine, as :func:`start_ray` does; the environment that its processes get.
+
+    Args:
+        verbose: see :func:`start_ray`.
+        dashboard: see :func:`start_ray`.
+        meanwhile: see :func:`start_ray`.
+        cpus: that it has; None is all of the machine.
 
     Raises:
         ConnectionError: Ray did not start.
@@ -130,7 +139,7 @@ def start_own(
         os.environ.setdefault("RAY_AUTH_TOKEN", _TOKEN)
     environment = dict(os.environ)
     forkserver.start(private_folder())
-    here = {"address": "local", "num_cpus": os.cpu_count(), "_temp_dir": str(private_folder() / "ray")}
+    here = {"address": "local", "num_cpus": cpus or os.cpu_count(), "_temp_dir": str(private_folder() / "ray")}
     _init(verbose, {**here, "include_dashboard": dashboard}, meanwhile)
     return environment
 
