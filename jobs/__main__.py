@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         start = place.broadcast(report.store.newest() if isinstance(report, Files) and place.rank == 0 else None)
         if spec.model.pretrained is not None:
             spec = place.broadcast(None if place.rank else _settled(spec, start))
-        data = spec.data.open()
+        data = spec.data.open(spec.resizes)
         assets: dict[str, Any] = {"data": data}
         if spec.model.pretrained is not None and start is None:
             from jobs.models.pretrained import materialize

@@ -135,7 +135,9 @@ class Prepared:
             raise ValueError(self.fit.problem)
 
 
-def prepare(spec: JobSpec, cluster: Cluster, resume: str | None = None, varied: bool = False) -> Prepared:
+def prepare(
+    spec: JobSpec, cluster: Cluster, resume: str | None = None, varied: bool = False, trains: bool = False
+) -> Prepared:
     """Check a job, open its data and find out what it takes; nothing is started.
 
     Args:
@@ -143,6 +145,8 @@ def prepare(spec: JobSpec, cluster: Cluster, resume: str | None = None, varied: 
         cluster: where it is to run.
         resume: the run that it resumes; its weights need not exist any more.
         varied: whether trials change the job, so that images are kept that it does not read itself.
+        trains: whether it is trained next, see :meth:`Prepared.fetch`: what that would make in a second pass over the
+            images is made in the first one.
 
     Raises:
         ValueError: the data, the weights, the network, the teacher or the tracking server do not fit the spec.
@@ -155,7 +159,7 @@ def prepare(spec: JobSpec, cluster: Cluster, resume: str | None = None, varied: 
         nodes.check_shared(spec.checkpoint.storage)
     else:
         storage.check(spec.checkpoint.storage)
-    data = spec.data.open()
+    data = spec.data.open(spec.resizes if trains and not cluster.live else None)
     data = data if varied else data.needed(spec.resizes)
     fit = capacity.fit(ready, cluster)
     ready = ready.model_copy(update={"resources": ready.resources.model_copy(update={"use_gpu": fit.use_gpu})})

@@ -17,9 +17,9 @@ class Digits(Source):
 
     kind: Literal["digits"] = "digits"
 
-    def open(self) -> Data:
+    def open(self, resizes: bool | None = None) -> Data:
         """Load."""
-        return prepare(self, *self.stores())
+        return prepare(self, *self.stores(), resizes)
 
     def stores(self) -> tuple[str, dict[str, Drawn], list[str]]:
         """Load; test is ``test_fraction`` of all, val ``val_fraction`` of the rest."""

@@ -37,9 +37,9 @@ class ImageFolder(Source):
     root: PathOrUrl
     """The folder, or its URL (``s3://bucket/folder``); ``~`` is expanded."""
 
-    def open(self) -> Data:
+    def open(self, resizes: bool | None = None) -> Data:
         """List, check and read the files."""
-        return prepare(self, *self.stores())
+        return prepare(self, *self.stores(), resizes)
 
     def stores(self) -> tuple[list[str], dict[str, Files], list[str]]:
         """Class names, the files of each split that there is, and notes; no file is opened.

@@ -25,7 +25,7 @@ def decode(data: bytes, channels: int, most: int = 1) -> tuple[NDArray[np.uint8]
     up), the smallest of these that is at least 1/``most``: libjpeg-turbo leaves out the high frequencies then, and with
     them most of its work.
     """
-    if not data.startswith(b"\xff\xd8\xff"):
+    if not begins(data):
         return None
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
@@ -38,6 +38,11 @@ def decode(data: bytes, channels: int, most: int = 1) -> tuple[NDArray[np.uint8]
         return simplejpeg.decode_jpeg(data, "GRAY" if channels == 1 else "RGB", **least), own
     except ValueError:
         return None
+
+
+def begins(data: bytes) -> bool:
+    """Whether this is the beginning of a JPEG file."""
+    return data.startswith(b"\xff\xd8\xff")
 
 
 def says_turn(data: bytes) -> bool:

@@ -99,7 +99,7 @@ class Jpegs(Prepared):
 
     def _make(self) -> None:
         part, notes = self.path.with_suffix(".part"), self.path.with_suffix(".chunks")
-        with self._keeping(), open(part, "ab+") as file, open(notes, "ab+") as log:
+        with self.keeping(), open(part, "ab+") as file, open(notes, "ab+") as log:
             sizes = _noted(file, log)
             self._make_room(self.room - sum(sizes))
             logger.info("preparing %d images as JPEG, about %s", len(self), byte_size(self.room))
@@ -128,9 +128,9 @@ class Jpegs(Prepared):
         def chunk(start: int) -> list[bytes]:
             made = []
             for index in range(start, min(start + CHUNK, len(self))):
-                height, width = self.shapes[index].tolist()
                 try:
-                    made.append(_encoded(self.rule(self.images, index, (height, width))))
+                    image = self.images.read(index, self.most(index))
+                    made.append(_encoded(self.made(index, image)))
                 except LostError as error:
                     lost.append(error)
             return made

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import zlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from jobs.data.ahead import threads
 from jobs.data.decode import Pixels
+from jobs.data.filling import Filling
 from jobs.data.prepared import CHUNK, Prepared, Short, Square, several
 from jobs.data.progress import progress
 from jobs.data.streamed import LostError, Streamed
@@ -58,63 +56,48 @@ class Packed(Prepared):
     def _whole(self) -> bool:
         return self.path.exists() and self.path.stat().st_size == self.nbytes
 
-    def _make(self) -> None:
-        part, notes = self.path.with_suffix(".part"), self.path.with_suffix(".chunks")
+    def filling(self) -> Filling:
+        """The file in the making; whoever asks is :meth:`alone`.
+
+        Raises:
+            DataError: the disk has no room for it.
+        """
+        part = self.path.with_suffix(".part")
         there = part.stat().st_blocks * 512 if part.exists() else 0
         self._make_room(math.ceil(self.nbytes * _SPARE) - there)
-        with self._keeping(), open(part, "ab") as file:
-            _allocate(file.fileno(), self.nbytes)
-        mapped: Any = np.memmap(part, np.uint8, "r+") if self.nbytes else np.empty(0, np.uint8)
-        done = self._noted(notes, mapped)
-        todo = [start for start in range(0, len(self), CHUNK) if start not in done]
-        logger.info("preparing %d images, %s", len(self), byte_size(self.nbytes))
+        with self.keeping():
+            return Filling(self.path, self.begins)
 
+    def _make(self) -> None:
+        filling = self.filling()
+        todo = [chunk for chunk in _chunks(len(self)) if not filling.done[slice(*chunk)].all()]
+        logger.info("preparing %d images, %s", len(self), byte_size(self.nbytes))
         lost: list[LostError] = []
 
-        def chunk(start: int) -> tuple[int, int]:
-            stop = min(start + CHUNK, len(self))
-            for index in range(start, stop):
-                shape: Any = tuple(self.shapes[index].tolist())
+        def make(chunk: tuple[int, int]) -> None:
+            for row in range(*chunk):
                 try:
-                    pixels = self.rule(self.images, index, shape)
+                    image = self.images.read(row, self.most(row))
                 except LostError as error:
                     lost.append(error)
                     continue
-                mapped[self.begins[index] : self.begins[index + 1]] = pixels.reshape(-1)
-            return start, zlib.crc32(mapped[self.begins[start] : self.begins[stop]])
+                filling.put(row, self.made(row, image))
+            if not lost:  # else it may be the chunk that lacks one
+                filling.note(*chunk)
 
-        sizes = {start: min(CHUNK, len(self) - start) for start in todo}
-        with self._keeping(), open(notes, "a", encoding="ascii") as log, ThreadPoolExecutor(threads()) as pool:
-            advance = progress("preparing images", len(self), len(self) - sum(sizes.values()))
+        left = sum(last - first for first, last in todo)
+        with self.keeping(), ThreadPoolExecutor(threads()) as pool:
+            advance = progress("preparing images", len(self), len(self) - left)
             try:
-                for start, checksum in pool.map(chunk, todo):
-                    if not lost:  # else it may be the chunk that lacks one
-                        log.write(f"{start} {checksum}\n")
-                        log.flush()
-                    advance(sizes[start])
+                for (first, last), _ in zip(todo, pool.map(make, todo), strict=True):
+                    advance(last - first)
             finally:
                 pool.shutdown(cancel_futures=True)
         if lost:
             raise several(lost, len(self))
-        if self.nbytes:
-            mapped.flush()
-        os.replace(part, self.path)
-        notes.unlink()
-
-    def _noted(self, notes: Path, mapped: Any) -> set[int]:
-        """The chunks that an earlier attempt finished, by their first image; what is not as it was noted is not one."""
-        lines = notes.read_text(encoding="ascii").splitlines() if notes.exists() else []
-        known = [tuple(map(int, line.split())) for line in lines if len(line.split()) == 2]
-        return {
-            start
-            for start, checksum in known
-            if zlib.crc32(mapped[self.begins[start] : self.begins[min(start + CHUNK, len(self))]]) == checksum
-        }
+        filling.finish()
 
 
-def _allocate(file: int, size: int) -> None:
-    """Give a file its size and its blocks: writing to a map of a file without them ends the process on a full disk."""
-    if size and hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file, 0, size)
-    else:
-        os.ftruncate(file, size)
+def _chunks(count: int) -> Iterator[tuple[int, int]]:
+    for first in range(0, count, CHUNK):
+        yield first, min(first + CHUNK, count)

@@ -61,9 +61,9 @@ class Parquet(Source):
             )
         return self
 
-    def open(self) -> Data:
+    def open(self, resizes: bool | None = None) -> Data:
         """Look at the files, convert them for random access, and read every image."""
-        return prepare(self, *self.stores())
+        return prepare(self, *self.stores(), resizes)
 
     def stores(self) -> tuple[tuple[str, ...], dict[str, Rows], list[str]]:
         """Class names, the rows of each split that there is, and notes; no image is decoded.

@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jobs.data.decode import DataError, UnreadableError
+from jobs.data.expected import expected, prepared, short_side
+from jobs.data.faults import leaks, one_size, skipped
 from jobs.data.found import Scan
 from jobs.data.jpegs import JPEG, Jpegs
-from jobs.data.packed import Packed
-from jobs.data.prepared import Prepared, Short, Square
+from jobs.data.passing import Passing
+from jobs.data.prepared import Prepared
 from jobs.data.scan import headers, scan
 from jobs.data.sets import Arrays, Data, Split, Stored
 from jobs.data.source import Source
@@ -30,8 +31,6 @@ logger = logging.getLogger(__name__)
 
 MEMORY_BYTES = 4 * 2**30
 """``in_memory: auto`` decodes into memory what takes up to this many bytes as pixels, over all splits."""
-_SPARE, _LARGE = 8 / 7, 1.5
-"""``prepare: auto`` takes so many times ``size``, where the median short side is so many times as large as that."""
 _SAMPLE = 4096
 """Training images whose mean and std are taken where not all are decoded."""
 _UNCHECKED = (
@@ -42,7 +41,13 @@ _STD_FLOOR = 1 / 255
 """A channel that is constant (to within a grey level) is divided by this rather than by nothing."""
 
 
-def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store], notes: Sequence[str] = ()) -> Data:
+def prepare(
+    source: Source,
+    classes: Sequence[str],
+    stores: Mapping[str, Store],
+    notes: Sequence[str] = (),
+    resizes: bool | None = None,
+) -> Data:
     """Open ``stores`` as ``source`` asks.
 
     Args:
@@ -50,6 +55,8 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
         classes: names of the labels 0, 1, ...
         stores: the source's own splits: ``train`` and perhaps ``val`` and ``test``.
         notes: what the source itself has to tell.
+        resizes: whether a job that is about to train on this machine cuts its images out of larger ones
+            (``Data.training``): then prepared pixels are made in the same pass. None makes none.
 
     Raises:
         ValueError: too many images are unreadable, sizes or channels do not fit, a split or class is too small.
@@ -64,13 +71,13 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
         store.exif_orientation = source.exif_orientation
     size, channels = _first(source, stores)
     full = source.check == "full" or not all(store.listed for store in stores.values())
-    found = _scan(size, channels, source, stores, full)
+    found = _scan(size, channels, source, classes, stores, full, resizes)
     if source.channels is None and channels == 1 and any((s.shapes[s.good, 2] == 3).any() for s in found.values()):
         channels = 3
-        found = _scan(size, channels, source, stores, full)
-    notes = [*notes, *(store.note for store in stores.values() if store.note), *_skipped(source, stores, found)]
+        found = _scan(size, channels, source, classes, stores, full, resizes)
+    notes = [*notes, *(store.note for store in stores.values() if store.note), *skipped(source, stores, found)]
     if source.size is None:
-        _one_size(size, stores, found)
+        one_size(size, stores, found)
     good = {split: found[split].good for split in stores}
     parts, more = divide({split: store.labels[good[split]] for split, store in stores.items()}, source, classes)
     picks = {split: (of, good[of][index]) for split, (of, index) in parts.items()}
@@ -78,7 +85,7 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
     of, index = picks["train"]
     weights = _class_weights(source, classes, stores[of].labels[index])
     if full:
-        notes += _leaks({split: found[of].hashes[index] for split, (of, index) in picks.items()})
+        notes += leaks({split: found[of].hashes[index] for split, (of, index) in picks.items()})
         sums = found[of].sums[index]
     else:
         notes.append(_UNCHECKED)
@@ -94,7 +101,7 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
         needed = {picks[name][0] for name in ("val", "test")}
         scored = {of: scan(stores[of], test_size, channels, True, source.crop_ratio) for of in needed}
 
-    side = _side(source, max(size, test_size), stores, {of: found[of].shapes[found[of].good, :2] for of in found})
+    side = short_side(source, size, {of: found[of].shapes[found[of].good] for of in found})
 
     def split(name: str) -> Split:
         of, index = picks[name]
@@ -102,10 +109,7 @@ def prepare(source: Source, classes: Sequence[str], stores: Mapping[str, Store],
         streamed = Streamed(stores[of], index, channels, stored, full)
         images: Stored = streamed
         if side and stores[of].stamp is not None:
-            if name != "train":
-                images = Packed(streamed, Square(test_size, source.crop_ratio))
-            else:
-                images = (Jpegs if source.prepare_as == "jpeg" else Packed)(streamed, Short(side))
+            images = prepared(source, streamed, name, side, size)
         kept = (found if name == "train" else scored)[of].pixels
         if kept is None:
             return images
@@ -179,73 +183,31 @@ def _first(source: Source, stores: Mapping[str, Store]) -> tuple[int, int]:
     return source.size or 1, source.channels or 1
 
 
-def _side(
-    source: Source, size: int, stores: Mapping[str, Store], shapes: Mapping[str, NDArray[np.int32]]
-) -> int | None:
-    """The short side to which training images are made smaller; None where they stay as they are."""
-    if source.prepare != "auto":
-        return source.prepare or None
-    short = np.concatenate([each.min(1) for each in shapes.values()])
-    return prepared_side(size, float(np.median(short))) if len(short) else None
-
-
-def prepared_side(size: int, median: float) -> int | None:
-    """What ``prepare: auto`` takes for images that are fed as ``size`` pixels, by the median of their short sides."""
-    side = math.ceil(size * _SPARE)
-    return side if median >= _LARGE * side else None
-
-
-def _scan(size: int, channels: int, source: Source, stores: Mapping[str, Store], full: bool) -> dict[str, Scan]:
+def _scan(
+    size: int,
+    channels: int,
+    source: Source,
+    classes: Sequence[str],
+    stores: Mapping[str, Store],
+    full: bool,
+    resizes: bool | None,
+) -> dict[str, Scan]:
     total = sum(map(len, stores.values())) * size * size * channels
     keep = total <= MEMORY_BYTES if source.in_memory == "auto" else source.in_memory
     if not full and not keep:
         return {split: headers(store) for split, store in stores.items()}
-    return {split: scan(store, size, channels, keep) for split, store in stores.items()}
+    splits = ("train",) * bool(resizes) if keep else ("train", "val", "test")
 
+    @cache
+    def passing() -> dict[str, list[Passing]]:
+        return expected(source, classes, stores, size, channels, splits)
 
-def _skipped(source: Source, stores: Mapping[str, Store], found: Mapping[str, Scan]) -> list[str]:
-    bad = [
-        printable(f"{stores[split].name(i)}: {reason}")
-        for split in stores
-        for i, reason in sorted(found[split].errors.items())
-    ]
-    if len(bad) > source.max_corrupt:
-        shown = "".join(f"\n  {line}" for line in bad[:10]) + ("\n  ..." if len(bad) > 10 else "")
-        raise DataError(
-            f"{len(bad)} of {sum(map(len, stores.values()))} images cannot be read:{shown}\n"
-            f"mend or remove them, or set data.max_corrupt (now {source.max_corrupt}) to {len(bad)} to skip them"
-        )
-    for line in bad:
-        logger.warning("skipped an image that cannot be read: %s", line)
-    return [f"skipped {len(bad)} images that cannot be read: " + "; ".join(bad[:10])] if bad else []
+    made = resizes is not None and source.prepare and splits
 
+    def one(of: str) -> Scan:
+        return scan(stores[of], size, channels, keep, passing=(lambda: passing()[of]) if made else tuple)
 
-def _one_size(size: int, stores: Mapping[str, Store], found: Mapping[str, Scan]) -> None:
-    for split, scanned in found.items():
-        shapes = scanned.shapes[scanned.good, :2]
-        odd = (shapes != size).any(1)
-        if odd.any():
-            where = printable(stores[split].name(int(scanned.good[odd.argmax()])))
-            shape = "x".join(map(str, shapes[odd.argmax()]))
-            common = Counter(map(tuple, shapes.tolist())).most_common(3)
-            raise ValueError(
-                f"images differ in size: the first is {size}x{size}, {where} is {shape} "
-                f"(commonest in {split}: {', '.join(f'{h}x{w}' for (h, w), _ in common)}); set data.size, to which all "
-                "are then resized"
-            )
-
-
-def _leaks(hashes: Mapping[str, NDArray[np.uint8]]) -> list[str]:
-    """Say which splits share images, for then the score of the later one flatters."""
-    notes = []
-    for one, other in (("val", "train"), ("test", "train"), ("test", "val")):
-        begin, known = hashes[one].view(np.uint64)[:, 0], hashes[other].view(np.uint64)[:, 0]
-        alike = hashes[one][np.isin(begin, known)].view("V16").ravel().tolist()  # few, of which the rest is compared
-        rest = set(hashes[other][np.isin(known, begin)].view("V16").ravel().tolist()) if alike else set()
-        if count := sum(each in rest for each in alike):
-            are = "image of {} is" if count == 1 else "images of {} are"
-            notes.append(f"{count} {are.format(one)} also in {other}, byte for byte")
-    return notes
+    return {of: one(of) for of in stores}
 
 
 def _sampled(store: Store, index: NDArray[np.int64], size: int, channels: int) -> NDArray[np.uint64]:

@@ -50,9 +50,12 @@ class Short:
         sized = np.rint(shapes * (self.side / short)).astype(np.int32)
         return np.where(short > self.side, np.maximum(sized, self.side), shapes)
 
-    def __call__(self, images: Streamed, index: int, shape: tuple[int, int]) -> Pixels:
-        """Image ``index`` in its new shape."""
-        image = images.read(index, max(1, int(images.shapes[index].min()) // (GAP * self.side)))
+    def most(self, shape: tuple[int, int]) -> int:
+        """How many times smaller a JPEG of that shape may be decoded."""
+        return max(1, min(shape) // (GAP * self.side))
+
+    def __call__(self, image: Pixels, shape: tuple[int, int]) -> Pixels:
+        """The image in its new shape."""
         return image if image.shape[:2] == shape else resized(image, shape, "bicubic").numpy()
 
 
@@ -67,9 +70,13 @@ class Square:
         """Heights and widths ``(N, 2)`` after it."""
         return np.full_like(shapes, self.size)
 
-    def __call__(self, images: Streamed, index: int, shape: tuple[int, int]) -> Pixels:
-        """Image ``index`` in its new shape."""
-        return fit(images.read(index), self.size, self.crop_ratio)
+    def most(self, shape: tuple[int, int]) -> int:
+        """1: what is scored is made from the whole image."""
+        return 1
+
+    def __call__(self, image: Pixels, shape: tuple[int, int]) -> Pixels:
+        """The square."""
+        return fit(image, self.size, self.crop_ratio)
 
 
 class Prepared(ABC):
@@ -136,13 +143,29 @@ class Prepared(ABC):
         Raises:
             DataError: the disk has no room for it, or an image can no longer be read.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         if not self._whole():
             self.images.here()
-            with Lock(self.path.with_suffix(".lock"), LONG_S):
-                if not self._whole():
+            with self.alone() as whole:
+                if not whole:
                     self._make()
         os.utime(self.path)
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Of several processes one makes the file, the others wait; whether it is there by now."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with Lock(self.path.with_suffix(".lock"), LONG_S):
+            yield self._whole()
+
+    def most(self, row: int) -> int:
+        """How many times smaller image ``row`` may be decoded for :meth:`made`, where it is a JPEG."""
+        height, width = self.images.shapes[row].tolist()
+        return self.rule.most((height, width))
+
+    def made(self, row: int, image: Pixels) -> Pixels:
+        """What is kept of image ``row``, decoded."""
+        height, width = self.shapes[row].tolist()
+        return self.rule(image, (height, width))
 
     @abstractmethod
     def _whole(self) -> bool:
@@ -161,7 +184,8 @@ class Prepared(ABC):
         return self._mapped
 
     @contextmanager
-    def _keeping(self) -> Iterator[None]:
+    def keeping(self) -> Iterator[None]:
+        """Turns errors of the disk that the file is on into a :class:`DataError`."""
         try:
             yield
         except OSError as error:

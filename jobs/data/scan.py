@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 from jobs.data.ahead import threads
 from jobs.data.decode import UnreadableError, fit
 from jobs.data.found import Scan, known, load, save
+from jobs.data.passing import Passing
 from jobs.data.progress import progress
 from jobs.data.store import Store
 
@@ -32,7 +33,14 @@ _HEADERS, _WAITING = 64, 8
 """Headers that a thread reads at a time, and threads, which wait for the storage most of the time."""
 
 
-def scan(store: Store, size: int, channels: int, keep: bool, crop_ratio: float = 1.0) -> Scan:
+def scan(
+    store: Store,
+    size: int,
+    channels: int,
+    keep: bool,
+    crop_ratio: float = 1.0,
+    passing: Callable[[], Sequence[Passing]] = tuple,
+) -> Scan:
     """Read, decode, convert and size every image once, or take what an earlier pass over the same files found.
 
     Where all is known of the images without reading them (``Store.known``), that is taken, and they are read for their
@@ -44,17 +52,22 @@ def scan(store: Store, size: int, channels: int, keep: bool, crop_ratio: float =
         channels: 1 or 3.
         keep: whether the pixels are wanted.
         crop_ratio: see ``jobs.data.decode.fit``.
+        passing: called where images are decoded: prepared pixels that are made at the same time.
     """
-
-    def look(start: int, stop: int, found: Scan) -> list[int]:
-        return _decode(store, start, stop, found, size, crop_ratio)
 
     def read(parts: Path | None) -> tuple[Scan, bool]:
         store.here()
         count = len(store)
         found = Scan.empty(count, channels, np.zeros((count, size, size, channels), np.uint8) if keep else None)
         step = max(1, min(256, _CHUNK_BYTES // (size * size * channels)))
-        return found, _pass("reading", store, found, look, step, 1 if _small(store) else threads(), parts)
+        with ExitStack() as stack:
+            made = [stack.enter_context(each.open()) for each in passing()]
+
+            def look(start: int, stop: int, found: Scan) -> list[int]:
+                return _decode(store, start, stop, found, size, crop_ratio, made)
+
+            what = "reading and preparing" if made else "reading"
+            return found, _pass(what, store, found, look, step, 1 if _small(store) else threads(), parts)
 
     told = store.known(channels)
     if told is not None and not keep:
@@ -129,20 +142,34 @@ def _pass(
     return passing
 
 
-def _decode(store: Store, start: int, stop: int, found: Scan, size: int, crop_ratio: float) -> list[int]:
+def _decode(
+    store: Store, start: int, stop: int, found: Scan, size: int, crop_ratio: float, made: Sequence[Passing]
+) -> list[int]:
     """Fill the rows of some images; returns those at which the storage failed."""
     channels, passing = found.sums.shape[2], []
     sized = np.zeros((stop - start, size, size, channels), np.uint8)
+    prepared = {index: (each, row) for each in made for index, row in each.rows(start, stop).items()}
     for index in range(start, stop):
+        into, row = prepared.get(index, (None, 0))
         try:
-            image, identity = store.decoded(index, channels)
-            found.shapes[index] = *image.pixels.shape[:2], image.native_channels
+            image, smaller, identity = store.twice(index, channels, into.most(row) if into else 1)
+            height, width, _ = image.pixels.shape
+            found.shapes[index] = height, width, image.native_channels
             sized[index - start] = fit(image.pixels, size, crop_ratio)
         except UnreadableError as error:
             found.errors[index] = str(error)
-            passing += [index] if error.passing else []
+            if error.passing:
+                passing.append(index)
+            else:
+                for each in made:
+                    each.lose(index)
             continue
+        if into:
+            into.put(row, smaller.pixels, (height, width))
         found.hashes[index] = np.frombuffer(hashlib.blake2b(identity, digest_size=16).digest(), np.uint8)
+    for each in made:
+        if not passing:
+            each.note(start, stop)
     for channel in range(channels):
         plane = sized[..., channel].reshape(stop - start, -1).astype(np.uint32)
         found.sums[start:stop, 0, channel] = plane.sum(1, dtype=np.uint64)

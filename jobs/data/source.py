@@ -95,8 +95,12 @@ class Source(Spec):
         """
 
     @abstractmethod
-    def open(self) -> Data:
+    def open(self, resizes: bool | None = None) -> Data:
         """Find, check and (where in memory) decode the images.
+
+        Args:
+            resizes: whether a job that is about to train on this machine cuts its images out of larger ones
+                (``jobs.augment``): then prepared pixels are made in the same pass. None makes none.
 
         Raises:
             ValueError: what is wrong with the data, where, and what to do about it.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from jobs.data import jpeg
 from jobs.data.cache import key
 from jobs.data.decode import (
     Decoded,
@@ -68,6 +69,16 @@ class Store(ABC):
         """
         image, identity = self.load(index)
         return Decoded(pixels(image, channels), native_channels(image), False), identity
+
+    def twice(self, index: int, channels: int, most: int) -> tuple[Decoded, Decoded, bytes]:
+        """Image ``index`` whole, and as :meth:`decoded` gives it with ``most``; it is read once, and decoded once where
+        these are the same.
+
+        Raises:
+            UnreadableError: there is no such image to be had.
+        """
+        found, identity = self.decoded(index, channels)
+        return found, found, identity
 
     def header(self, index: int) -> tuple[int, int, int]:
         """Height, width and own channels of image ``index``, of which as little is read as may be.
@@ -144,6 +155,14 @@ class Encoded(Store):
         data = self._bytes(index)
         found = decoded(data, channels, self.exif_orientation, most)
         return found, data + _TURNED if found.turned else data
+
+    def twice(self, index: int, channels: int, most: int) -> tuple[Decoded, Decoded, bytes]:
+        """Decode it twice where it is a JPEG that may be made smaller."""
+        data = self._bytes(index)
+        found = small = decoded(data, channels, self.exif_orientation)
+        if most > 1 and jpeg.begins(data):
+            small = decoded(data, channels, self.exif_orientation, most)
+        return found, small, data + _TURNED if found.turned else data
 
     def _bytes(self, index: int) -> bytes:
         try:

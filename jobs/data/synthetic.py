@@ -63,9 +63,9 @@ class Synthetic(Source):
     noise: float = Field(0.5, ge=0, le=4)
     """Half-width of the uniform noise, as a share of the range of a pixel: 0 is trivial, 4 is hard."""
 
-    def open(self) -> Data:
+    def open(self, resizes: bool | None = None) -> Data:
         """Generate."""
-        return prepare(self, *self.stores())
+        return prepare(self, *self.stores(), resizes)
 
     def stores(self) -> tuple[list[str], dict[str, Patterns], list[str]]:
         """Generate."""

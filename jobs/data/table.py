@@ -53,9 +53,9 @@ class PathTable(Source):
             raise ValueError("give split_column or tables of their own (val, test), not both")
         return self
 
-    def open(self) -> Data:
+    def open(self, resizes: bool | None = None) -> Data:
         """Read the tables, check and read the files."""
-        return prepare(self, *self.stores())
+        return prepare(self, *self.stores(), resizes)
 
     def stores(self) -> tuple[list[str], dict[str, Files], list[str]]:
         """Class names, the files of each split that there is, and notes; no file is opened.

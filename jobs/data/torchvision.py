@@ -79,9 +79,9 @@ class Torchvision(Source):
     options: dict[str, str | int | bool] | None = None
     """Further arguments of the class: ``{split: letters}`` for EMNIST."""
 
-    def open(self) -> Data:
+    def open(self, resizes: bool | None = None) -> Data:
         """Find the splits and read every image."""
-        return prepare(self, *self.stores())
+        return prepare(self, *self.stores(), resizes)
 
     def stores(self) -> tuple[list[str], dict[str, Named], list[str]]:
         """Class names, the splits that there are, and notes.

@@ -135,7 +135,7 @@ def _train(
     tell("opening the data", False)
     progress = in_words(lambda text: tell(text, False), 1)
     with shown(progress):
-        prepared = prepare(spec, ahead.cluster(), resume)
+        prepared = prepare(spec, ahead.cluster(), resume, trains=True)
     prepared.check_fit()
     changed = resuming.changes(resume, prepared.spec) if resume else {}
     folder = run_folder(name)

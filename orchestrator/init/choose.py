@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from jobs.base import assign
 from jobs.data.decode import UnreadableError
-from jobs.data.prepare import prepared_side
+from jobs.data.expected import prepared_side
 from jobs.data.prepared import Short
 from jobs.data.sets import Arrays, Data
 from jobs.data.streamed import Streamed

@@ -142,7 +142,7 @@ def _search(
     tell("opening the data", False)
     progress = in_words(lambda text: tell(text, False), 1)
     with shown(progress):
-        prepared = prepare(spec, Cluster.at_hand())
+        prepared = prepare(spec, Cluster.at_hand(), trains=True)
     if prepared.problem is not None:
         raise ValueError(prepared.problem)
     job = prepared.job

@@ -40,13 +40,18 @@ class PreparedSearch:
         return None if self.job.cluster.grows else f"not even one trial fits: {self.trials.why}"
 
 
-def prepare(spec: SearchSpec, cluster: Cluster) -> PreparedSearch:
+def prepare(spec: SearchSpec, cluster: Cluster, trains: bool = False) -> PreparedSearch:
     """Check a search over its opened data and find out how many trials run at a time; nothing is started.
+
+    Args:
+        spec: the search.
+        cluster: where it is to run.
+        trains: whether it runs next, see :func:`orchestrator.prepare.prepare`.
 
     Raises:
         ValueError: the data, the weights, the network or the teacher do not fit the job, or a metric not the classes.
     """
-    job = prepare_job(spec.base(), cluster, varied=True)
+    job = prepare_job(spec.base(), cluster, varied=True, trains=trains)
     for goal in spec.goals:
         check_class(goal.metric, job.data.classes)
     need, share = job.ready.resources, spec.gpus_per_trial or 1.0

@@ -72,9 +72,9 @@ class Shards(Source):
             )
         return self
 
-    def open(self) -> Data:
+    def open(self, resizes: bool | None = None) -> Data:
         """Look at the shards, and read those that nobody has read yet."""
-        return prepare(self, *self.stores())
+        return prepare(self, *self.stores(), resizes)
 
     def stores(self) -> tuple[list[str], dict[str, ShardStore], list[str]]:
         """Class names, the images of each split that there is, and notes; shards of others are read where that was

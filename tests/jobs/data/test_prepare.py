@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.data import Digits, ImageFolder, Synthetic, prepare, scan
+from jobs.data import Digits, ImageFolder, Synthetic, faults, prepare, scan
 from jobs.data.decode import decode, fit, pixels
 from jobs.data.files import Files
 from jobs.data.synthetic import Patterns
@@ -317,7 +317,7 @@ def test_leaks_are_counted_by_images(tmp_path, digit_pngs):
         "2 images of test are also in val, byte for byte",
     ]
     one = {"train": np.ones((2, 16), np.uint8), "val": np.zeros((1, 16), np.uint8), "test": np.ones((1, 16), np.uint8)}
-    assert prepare._leaks(one) == ["1 image of test is also in train, byte for byte"]
+    assert faults.leaks(one) == ["1 image of test is also in train, byte for byte"]
 
 
 @pytest.mark.parametrize(("name", "values"), [("mean", (123.7, 116.3, 103.5)), ("std", (58.4, 57.1, 57.4))])
