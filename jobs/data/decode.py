@@ -149,11 +149,13 @@ class Decoded:
         pixels: uint8 ``(h, w, channels)``; perhaps a view with strides of its own.
         native_channels: 1 for a grey image, 3 for a colour one, before conversion.
         turned: whether it was turned as its EXIF says.
+        shape: its own height and width, where the pixels may be fewer.
     """
 
     pixels: Pixels
     native_channels: int
     turned: bool
+    shape: tuple[int, int]
 
 
 def decoded(data: bytes, channels: int, exif_orientation: bool, most: int = 1) -> Decoded:
@@ -172,10 +174,14 @@ def decoded(data: bytes, channels: int, exif_orientation: bool, most: int = 1) -
     if found is None:
         image = decode(data)
         stands = upright(image) if exif_orientation else image
-        return Decoded(pixels(stands, channels), native_channels(image), stands is not image)
-    array, own = found
+        whole = pixels(stands, channels)
+        return Decoded(whole, native_channels(image), stands is not image, (stands.height, stands.width))
+    array, own, (height, width) = found
     needed = turn(Image.open(io.BytesIO(data), formats=FORMATS)) if exif_orientation and jpeg.says_turn(data) else None
-    return Decoded(array if needed is None else _ON_PIXELS[needed](array), own, needed is not None)
+    if needed is None:
+        return Decoded(array, own, False, (height, width))
+    shape = (width, height) if needed in SIDEWAYS else (height, width)
+    return Decoded(_ON_PIXELS[needed](array), own, True, shape)
 
 
 def native_channels(image: Image.Image) -> int:

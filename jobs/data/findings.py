@@ -18,8 +18,8 @@ class Scan:
         errors: reasons, by index, of the images that cannot be read; the rows below mean nothing there.
         shapes: int32 ``(N, 3)``: height, width and channels of the images as stored.
         hashes: uint8 ``(N, 16)``: what identifies the image's content; ``(N, 0)`` of :func:`headers`.
-        sums: uint64 ``(N, 2, channels)``: sum of the sized image's pixel values, and of their squares; ``(N, 2, 0)`` of
-            :func:`headers`.
+        sums: uint64 ``(N, 2, channels)``: sum of the sized image's pixel values, and of their squares; ``(N, 2, 0)``
+            where they were not taken.
         pixels: uint8 ``(N, size, size, channels)``, perhaps read-only; None where not asked for.
         area: how many pixels of each image the sums are of; None where that is ``size`` times ``size``.
     """
@@ -32,9 +32,9 @@ class Scan:
     area: int | None = None
 
     @classmethod
-    def empty(cls, count: int, channels: int, pixels: Pixels | None = None) -> Scan:
-        """To be filled."""
-        hashes, sums = np.zeros((count, 16 if channels else 0), np.uint8), np.zeros((count, 2, channels), np.uint64)
+    def empty(cls, count: int, channels: int, pixels: Pixels | None = None, hashed: bool = True) -> Scan:
+        """To be filled; without sums where ``channels`` is 0."""
+        hashes, sums = np.zeros((count, 16 * hashed), np.uint8), np.zeros((count, 2, channels), np.uint64)
         return cls({}, np.zeros((count, 3), np.int32), hashes, sums, pixels)
 
     @property

@@ -30,14 +30,30 @@ _FORMAT = 3
 """Raise it when a change in ``scan`` or ``decode`` makes earlier findings wrong."""
 
 
-def known(store: Store, how: tuple[object, ...], keep: bool, read: Callable[[Path | None], tuple[Scan, bool]]) -> Scan:
-    """What an earlier pass found; or what ``read`` finds, and whether a storage failed, which may recover without any
-    file changing. That is given a folder where findings are kept on the way, or None."""
+def known(
+    store: Store,
+    how: tuple[object, ...],
+    keep: bool,
+    read: Callable[[Path | None], tuple[Scan, bool]],
+    more: tuple[object, ...] = (),
+) -> Scan:
+    """What an earlier pass found; or what ``read`` finds.
+
+    Args:
+        store: the images.
+        how: what the pass looks at.
+        keep: whether the pixels are wanted.
+        read: the pass. It is given a folder where findings are kept on the way, or None; it returns them, and whether
+            a storage failed, which may recover without any file changing.
+        more: what a pass looks at that finds all this too, and more.
+    """
     if store.stamp is None:
         return read(None)[0]
-    name = key(_FORMAT, PIL.__version__, type(store).__name__, store.stamp, len(store), *how, store.exif_orientation)
-    if (earlier := _recall(name, keep)) is not None:
-        return earlier
+    own = PIL.__version__, type(store).__name__, store.stamp, len(store)
+    name, *also = [key(_FORMAT, *own, *each, store.exif_orientation) for each in (how, more) if each]
+    for each in (*also, name):
+        if (earlier := _recall(each, keep)) is not None:
+            return earlier
     with _alone(name):
         if (earlier := _recall(name, keep)) is not None:
             return earlier

@@ -13,17 +13,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 _SCALES = (8, 4, 2)
+LEAST = max(_SCALES)
+"""``most`` of an image of which only its soundness matters."""
 _APP1, _START_OF_SCAN = 0xE1, 0xDA
 _SPACES = {"Gray", "YCbCr", "RGB"}
 
 
-def decode(data: bytes, channels: int, most: int = 1) -> tuple[NDArray[np.uint8], int] | None:
-    """Pixels ``(h, w, channels)`` of a JPEG file, as stored (whatever its EXIF says), and its own number of channels.
+def decode(data: bytes, channels: int, most: int = 1) -> tuple[NDArray[np.uint8], int, tuple[int, int]] | None:
+    """Pixels ``(h, w, channels)`` of a JPEG file, as stored (whatever its EXIF says), its own number of channels, and
+    its height and width.
 
     None where ``data`` is no JPEG, is damaged in any way, or has a colour space that Pillow converts in ways of its
     own: let Pillow decide. With ``most`` of 2 or more, height and width may be a half, a quarter or an eighth (rounded
     up), the smallest of these that is at least 1/``most``: libjpeg-turbo leaves out the high frequencies then, and with
-    them most of its work.
+    them most of its work. It reads all of the file still, so it finds the same damage.
     """
     if not begins(data):
         return None
@@ -35,7 +38,7 @@ def decode(data: bytes, channels: int, most: int = 1) -> tuple[NDArray[np.uint8]
         least: dict[str, Any] = {}
         if scale := next((scale for scale in _SCALES if scale <= most), 0):
             least = {"min_height": -(-height // scale), "min_width": -(-width // scale)}
-        return simplejpeg.decode_jpeg(data, "GRAY" if channels == 1 else "RGB", **least), own
+        return simplejpeg.decode_jpeg(data, "GRAY" if channels == 1 else "RGB", **least), own, (height, width)
     except ValueError:
         return None
 

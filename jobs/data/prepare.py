@@ -203,9 +203,10 @@ def _scan(
         return expected(source, classes, stores, size, channels, splits)
 
     made = resizes is not None and source.prepare and splits
+    sums = source.mean is None or source.std is None
 
     def one(of: str) -> Scan:
-        return scan(stores[of], size, channels, keep, passing=(lambda: passing()[of]) if made else tuple)
+        return scan(stores[of], size, channels, keep, passing=(lambda: passing()[of]) if made else tuple, sums=sums)
 
     return {of: one(of) for of in stores}
 

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from jobs.data import jpeg
 from jobs.data.ahead import threads
-from jobs.data.decode import UnreadableError, fit
+from jobs.data.decode import Pixels, UnreadableError, fit
 from jobs.data.found import Scan, known, load, save
 from jobs.data.passing import Passing
 from jobs.data.progress import progress
@@ -40,11 +41,13 @@ def scan(
     keep: bool,
     crop_ratio: float = 1.0,
     passing: Callable[[], Sequence[Passing]] = tuple,
+    sums: bool = True,
 ) -> Scan:
     """Read, decode, convert and size every image once, or take what an earlier pass over the same files found.
 
     Where all is known of the images without reading them (``Store.known``), that is taken, and they are read for their
-    pixels only.
+    pixels only. Where neither pixels nor sums are wanted, images are not sized, and a JPEG is decoded as small as it
+    may be.
 
     Args:
         store: the images.
@@ -53,18 +56,25 @@ def scan(
         keep: whether the pixels are wanted.
         crop_ratio: see ``jobs.data.decode.fit``.
         passing: called where images are decoded: prepared pixels that are made at the same time.
+        sums: whether the sums are wanted.
     """
+    sized = keep or sums
 
     def read(parts: Path | None) -> tuple[Scan, bool]:
         store.here()
         count = len(store)
-        found = Scan.empty(count, channels, np.zeros((count, size, size, channels), np.uint8) if keep else None)
+        kept = np.zeros((count, size, size, channels), np.uint8) if keep else None
+        found = Scan.empty(count, channels if sized else 0, kept)
         step = max(1, min(256, _CHUNK_BYTES // (size * size * channels)))
         with ExitStack() as stack:
             made = [stack.enter_context(each.open()) for each in passing()]
 
             def look(start: int, stop: int, found: Scan) -> list[int]:
-                return _decode(store, start, stop, found, size, crop_ratio, made)
+                fitted = np.zeros((stop - start, size, size, channels), np.uint8) if sized else None
+                lost = _decode(store, start, stop, found, channels, crop_ratio, fitted, made)
+                if fitted is not None:
+                    _sum(start, stop, found, fitted)
+                return lost
 
             what = "reading and preparing" if made else "reading"
             return found, _pass(what, store, found, look, step, 1 if _small(store) else threads(), parts)
@@ -72,7 +82,8 @@ def scan(
     told = store.known(channels)
     if told is not None and not keep:
         return told
-    found = known(store, (size, channels, crop_ratio), keep, read)
+    how = size, channels, crop_ratio
+    found = known(store, how, keep, read) if sized else known(store, ("sound", channels), keep, read, how)
     return found if told is None else replace(told, errors=told.errors | found.errors, pixels=found.pixels)
 
 
@@ -95,7 +106,7 @@ def headers(store: Store) -> Scan:
 
     def read(parts: Path | None) -> tuple[Scan, bool]:
         store.here()
-        found = Scan.empty(len(store), 0)
+        found = Scan.empty(len(store), 0, hashed=False)
         return found, _pass("looking at", store, found, look, _HEADERS, _WAITING, parts)
 
     return known(store, ("headers",), False, read)
@@ -143,19 +154,26 @@ def _pass(
 
 
 def _decode(
-    store: Store, start: int, stop: int, found: Scan, size: int, crop_ratio: float, made: Sequence[Passing]
+    store: Store,
+    start: int,
+    stop: int,
+    found: Scan,
+    channels: int,
+    crop_ratio: float,
+    fitted: Pixels | None,
+    made: Sequence[Passing],
 ) -> list[int]:
-    """Fill the rows of some images; returns those at which the storage failed."""
-    channels, passing = found.sums.shape[2], []
-    sized = np.zeros((stop - start, size, size, channels), np.uint8)
+    """Fill the rows of some images, and ``fitted`` if it is given; returns those at which the storage failed."""
+    passing = []
     prepared = {index: (each, row) for each in made for index, row in each.rows(start, stop).items()}
     for index in range(start, stop):
         into, row = prepared.get(index, (None, 0))
         try:
-            image, smaller, identity = store.twice(index, channels, into.most(row) if into else 1)
-            height, width, _ = image.pixels.shape
-            found.shapes[index] = height, width, image.native_channels
-            sized[index - start] = fit(image.pixels, size, crop_ratio)
+            if fitted is None:
+                smaller, identity = store.decoded(index, channels, into.most(row) if into else jpeg.LEAST)
+            else:
+                image, smaller, identity = store.twice(index, channels, into.most(row) if into else 1)
+                fitted[index - start] = fit(image.pixels, fitted.shape[1], crop_ratio)
         except UnreadableError as error:
             found.errors[index] = str(error)
             if error.passing:
@@ -165,18 +183,22 @@ def _decode(
                     each.lose(index)
             continue
         if into:
-            into.put(row, smaller.pixels, (height, width))
+            into.put(row, smaller.pixels, smaller.shape)
+        found.shapes[index] = *smaller.shape, smaller.native_channels
         found.hashes[index] = np.frombuffer(hashlib.blake2b(identity, digest_size=16).digest(), np.uint8)
     for each in made:
         if not passing:
             each.note(start, stop)
-    for channel in range(channels):
-        plane = sized[..., channel].reshape(stop - start, -1).astype(np.uint32)
+    return passing
+
+
+def _sum(start: int, stop: int, found: Scan, fitted: Pixels) -> None:
+    for channel in range(fitted.shape[3]):
+        plane = fitted[..., channel].reshape(stop - start, -1).astype(np.uint32)
         found.sums[start:stop, 0, channel] = plane.sum(1, dtype=np.uint64)
         found.sums[start:stop, 1, channel] = (plane * plane).sum(1, dtype=np.uint64)
     if found.pixels is not None:
-        found.pixels[start:stop] = sized
-    return passing
+        found.pixels[start:stop] = fitted
 
 
 def _small(store: Store) -> bool:

@@ -68,7 +68,8 @@ class Store(ABC):
             UnreadableError: there is no such image to be had.
         """
         image, identity = self.load(index)
-        return Decoded(pixels(image, channels), native_channels(image), False), identity
+        whole = pixels(image, channels)
+        return Decoded(whole, native_channels(image), False, (image.height, image.width)), identity
 
     def twice(self, index: int, channels: int, most: int) -> tuple[Decoded, Decoded, bytes]:
         """Image ``index`` whole, and as :meth:`decoded` gives it with ``most``; it is read once, and decoded once where
@@ -158,9 +159,11 @@ class Encoded(Store):
 
     def twice(self, index: int, channels: int, most: int) -> tuple[Decoded, Decoded, bytes]:
         """Decode it twice where it is a JPEG that may be made smaller."""
+        if most == 1:
+            return super().twice(index, channels, most)
         data = self._bytes(index)
         found = small = decoded(data, channels, self.exif_orientation)
-        if most > 1 and jpeg.begins(data):
+        if jpeg.begins(data):
             small = decoded(data, channels, self.exif_orientation, most)
         return found, small, data + _TURNED if found.turned else data
 

@@ -77,3 +77,34 @@ def test_a_smaller_one_is_pillows_draft(most: int) -> None:
         assert found[0].shape[1::-1] == expected
         if image.size == expected:
             assert np.array_equal(found[0], np.asarray(image))
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0"])
+@pytest.mark.parametrize("restarts", [0, 4])
+def test_a_smaller_decoding_finds_the_same_damage(progressive: bool, subsampling: str, restarts: int) -> None:
+    data = encoded(
+        PHOTOS[0].resize((200, 150)),
+        "JPEG",
+        progressive=progressive,
+        subsampling=subsampling,
+        restart_marker_blocks=restarts,
+    )
+    draws, damaged = np.random.default_rng(0), 0
+    for number in range(200):
+        at, spoilt = int(draws.integers(2, len(data))), bytearray(data)
+        if number % 4 == 0:
+            del spoilt[at:]
+        elif number % 4 == 1:
+            del spoilt[at : at + 50]
+        elif number % 4 == 2:
+            spoilt[at:at] = draws.bytes(20)
+        else:
+            spoilt[at] ^= 1 << int(draws.integers(0, 8))
+        whole = jpeg.decode(bytes(spoilt), 3)
+        damaged += whole is None
+        for most in (2, 4, 8):
+            smaller = jpeg.decode(bytes(spoilt), 3, most)
+            assert (smaller is None) == (whole is None)
+            assert smaller is None or whole is None or smaller[1:] == whole[1:]
+    assert 100 < damaged < 200

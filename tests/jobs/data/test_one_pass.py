@@ -84,24 +84,29 @@ def facts(data: Data) -> dict[str, Any]:
     return kept
 
 
+GIVEN: dict[str, Any] = {"mean": (0.5,) * 3, "std": (0.25,) * 3}
+Decodings = Counter[tuple[int, bool]]
+
+
 @pytest.fixture
-def decodings(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
-    """How many times each image's bytes were decoded at each scale, by their hash and scale."""
-    counted: Counter[int] = Counter()
+def decodings(monkeypatch: pytest.MonkeyPatch) -> Decodings:
+    """How many times each image was decoded: by the hash of its bytes, and whether it might become smaller."""
+    counted: Decodings = Counter()
     usual = store.decoded
 
     def counting(data: bytes, channels: int, exif_orientation: bool, most: int = 1) -> Decoded:
-        counted[hash((data, most > 1 and data.startswith(b"\xff\xd8")))] += 1
+        counted[hash(data), most > 1 and data.startswith(b"\xff\xd8")] += 1
         return usual(data, channels, exif_orientation, most)
 
     monkeypatch.setattr(store, "decoded", counting)
     return counted
 
 
+@pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize("in_memory", [False, True])
 @pytest.mark.parametrize("own_splits", [False, True])
 def test_one_pass_gives_what_two_give(
-    folder: Path, home: Path, in_memory: bool, own_splits: bool, decodings: Counter[int]
+    folder: Path, home: Path, in_memory: bool, own_splits: bool, given: bool, decodings: Decodings
 ) -> None:
     if own_splits:
         inside = folder.parent / "split"
@@ -112,7 +117,7 @@ def test_one_pass_gives_what_two_give(
                     target.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copy(path, target)
         folder = inside
-    changes: dict[str, Any] = {"in_memory": in_memory, "crop_ratio": 1.0}
+    changes: dict[str, Any] = {"in_memory": in_memory, "crop_ratio": 1.0, **(GIVEN if given else {})}
     expected = made_twice(folder, home, **changes)
     assert max(decodings.values()) > 1
     forget(home)
@@ -124,6 +129,8 @@ def test_one_pass_gives_what_two_give(
         assert all(split.path.exists() for split in every) and len(every) == (1 if in_memory else 3)
         data.here(True)
     assert max(decodings.values()) == 1
+    if given and not in_memory:
+        assert len(decodings) == len(list(folder.rglob("*.*g"))), "large ones were not decoded whole besides"
     assert (facts(data), [split.path.read_bytes() for split in every]) == expected
     whats = {what for what, _ in shown_work}
     assert whats == {"looking at images", "reading and preparing images"} | (
@@ -132,12 +139,30 @@ def test_one_pass_gives_what_two_give(
     assert not [path for path in (home / "cache" / "prepared").iterdir() if path.suffix in (".part", ".chunks")]
 
 
+def test_where_mean_and_std_are_given_soundness_alone_is_looked_at(
+    folder: Path, home: Path, decodings: Decodings
+) -> None:
+    cut_short(folder / "china" / "33.jpg")
+    data = opened(folder, max_corrupt=1, **GIVEN)
+    smaller = Counter(small for _, small in decodings)
+    assert smaller[True] == len(list(folder.rglob("*.jpg")))
+    found = facts(data)
+    for changes in ({}, GIVEN):
+        decodings.clear()
+        facts(opened(folder, max_corrupt=1, **changes))
+        assert bool(decodings) is (changes == {})
+    forget(home)
+    opened(folder, max_corrupt=1)  # finds more
+    decodings.clear()
+    assert facts(opened(folder, max_corrupt=1, **GIVEN)) == found and not decodings
+
+
 def test_what_is_not_cut_from_is_not_prepared(folder: Path, home: Path) -> None:
     data = opened(folder, False, in_memory=True)
     assert isinstance(data.train, Arrays) and not (home / "cache" / "prepared").exists()
 
 
-def test_the_second_opening_decodes_nothing(folder: Path, decodings: Counter[int]) -> None:
+def test_the_second_opening_decodes_nothing(folder: Path, decodings: Decodings) -> None:
     opened(folder, True)
     decodings.clear()
     opened(folder, True).here(True)
@@ -146,9 +171,7 @@ def test_the_second_opening_decodes_nothing(folder: Path, decodings: Counter[int
 
 @pytest.mark.parametrize("in_memory", [False, True])
 @pytest.mark.parametrize("how", ["its header", "its end"])
-def test_images_that_cannot_be_read(
-    folder: Path, home: Path, how: str, in_memory: bool, decodings: Counter[int]
-) -> None:
+def test_images_that_cannot_be_read(folder: Path, home: Path, how: str, in_memory: bool, decodings: Decodings) -> None:
     """Where only decoding says so, not the header, pixels are made afterwards, once the splits are known."""
     changes: dict[str, Any] = {"max_corrupt": 1, "in_memory": in_memory, "crop_ratio": 1.0}
     bad = folder / "china" / "33.jpg"
