@@ -37,6 +37,7 @@ _UNCHECKED = (
     "data.check: sizes: images are not decoded before training: a broken one ends the run when it is met, and copies "
     "in several splits are not known"
 )
+_COUNTED = "; data.max_corrupt counts those alone whose beginning cannot be read"
 _STD_FLOOR = 1 / 255
 """A channel that is constant (to within a grey level) is divided by this rather than by nothing."""
 
@@ -88,7 +89,7 @@ def prepare(
         notes += leaks({split: found[of].hashes[index] for split, (of, index) in picks.items()})
         sums = found[of].sums[index]
     else:
-        notes.append(_UNCHECKED)
+        notes.append(_UNCHECKED + _COUNTED * bool(source.max_corrupt))
         sums = np.zeros((0, 2, 0), np.uint64)
         if source.mean is None or source.std is None:
             sums = _sampled(stores[of], index, size, channels)

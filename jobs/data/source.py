@@ -73,7 +73,9 @@ class Source(Spec):
     cannot be decoded, copies are not looked for, and ``mean`` and ``std``, unless given, are those of 4,096 training
     images. Images kept in memory, and torchvision's, are decoded anyway."""
     max_corrupt: NonNegativeInt = 0
-    """Unreadable images that may be skipped (each is named) before the job is refused."""
+    """Unreadable images that may be skipped (each is named) before the job is refused. They are skipped before the
+    splits are drawn; with ``check: sizes`` those of streamed images are that whose beginning cannot be read, and
+    another one still ends the run in its first epoch."""
 
     @field_validator("mean", "std")
     @classmethod

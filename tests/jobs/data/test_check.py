@@ -132,12 +132,17 @@ def test_a_broken_image_is_named_when_it_is_met(folder: Path) -> None:
     with pytest.raises(DataError, match=r"1 of 40 images cannot be read:\n  .*china/11.jpg: zero bytes"):
         opened(folder, **GIVEN)
     data = opened(folder, max_corrupt=1, val_fraction=0.05, test_fraction=0.05, **GIVEN)
+    assert sum("11.jpg: zero bytes" in note for note in data.notes) == 1
+    assert sum("max_corrupt counts those alone whose beginning cannot be read" in note for note in data.notes) == 1
     splits = [data.train, data.val, data.test]
     with pytest.raises(LostError) as caught:
         _ = [split.read(index) for split in splits for index in range(len(split))]  # type: ignore[union-attr]
     assert str(caught.value).startswith(f"{bad} cannot be read: ")
     assert "data.check: sizes looked at names and headers alone; set it to full" in str(caught.value)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    for more in ({"check": "full"}, {"in_memory": True}):  # the cure, and what is decoded anyway
+        skipped = opened(folder, **{"max_corrupt": 2, **more, **GIVEN})
+        assert any(note.startswith("skipped 2 images") and "07.jpg" in note for note in skipped.notes)
 
 
 def test_preparing_counts_and_names_all_that_are_broken(folder: Path) -> None:
