@@ -23,6 +23,7 @@ from jobs.data.row_tables import ParquetTable
 from jobs.data.rows import Rows
 from jobs.data.scan import scan
 from jobs.data.sets import Arrays, Split
+from jobs.data.shards.labelled import labelled_shards, renumbered, shard_files
 from jobs.data.store import Encoded, Store
 from jobs.data.streamed import Streamed
 from jobs.data.table import PathTable
@@ -73,11 +74,11 @@ class Names(Sequence[str]):
 def open_labelled(
     path: str, model: LoadedModel, max_corrupt: int = 0, columns: tuple[str | None, str | None] = (None, None)
 ) -> Labelled:
-    """Labelled images in a folder with a folder a class, in Parquet files, or in files that a table names.
+    """Labelled images in a folder with a folder a class, in Parquet files, in shards, or in files that a table names.
 
     Args:
         path: folder of class folders, folder of Parquet files, Parquet file, or a glob of such files; CSV, TSV or
-            Parquet file of paths and classes; or a URL of one.
+            Parquet file of paths and classes; tar file or a glob of tar files; or a URL of one.
         model: whose classes are meant, and whose size, channels and crop hold.
         max_corrupt: how many unreadable images may be left out.
         columns: of files: that of the images or of their paths, and that of the labels; None is ``image`` or ``path``,
@@ -86,8 +87,12 @@ def open_labelled(
     Raises:
         ValueError: there are no labelled images, labels that the model does not know, or too many unreadable images.
     """
-    files = _parquet_files(path)
-    if _is_table(path, files, columns[0] or "path"):
+    shards = shard_files(path)
+    files = [] if shards else _parquet_files(path)
+    store: Encoded
+    if shards:
+        store, notes = labelled_shards(path, shards, columns[1], model.classes)
+    elif _is_table(path, files, columns[0] or "path"):
         store, notes = _table(path, columns, model.classes)
     elif files:
         store, notes = _rows(files, (columns[0] or "image", columns[1] or "label"), model.classes)
@@ -137,24 +142,8 @@ def _table(path: str, columns: tuple[str | None, str | None], classes: Sequence[
     fields = {name: column for name, column in zip(("path_column", "label_column"), columns, strict=True) if column}
     names, stores, notes = PathTable(train=path, **fields).stores()
     store = stores["train"]
-    store.labels = _numbers(store.labels, names, classes, path)
+    store.labels = renumbered(store.labels, names, classes, path)
     return store, notes
-
-
-def _numbers(labels: NDArray[np.int64], names: Sequence[str], classes: Sequence[str], title: str) -> NDArray[np.int64]:
-    """Labels that count ``names``, as the model counts them.
-
-    Raises:
-        ValueError: there are labels of classes that the model does not know.
-    """
-    known = {composed(name): number for number, name in enumerate(classes)}
-    occurring = [names[label] for label in np.unique(labels).tolist()]
-    if unknown := [name for name in occurring if composed(name) not in known]:
-        raise ValueError(
-            f"{title} has classes that the model does not know: {few(unknown)}; its classes are {few(classes)}. "
-            "Leave their rows out"
-        )
-    return np.array([known.get(composed(name), -1) for name in names], np.int64)[labels]
 
 
 def _folder(path: str, classes: Sequence[str]) -> tuple[Files, list[str]]:
@@ -206,7 +195,7 @@ def _rows(files: Sequence[str], columns: tuple[str, str], classes: Sequence[str]
             f"{table.where(int(outside[0]))}: label {store.labels[outside[0]]} is not in 0 .. {len(names) - 1} (and "
             f"{len(outside) - 1} more such rows); label the rows, or take them out"
         )
-    store.labels = _numbers(store.labels, names, classes, files[0])
+    store.labels = renumbered(store.labels, names, classes, files[0])
     return store, notes
 
 

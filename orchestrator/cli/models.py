@@ -43,7 +43,7 @@ def evaluate(
         str,
         typer.Option(
             metavar="PATH|test|val",
-            help="Class folders, Parquet files or a table of paths, or a split of the run's own.",
+            help="Class folders, Parquet files, shards or a table of paths, or a split of the run's own.",
         ),
     ],
     output: Annotated[

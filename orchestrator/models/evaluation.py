@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.names import few
+from jobs.urls import absolute
 from orchestrator.models import lookup
 from orchestrator.models.figures import Pair, confused_pairs, reliability
 from orchestrator.runs import figures
@@ -98,7 +99,7 @@ def evaluate(
     folder = Path(output) if output else found.output / "evaluations" / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     result = Evaluation(
         run=found.name,
-        data=data if own else str(Path(data).expanduser().absolute()),
+        data=data if own else absolute(data, "--data"),
         metrics=metrics,
         count=scores.count,
         classes=_by_class(model.classes, judgement),
@@ -147,7 +148,7 @@ def _own(found: lookup.Found, split: str, model: LoadedModel) -> Labelled:
 
 def _columns(found: lookup.Found, data: str, given: tuple[str | None, str | None]) -> tuple[str | None, str | None]:
     """Those of Parquet files and tables: as given, or as in the run's own data where these are of the same kind."""
-    from jobs.data import Parquet, PathTable
+    from jobs.data import Parquet, PathTable, Shards
 
     try:
         source = found.spec().data
@@ -155,6 +156,8 @@ def _columns(found: lookup.Found, data: str, given: tuple[str | None, str | None
         return given
     if isinstance(source, Parquet) and not data.lower().endswith((".csv", ".tsv", ".txt")):
         return given[0] or source.image_column, given[1] or source.label_column
+    if isinstance(source, Shards) and data.lower().endswith(".tar"):
+        return given[0], given[1] or source.label_column
     if isinstance(source, PathTable) and os.path.isfile(os.path.expanduser(data)):
         return given[0] or source.path_column, given[1] or source.label_column
     return given
