@@ -71,7 +71,8 @@ def expected(
     """The prepared pixels of ``splits``, by the source's own split whose images they are made of.
 
     They are right if every image can be decoded whose header can be read; what cannot be decoded belongs to no split.
-    JPEG is made afterwards. Nothing is expected where headers cannot be read alone, or say that the data will be refused.
+    JPEG is made afterwards. Nothing is expected where headers cannot be read alone, or where they say that the data
+    will be refused.
     """
     passing: dict[str, list[Passing]] = {of: [] for of in stores}
     if not all(store.listed and store.stamp is not None for store in stores.values()):

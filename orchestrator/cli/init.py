@@ -15,7 +15,10 @@ from orchestrator.cli.console import BAD_SPEC, FAILED, err, fail, out
 
 def init(
     images: Annotated[
-        Path, typer.Argument(help="Folder of images, a folder a class; or a table of paths and classes.")
+        str,
+        typer.Argument(
+            help="Folder of images, a folder a class; a table of paths and classes; or shards, here or at a URL."
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -40,8 +43,8 @@ def init(
     """Look at images, say what is wrong with them, and write a recipe and a search of it, with reasons."""
     from orchestrator.init.write import names
 
-    images = images.expanduser()
-    output = (output or Path(f"{images.resolve().stem}_job.yaml")).expanduser()
+    stem = Path(images).expanduser().resolve().stem  # of a URL, its last part
+    output = (output or Path(f"{stem}_job.yaml")).expanduser()
     job, search, other = names(output)
     if there := [str(path) for path in (output, other) if path.exists() and not force]:
         fail(f"{' and '.join(there)} would be overwritten; give another file with -o, or --force", BAD_SPEC)
@@ -51,7 +54,7 @@ def init(
         fail(f"{error.filename}: {error.strerror}", FAILED)
 
 
-def _init(images: Path, output: Path, job: str, search: str, other: Path, pretrained: str | None) -> None:
+def _init(images: str, output: Path, job: str, search: str, other: Path, pretrained: str | None) -> None:
     from orchestrator.execution.pretrained import resolve
     from orchestrator.init.choose import choose
     from orchestrator.init.look import look

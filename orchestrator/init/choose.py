@@ -19,7 +19,7 @@ from jobs.spec import JobSpec
 from jobs.words import byte_size, duration
 from orchestrator.execution.speed import images_per_s
 from orchestrator.init.facts import Survey
-from orchestrator.init.findings import UNEVEN, VERY_UNEVEN
+from orchestrator.init.findings import UNEVEN, draws_evenly
 from orchestrator.init.machine import Machine
 from orchestrator.init.start import Start
 
@@ -82,7 +82,8 @@ def choose(name: str, found: Survey, machine: Machine, start: Start) -> Recipe:
     data["data"], size, channels = _images(found, gpu, start, why)
     data["model"] = _network(found, size, gpu, start, why)
     data["augment"] = _augment(found, size, why)
-    if data["augment"][0]["kind"] == "random_resized_crop" and (side := prepared_side(size, found.size)):
+    cut = data["augment"][0]["kind"] == "random_resized_crop" and found.source.kind != "shards"  # no disk may hold them
+    if cut and (side := prepared_side(size, found.size)):
         data["data"]["prepare"] = "auto"
         why["data.prepare"] = f"images of {found.size} pixels take long to decode: they are made smaller once"
         room = found.parts["train"] * channels * Short(side).shapes(found.look.sizes).prod(1).mean()
@@ -172,7 +173,7 @@ def _images(found: Survey, gpu: bool, start: Start, why: dict[str, str]) -> tupl
     if found.corrupt:
         data["max_corrupt"] = found.corrupt
         why["data.max_corrupt"] = "so many cannot be read; each is named when it is skipped"
-    if found.ratio >= VERY_UNEVEN:
+    if draws_evenly(found):
         data["balanced_sampling"] = True
         why["data.balanced_sampling"] = f"classes are uneven, {found.ratio:.1f} to 1: all are drawn equally often"
     elif found.ratio >= UNEVEN:
@@ -274,7 +275,8 @@ def _originals(found: Survey, count: int, channels: int) -> Streamed | None:
     """So many training images as they are stored, a few files again and again; None where none of them can be read."""
     store = found.source.stores()[1]["train"]
     picks, shapes = list[int](), list[tuple[int, ...]]()
-    for index in np.linspace(0, len(store) - 1, min(_PROBE_FILES, len(store))).astype(np.int64):
+    near = len(store) if store.places is None else int((store.places == 0).sum())  # in one shard
+    for index in np.linspace(0, near - 1, min(_PROBE_FILES, near)).astype(np.int64):
         try:
             shape = store.decoded(int(index), channels)[0].pixels.shape
         except UnreadableError:

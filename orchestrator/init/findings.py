@@ -21,6 +21,11 @@ _LONG = 2.0
 _SHOWN = 5
 
 
+def draws_evenly(found: Survey) -> bool:
+    """Whether all classes are to be drawn equally often; shards cannot be drawn from so."""
+    return found.ratio >= VERY_UNEVEN and found.source.kind != "shards"
+
+
 def findings(
     found: Survey, labels: Mapping[str, NDArray[np.int64]], stores: Mapping[str, Encoded]
 ) -> tuple[Finding, ...]:
@@ -90,7 +95,7 @@ def _few(found: Survey, labels: Mapping[str, NDArray[np.int64]]) -> list[Finding
             f"{found.classes[least]} {found.counts[least]}"
         )
         how = "draws all classes equally often (data.balanced_sampling)"
-        if found.ratio < VERY_UNEVEN:
+        if not draws_evenly(found):
             how = "weights the classes in the loss (data.class_weights: balanced)"
         told.append(Finding(what, f"the recipe {how}; look at balanced accuracy, not top-1"))
     few = np.flatnonzero(found.counts < FEW).tolist()

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from jobs.data import ImageFolder, Parquet, PathTable
+from jobs.data import ImageFolder, Parquet, PathTable, Shards
 from jobs.data.columns import Columns, read
 from jobs.data.formats import is_image
 from jobs.data.image_folder import SPLITS
 from jobs.data.listing import files_below
 from jobs.names import few
+from jobs.urls import is_url
+from orchestrator.init import sharded
 
-Source = ImageFolder | Parquet | PathTable
+Source = ImageFolder | Parquet | PathTable | Shards
 
 _TABLES = (".csv", ".tsv", ".parquet")
 _PATHS = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img", "name", "id")
@@ -21,19 +23,23 @@ _PARTS = ("split", "set", "subset", "partition", "fold")
 _TRIED = 20
 
 
-def recognise(path: Path) -> tuple[Source, list[str]]:
-    """The source that a folder or table is, with an absolute path, and what a person should know of the choice.
+def recognise(place: str | Path) -> tuple[Source, list[str]]:
+    """The source that a folder, a table or shards are, with absolute paths, and what a person should know of that.
 
     Raises:
         ValueError: there is nothing there that could be one, with what is there.
     """
-    if re.match(r"\w+:/", str(path)):
+    if re.match(r"\w+:/", str(place)):
+        if is_url(str(place)) and (shards := sharded.remote(str(place))):
+            return shards, []
         raise ValueError(
-            f"init looks at images on this machine, not at URLs ({path}); give it a copy of some of them, and put the "
-            "URL into the recipe that it writes, as data.root"
+            f"init looks at images on this machine, not at URLs ({place}), unless orchestrator shards wrote them "
+            "there; give it a copy of some of them, and put the URL into the recipe that it writes, as data.root"
         )
-    path = path.expanduser().absolute()
+    path = Path(place).expanduser().absolute()
     if path.is_file():
+        if path.suffix.lower() == sharded.TAR:
+            return Shards(train=str(path)), []
         if path.suffix.lower() not in _TABLES:
             raise ValueError(
                 f"{path} is neither a folder nor a table ({', '.join(_TABLES)}); give the folder with a folder for "
@@ -51,6 +57,8 @@ def recognise(path: Path) -> tuple[Source, list[str]]:
         return found, []
     root, notes = _inner(path)
     tables = _tables(root) if root.is_dir() else []
+    if root.is_dir() and (shards := sharded.local(root, _visible(root), bool(tables))):
+        return shards, notes
     if tables and not _class_folders(root):
         return _of_tables(root, tables), notes
     notes += [f"{name} was passed over, for there are class folders; to use it, give it to init" for name in tables]
