@@ -17,7 +17,7 @@ Index = NDArray[np.int64]
 def stratified(
     labels: NDArray[np.int64], fraction: float, seed: int, classes: Sequence[str], what: str
 ) -> tuple[Index, Index]:
-    """Hold out a share of the samples, in every class alike (scikit-learn's ``train_test_split``).
+    """Hold out a share of the samples, in every class alike: those that scikit-learn's ``train_test_split`` holds out.
 
     Args:
         labels: int64 ``(N,)``, indices into ``classes``.
@@ -32,8 +32,6 @@ def stratified(
     Raises:
         ValueError: a class, or one of the two sides, would be too small.
     """
-    from sklearn.model_selection import train_test_split
-
     present, counts = np.unique(labels, return_counts=True)
     if few := [classes[label] for label, count in zip(present.tolist(), counts.tolist(), strict=True) if count < 2]:
         raise ValueError(f"{what} {fraction:g}: {_few(few)} has one image only, and cannot be divided; add images")
@@ -44,8 +42,33 @@ def stratified(
             f"{what} {fraction:g} of {len(labels)} images holds out {held} and leaves {len(labels) - held}, but each "
             f"side needs one of each of {len(present)} classes; take {smallest:.3g} to {1 - smallest:.3g}"
         )
-    rest, out = train_test_split(np.arange(len(labels)), test_size=held, stratify=labels, random_state=seed)
-    return np.sort(rest).astype(np.int64), np.sort(out).astype(np.int64)
+    draws = np.random.RandomState(seed)
+    kept = _proportional(counts, len(labels) - held, draws)
+    taken = _proportional(counts - kept, held, draws)
+    rest, out = list[Index](), list[Index]()
+    by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
+    for own, stay, leave in zip(by_class, kept.tolist(), taken.tolist(), strict=True):
+        mixed = own[draws.permutation(len(own))]
+        rest.append(mixed[:stay])
+        out.append(mixed[stay : stay + leave])
+    return np.sort(np.concatenate(rest)), np.sort(np.concatenate(out))
+
+
+def _proportional(counts: Index, total: int, draws: np.random.RandomState) -> Index:
+    """How many to take of each class for ``total`` in all: in proportion to ``counts``, the largest remainders first
+    and equal ones by chance, in scikit-learn's order of draws (importing that takes a second)."""
+    exact = counts / counts.sum() * total
+    taken = np.floor(exact)
+    missing, remainders = int(total - taken.sum()), exact - taken
+    for remainder in np.unique(remainders)[::-1] if missing > 0 else ():
+        (alike,) = np.where(remainders == remainder)
+        chosen = draws.choice(alike, size=min(len(alike), missing), replace=False)
+        taken[chosen] += 1
+        missing -= len(chosen)
+        if missing == 0:
+            break
+    whole: Index = taken.astype(np.int64)
+    return whole
 
 
 def divide(

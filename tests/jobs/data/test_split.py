@@ -1,5 +1,8 @@
+import math
+
 import numpy as np
 import pytest
+from sklearn.model_selection import train_test_split
 
 from jobs.data import Digits
 from jobs.data.split import divide, stratified
@@ -20,6 +23,22 @@ def test_the_seed_decides():
     first, again, other = (stratified(labels, 0.2, seed, "ab", "val_fraction")[1] for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_it_holds_out_what_scikit_learn_does():
+    draws = np.random.default_rng(0)
+    for seed in range(300):
+        classes = int(draws.integers(2, 12))
+        labels = draws.choice(classes, size=int(draws.integers(4 * classes, 400)), p=draws.dirichlet(np.ones(classes)))
+        labels = labels[np.isin(labels, np.flatnonzero(np.bincount(labels) > 1))]
+        fraction, count = draws.uniform(0.02, 0.98), len(np.unique(labels))
+        held = math.ceil(fraction * len(labels))
+        if not count <= held <= len(labels) - count:
+            continue
+        theirs = train_test_split(np.arange(len(labels)), test_size=held, stratify=labels, random_state=seed)
+        ours = stratified(labels, fraction, seed, "abcdefghijkl", "val_fraction")
+        for mine, other in zip(ours, theirs, strict=True):
+            assert mine.dtype == np.int64 and np.array_equal(mine, np.sort(other))
 
 
 def test_too_few_images_say_what_would_do():
