@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.data.decode import DataError, UnreadableError
+from jobs.data.decode import DataError, Pixels, UnreadableError
 from jobs.data.expected import expected, prepared, short_side
 from jobs.data.faults import leaks, one_size, skipped
 from jobs.data.found import Scan
@@ -23,7 +23,7 @@ from jobs.data.sets import Arrays, Data, Split, Stored
 from jobs.data.source import Source
 from jobs.data.split import divide
 from jobs.data.store import Some, Store
-from jobs.data.streamed import UNCHECKED, Streamed
+from jobs.data.streamed import CHANGED, UNCHECKED, Streamed
 from jobs.names import printable
 from jobs.words import any_of, byte_size, nearest
 
@@ -97,12 +97,14 @@ def prepare(
     mean, std = _statistics(source, channels, sums, found[of].area or size * size)
 
     test_size = source.test_size or size
-    scored = found
-    if (test_size, source.crop_ratio) != (size, 1.0) and all(each.pixels is not None for each in found.values()):
-        needed = {picks[name][0] for name in ("val", "test")}
-        scored = {of: scan(stores[of], test_size, channels, True, source.crop_ratio) for of in needed}
-
     side = short_side(source, size, {of: found[of].shapes[found[of].good] for of in found})
+
+    def pixels(name: str) -> Pixels | None:
+        of, index = picks[name]
+        kept = found[of].pixels
+        if kept is not None and name != "train" and (test_size, source.crop_ratio) != (size, 1.0):
+            return _some(stores[of], index, test_size, channels, True, source.crop_ratio).pixels
+        return kept if kept is None or len(index) == len(kept) else kept[index]
 
     def split(name: str) -> Split:
         of, index = picks[name]
@@ -111,11 +113,11 @@ def prepare(
         images: Stored = streamed
         if side and stores[of].stamp is not None:
             images = prepared(source, streamed, name, side, size)
-        kept = (found if name == "train" else scored)[of].pixels
+        kept = pixels(name)
         if kept is None:
             return images
         original = images if name == "train" and (stored != size).any() else None
-        return Arrays(kept if len(index) == len(kept) else kept[index], stores[of].labels[index], original)
+        return Arrays(kept, stores[of].labels[index], original)
 
     digest = hashlib.sha256(json.dumps([list(classes), size, channels, test_size, source.crop_ratio]).encode())
     listed = digest.copy()
@@ -219,11 +221,28 @@ def _sampled(store: Store, index: NDArray[np.int64], size: int, channels: int) -
         DataError: one of them cannot be decoded.
     """
     places = np.linspace(0, len(index) - 1, min(_SAMPLE, len(index))).round().astype(np.int64)
-    some = Some(store, index[places])
-    found = scan(some, size, channels, False)
+    return _some(store, index[places], size, channels, False, cure=UNCHECKED).sums
+
+
+def _some(
+    store: Store,
+    index: NDArray[np.int64],
+    size: int,
+    channels: int,
+    keep: bool,
+    crop_ratio: float = 1.0,
+    cure: str = CHANGED,
+) -> Scan:
+    """What :func:`jobs.data.scan.scan` finds of some images of a store.
+
+    Raises:
+        DataError: one of them cannot be decoded.
+    """
+    some = Some(store, index)
+    found = scan(some, size, channels, keep, crop_ratio)
     for number, reason in found.errors.items():
-        raise DataError(f"{printable(some.name(number))} cannot be read: {reason}; {UNCHECKED}")
-    return found.sums
+        raise DataError(f"{printable(some.name(number))} cannot be read: {reason}; {cure}")
+    return found
 
 
 def _class_weights(source: Source, classes: Sequence[str], labels: NDArray[np.int64]) -> tuple[float, ...] | None:

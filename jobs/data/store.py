@@ -190,13 +190,13 @@ class Some(Store):
     """Some images of another store.
 
     Args:
-        store: it has a stamp.
+        store: the other.
         picks: int64 ``(N,)``: which of them.
     """
 
     def __init__(self, store: Store, picks: NDArray[np.int64]) -> None:
         self.store, self.picks, self.labels = store, picks, store.labels[picks]
-        self.stamp = key(type(store).__name__, store.stamp, picks.tobytes())
+        self.stamp = store.stamp and key(type(store).__name__, store.stamp, picks.tobytes())
         self.exif_orientation = store.exif_orientation
 
     def load(self, index: int) -> tuple[Image.Image, bytes]:

@@ -19,6 +19,7 @@ UNCHECKED = (
     "training and can skip some (data.max_corrupt)"
 )
 """What to do about an image that turned out to be unreadable."""
+CHANGED = "the data changed while it was in use"
 
 
 def smaller(box: Sequence[int], size: int) -> int:
@@ -37,7 +38,7 @@ def boxed(image: Pixels, box: Sequence[int], shape: tuple[int, int]) -> Pixels:
 
 
 def _cure(checked: bool) -> str:
-    return "the data changed while it was in use" if checked else UNCHECKED
+    return CHANGED if checked else UNCHECKED
 
 
 class LostError(DataError):

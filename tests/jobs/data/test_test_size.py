@@ -8,6 +8,7 @@ from PIL import Image
 
 from jobs.data import ImageFolder
 from jobs.data.decode import fit
+from jobs.data.files import Files
 from jobs.data.loader import Loader
 from jobs.data.sets import Arrays
 from jobs.models import CNN, load, save
@@ -100,3 +101,18 @@ def test_flip_averages_the_logits_of_both_views(tmp_path):
     images = np.random.default_rng(2).integers(0, 256, (5, 8, 8, 1), dtype=np.uint8)
     both = load(tmp_path).predict(images)
     assert np.allclose(both, load(tmp_path).predict(images[:, :, ::-1]), atol=1e-6)
+
+
+def test_what_is_scored_in_memory_is_read_again_and_nothing_else(folder, monkeypatch):
+    read, usual = [], Files.decoded
+    monkeypatch.setattr(Files, "decoded", lambda self, index, *given: read.append(index) or usual(self, index, *given))
+    source = ImageFolder(root=str(folder), size=16, test_size=24, crop_ratio=0.8, in_memory=True)
+    data = source.open()
+    assert len(read) == 40 + len(data.val) + len(data.test) == 40 + 4 + 8
+    again = source.open()
+    assert len(read) == 52
+    for one, other in ((data.val, again.val), (data.test, again.test)):
+        assert np.array_equal(one.images, other.images) and one.images.shape[1:] == (24, 24, 3)
+    streamed = source.model_copy(update={"in_memory": False}).open()
+    assert all(np.array_equal(streamed.test.fitted(at, 24, 0.8), data.test.images[at]) for at in range(8))
+    assert streamed.digest == data.digest
