@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from itertools import repeat
+from itertools import product, repeat
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +77,10 @@ def scan(
                 return lost
 
             what = "reading and preparing" if made else "reading"
-            return found, _pass(what, store, found, look, step, 1 if _small(store) else threads(), parts)
+            failed = _pass(what, store, found, look, step, 1 if _small(store) else threads(), parts)
+            for each, index in product(made, () if failed else found.errors):  # of earlier attempts too
+                each.lose(index)
+        return found, failed
 
     told = store.known(channels)
     if told is not None and not keep:
