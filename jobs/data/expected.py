@@ -85,12 +85,12 @@ def expected(
         return passing
     try:
         parts, _ = divide({of: store.labels[good[of]] for of, store in stores.items()}, source, classes)
+        for split in splits:
+            of, index = parts[split]
+            index = good[of][index]
+            images = Streamed(stores[of], index, channels, found[of].shapes[index, :2])
+            if isinstance(made := prepared(source, images, split, side, size), Packed):
+                passing[of].append(Passing(made, good[of]))
     except ValueError:  # it is raised again once it is known which images cannot be read, which comes first
-        return passing
-    for split in splits:
-        of, index = parts[split]
-        index = good[of][index]
-        images = Streamed(stores[of], index, channels, found[of].shapes[index, :2])
-        if isinstance(made := prepared(source, images, split, side, size), Packed):
-            passing[of].append(Passing(made, good[of]))
+        return {of: [] for of in stores}
     return passing

@@ -10,11 +10,9 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from jobs.base import assign
-from jobs.data.decode import UnreadableError
 from jobs.data.expected import prepared_side
 from jobs.data.prepared import Short
 from jobs.data.sets import Arrays, Data
-from jobs.data.streamed import Streamed
 from jobs.spec import JobSpec
 from jobs.words import byte_size, duration
 from orchestrator.execution.speed import images_per_s
@@ -22,6 +20,7 @@ from orchestrator.init.facts import Survey
 from orchestrator.init.findings import UNEVEN, draws_evenly
 from orchestrator.init.machine import Machine
 from orchestrator.init.start import Start
+from orchestrator.init.survey import originals
 
 SIZES = (16, 24, 32, 40, 48, 64, 96, 128, 160, 192, 224)
 """Image sizes to choose from where images are not all of one."""
@@ -40,7 +39,6 @@ _FLOPS_A_CPU = 20e9
 _SLOW_S = 10.0
 _PROBE_S = 2.0
 _PROBE_BYTES = 2**28
-_PROBE_FILES = 64
 
 
 @dataclass(frozen=True)
@@ -264,28 +262,11 @@ def _speed(data: dict[str, Any], found: Survey, image: tuple[int, int], machine:
     shape = (count, size, size, channels)
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     cut = spec.resizes and not spec.data.prepare and not (found.one_size and found.size == size)
-    original = _originals(found, count, channels) if cut else None
+    original = originals(found, count, channels) if cut else None
     images = Arrays(pixels, np.arange(count, dtype=np.int64) % len(found.classes), original)
     middle = (0.5,) * channels
     drawn = Data(found.classes, channels, size, middle, middle, "", images, images, images, size)
     return images_per_s(spec, drawn, _PROBE_S), machine.timed
-
-
-def _originals(found: Survey, count: int, channels: int) -> Streamed | None:
-    """So many training images as they are stored, a few files again and again; None where none of them can be read."""
-    store = found.source.stores()[1]["train"]
-    picks, shapes = list[int](), list[tuple[int, ...]]()
-    near = len(store) if store.places is None else int((store.places == 0).sum())  # in one shard
-    for index in np.linspace(0, near - 1, min(_PROBE_FILES, near)).astype(np.int64):
-        try:
-            shape = store.decoded(int(index), channels)[0].pixels.shape
-        except UnreadableError:
-            continue
-        picks.append(index)
-        shapes.append(shape[:2])
-    if not picks:
-        return None
-    return Streamed(store, np.resize(picks, count), channels, np.resize(np.array(shapes, np.int32), (count, 2)))
 
 
 def _epochs(train: int, batch: int, rate: float, gpu: bool, fine: bool) -> tuple[int, float]:

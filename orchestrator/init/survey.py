@@ -9,8 +9,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.data.decode import UnreadableError
 from jobs.data.split import divide
 from jobs.data.store import Encoded
+from jobs.data.streamed import Streamed
 from orchestrator.init.facts import Survey
 from orchestrator.init.findings import examples, findings
 from orchestrator.init.look import Look
@@ -19,6 +21,7 @@ from orchestrator.init.source import Source
 SHARES = ((0.2, 0.1), (0.2, 0.2), (0.25, 0.25), (0.25, 0.34))
 """Shares of test and val that are tried in turn, until every class is in every split."""
 _SHOWN = 5
+_FEW = 64
 
 
 def survey(source: Source, classes: Sequence[str], stores: Mapping[str, Encoded], look: Look) -> Survey:
@@ -71,3 +74,20 @@ def _divide(
         f"too few images to have every class in train, val and test: {small}. A class needs 4 or more (50 to learn "
         "much from); add images, or take the smallest classes out"
     )
+
+
+def originals(found: Survey, count: int, channels: int) -> Streamed | None:
+    """So many training images as they are stored, a few files again and again; None where none of them can be read."""
+    store = found.source.stores()[1]["train"]
+    picks, shapes = list[int](), list[tuple[int, ...]]()
+    near = len(store) if store.places is None else int((store.places == 0).sum())  # in one shard
+    for index in np.linspace(0, near - 1, min(_FEW, near)).astype(np.int64):
+        try:
+            shape = store.decoded(int(index), channels)[0].pixels.shape
+        except UnreadableError:
+            continue
+        picks.append(index)
+        shapes.append(shape[:2])
+    if not picks:
+        return None
+    return Streamed(store, np.resize(picks, count), channels, np.resize(np.array(shapes, np.int32), (count, 2)))
