@@ -1,4 +1,4 @@
-"""Which prepared pixels a source is going to need, by the headers of its images: before any image is decoded."""
+"""Which prepared images a source is going to need, by the headers of its images: before any image is decoded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from jobs.data.jpegs import Jpegs
 from jobs.data.packed import Packed
 from jobs.data.passing import Passing
-from jobs.data.prepared import Prepared, Short, Square
+from jobs.data.prepared import Short, Square
 from jobs.data.scan import headers
 from jobs.data.source import Source
 from jobs.data.split import divide
@@ -42,7 +42,7 @@ def short_side(source: Source, size: int, shapes: Mapping[str, NDArray[np.int32]
     return prepared_side(max(size, source.test_size or size), float(np.median(short))) if len(short) else None
 
 
-def prepared(source: Source, images: Streamed, split: str, side: int, size: int) -> Prepared:
+def prepared(source: Source, images: Streamed, split: str, side: int, size: int) -> Packed | Jpegs:
     """The prepared images of a split.
 
     Args:
@@ -68,11 +68,10 @@ def expected(
     channels: int,
     splits: Sequence[str],
 ) -> dict[str, list[Passing]]:
-    """The prepared pixels of ``splits``, by the source's own split whose images they are made of.
+    """The prepared images of ``splits``, by the source's own split whose images they are made of.
 
     They are right if every image can be decoded whose header can be read; what cannot be decoded belongs to no split.
-    JPEG is made afterwards. Nothing is expected where headers cannot be read alone, or where they say that the data
-    will be refused.
+    Nothing is expected where headers cannot be read alone, or where they say that the data will be refused.
     """
     passing: dict[str, list[Passing]] = {of: [] for of in stores}
     if not all(store.listed and store.stamp is not None for store in stores.values()):
@@ -89,8 +88,7 @@ def expected(
             of, index = parts[split]
             index = good[of][index]
             images = Streamed(stores[of], index, channels, found[of].shapes[index, :2])
-            if isinstance(made := prepared(source, images, split, side, size), Packed):
-                passing[of].append(Passing(made, good[of]))
+            passing[of].append(Passing(prepared(source, images, split, side, size), good[of]))
     except ValueError:  # it is raised again once it is known which images cannot be read, which comes first
         return {of: [] for of in stores}
     return passing

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
@@ -37,6 +38,7 @@ _LONGEST = 65_500
 _BYTES_A_PIXEL, _TABLES = 1 / 3, 600
 """What photographs take at this quality, and what any file takes."""
 _SPARE = 2**20
+_MOST_WAITING = 2**12
 
 
 class Jpegs(Prepared):
@@ -97,25 +99,27 @@ class Jpegs(Prepared):
             file.seek(size - 8)
             return int.from_bytes(file.read(8), "little") + index == size
 
+    def filling(self) -> Waiting:
+        """The file in the making; whoever asks is :meth:`alone`.
+
+        Raises:
+            DataError: the disk has no room for it.
+        """
+        with self.keeping():
+            return Waiting(self._appending())
+
+    def _appending(self) -> Appending:
+        appending = Appending(self)
+        self.make_room(self.room - sum(appending.sizes))
+        return appending
+
     def _make(self) -> None:
-        part, notes = self.path.with_suffix(".part"), self.path.with_suffix(".chunks")
-        with self.keeping(), open(part, "ab+") as file, open(notes, "ab+") as log:
-            sizes = _noted(file, log)
-            self._make_room(self.room - sum(sizes))
+        with self.keeping():
+            appending = self._appending()
             logger.info("preparing %d images as JPEG, about %s", len(self), byte_size(self.room))
-            for chunk in self._chunks(len(sizes)):
-                content, lengths = b"".join(chunk), [len(each) for each in chunk]
-                self._make_room(len(content) + _SPARE)
-                file.write(content)
-                file.flush()
-                log.write(f"{' '.join(map(str, lengths))} {zlib.crc32(content)}\n".encode())
-                log.flush()
-                sizes += lengths
-            file.write(np.cumsum([0, *sizes], dtype="<i8").tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, self.path)
-        notes.unlink()
+            for chunk in self._chunks(len(appending.sizes)):
+                appending.append(chunk)
+            appending.finish()
 
     def _chunks(self, first: int) -> Iterator[list[bytes]]:
         """The images from ``first`` on, some at a time; none after one that cannot be read.
@@ -143,6 +147,100 @@ class Jpegs(Prepared):
             advance(min(CHUNK, len(self) - start))
         if lost:
             raise several(lost, len(self))
+
+
+class Appending:
+    """The file in the making: images are added at its end, and noted with a checksum, so a killed process loses few.
+
+    Args:
+        made: what is made.
+
+    Attributes:
+        sizes: bytes of each image that is in it, those of an earlier attempt included.
+
+    Raises:
+        OSError: of the disk.
+    """
+
+    def __init__(self, made: Jpegs) -> None:
+        self.made = made
+        self._part, self._notes = made.path.with_suffix(".part"), made.path.with_suffix(".chunks")
+        with open(self._part, "ab+") as file, open(self._notes, "ab+") as log:
+            self.sizes = _noted(file, log)
+
+    def append(self, chunk: Sequence[bytes]) -> None:
+        """Add the next images.
+
+        Raises:
+            OSError, DataError: of the disk.
+        """
+        content, lengths = b"".join(chunk), [len(each) for each in chunk]
+        self.made.make_room(len(content) + _SPARE)
+        with open(self._part, "ab") as file:
+            file.write(content)
+        with open(self._notes, "ab") as log:
+            log.write(f"{' '.join(map(str, lengths))} {zlib.crc32(content)}\n".encode())
+        self.sizes += lengths
+
+    def finish(self) -> None:
+        """Add where each begins, and give the file its name; all images are in it.
+
+        Raises:
+            OSError: of the disk.
+        """
+        with open(self._part, "ab") as file:
+            file.write(np.cumsum([0, *self.sizes], dtype="<i8").tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(self._part, self.made.path)
+        self._notes.unlink()
+
+    def drop(self) -> None:
+        """Delete what there is of it."""
+        self._part.unlink()
+        self._notes.unlink()
+
+
+class Waiting:
+    """The same for images that come in nearly their order, from several threads: see ``jobs.data.filling.Filling``.
+
+    Those that come early wait for those before them; what comes too early is not kept.
+    """
+
+    def __init__(self, appending: Appending) -> None:
+        self._appending, self._lock = appending, threading.Lock()
+        self._images, self._ranges = dict[int, bytes](), dict[int, int]()
+        self._first = len(appending.sizes)
+        self.done = np.arange(len(appending.made)) < self._first
+
+    def put(self, row: int, pixels: Pixels) -> None:
+        """Keep a row until it is its turn, unless that is far away."""
+        if row < len(self._appending.sizes) + _MOST_WAITING:
+            self._images[row] = _encoded(pixels)
+
+    def note(self, first: int, last: int) -> None:
+        """The rows ``first`` to ``last``, exclusive, are there.
+
+        Raises:
+            OSError, DataError: of the disk.
+        """
+        with self._lock:
+            self._ranges[max(first, self._first)] = last
+            sizes = self._appending.sizes
+            while last := self._ranges.pop(len(sizes), 0):
+                rows = range(len(sizes), last)
+                if not all(row in self._images for row in rows):
+                    break  # some were too early
+                self._appending.append([self._images.pop(row) for row in rows])
+                self.done[rows.start : last] = True
+
+    def finish(self) -> None:
+        """See :class:`Appending`."""
+        self._appending.finish()
+
+    def drop(self) -> None:
+        """See :class:`Appending`."""
+        self._appending.drop()
 
 
 def _encoded(image: Pixels) -> bytes:

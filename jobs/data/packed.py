@@ -64,7 +64,7 @@ class Packed(Prepared):
         """
         part = self.path.with_suffix(".part")
         there = part.stat().st_blocks * 512 if part.exists() else 0
-        self._make_room(math.ceil(self.nbytes * _SPARE) - there)
+        self.make_room(math.ceil(self.nbytes * _SPARE) - there)
         with self.keeping():
             return Filling(self.path, self.begins)
 

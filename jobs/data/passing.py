@@ -1,4 +1,4 @@
-"""Prepared pixels that are made in passing, while all images of a store are decoded in order to look at them."""
+"""Prepared images that are made in passing, while all images of a store are decoded in order to look at them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from jobs.data.decode import Pixels
 from jobs.data.filling import Filling
+from jobs.data.jpegs import Jpegs, Waiting
 from jobs.data.packed import Packed
 
 
 class Passing:
-    """Fills the file of some images of a store. What it lacks in the end is made by :meth:`Packed.here`.
+    """Fills the file of some images of a store. What it lacks in the end is made by its own ``here``.
 
     Args:
         packed: the images, in the store's order.
@@ -23,9 +24,9 @@ class Passing:
             splits are others, and nobody needs this file.
     """
 
-    def __init__(self, packed: Packed, good: NDArray[np.int64]) -> None:
+    def __init__(self, packed: Packed | Jpegs, good: NDArray[np.int64]) -> None:
         self._packed, self._index, self._good = packed, packed.images.index, good
-        self._filling: Filling | None = None
+        self._filling: Filling | Waiting | None = None
         self._wrong = False
 
     @contextmanager

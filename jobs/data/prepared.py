@@ -191,7 +191,7 @@ class Prepared(ABC):
         except OSError as error:
             raise DataError(f"cannot keep prepared images in {self.path.parent}: {error.strerror}") from error
 
-    def _make_room(self, need: int) -> None:
+    def make_room(self, need: int) -> None:
         """Delete the files that were not used for longest until there are so many bytes free.
 
         Raises:

@@ -279,3 +279,39 @@ def test_a_disk_that_is_full_on_the_way(photographs: Path, monkeypatch: pytest.M
     with pytest.raises(DataError, match=r"cannot keep prepared images in .*: No space left on device"):
         pack.here()
     monkeypatch.undo()
+
+
+@pytest.mark.parametrize("first", [0, 40])
+def test_images_that_come_out_of_order_wait(photographs: Path, first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack = packed(opened(photographs, **FEW))
+    pack.here()
+    whole, count = pack.path.read_bytes(), len(pack)
+    pack.path.unlink()
+
+    def fill(filling: jpegs.Waiting, *ranges: tuple[int, int]) -> None:
+        for begin, end in ranges:
+            for row in range(begin, end):
+                if not filling.done[row]:
+                    filling.put(row, pack.made(row, pack.images.read(row, pack.most(row))))
+            filling.note(begin, end)
+
+    if first:
+        fill(pack.filling(), (0, 20), (20, first))
+    filling = pack.filling()
+    assert filling.done.sum() == first
+    fill(filling, (100, count), (60, 100))
+    assert filling.done.sum() == first, "those before are not there"
+    fill(filling, (30, 60))
+    assert filling.done.sum() == (count if first else 0)
+    fill(filling, (0, 30))
+    assert filling.done.all()
+    filling.finish()
+    assert pack.path.read_bytes() == whole
+    pack.path.unlink()
+    monkeypatch.setattr(jpegs, "_MOST_WAITING", 16)
+    filling = pack.filling()
+    fill(filling, (10, 30), (30, count), (0, 10))
+    assert filling.done.sum() == 10 and len(filling._images) <= 16, "no more are kept than fit"
+    pack.here()
+    assert pack.path.read_bytes() == whole
+    assert not [path for path in pack.path.parent.iterdir() if path.suffix in (".part", ".chunks")]
