@@ -34,7 +34,7 @@ class Passing:
         """Make the file, or continue it; a whole one is left as it is.
 
         Raises:
-            DataError: the disk has no room for it.
+            DataError: the disk has no room for it, or fails.
         """
         with self._packed.alone() as whole:
             if whole:
@@ -42,10 +42,11 @@ class Passing:
                 return
             self._filling = filling = self._packed.filling()
             yield self
-            if self._wrong:
-                filling.drop()
-            elif filling.done.all():
-                filling.finish()
+            with self._packed.keeping():
+                if self._wrong:
+                    filling.drop()
+                elif filling.done.all():
+                    filling.finish()
 
     def rows(self, start: int, stop: int) -> dict[int, int]:
         """The rows that are still to be filled of the store's images ``start`` to ``stop``, exclusive, by image."""
