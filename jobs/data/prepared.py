@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.augment.resample import resized
 from jobs.data.cache import cached, key
 from jobs.data.decode import DataError, Pixels, fit
 from jobs.data.streamed import GAP, LostError, Streamed
@@ -56,7 +55,11 @@ class Short:
 
     def __call__(self, image: Pixels, shape: tuple[int, int]) -> Pixels:
         """The image in its new shape."""
-        return image if image.shape[:2] == shape else resized(image, shape, "bicubic").numpy()
+        if image.shape[:2] == shape:
+            return image
+        from jobs.augment.resample import resized  # imports torch, which a spec does not need
+
+        return resized(image, shape, "bicubic").numpy()
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,13 @@ def test_a_wrong_spec_exits_2_with_every_mistake_at_once(tmp_path: Path) -> None
     assert "Traceback" not in done.stderr
 
 
+def test_a_command_line_is_read_before_anything_heavy_is_imported() -> None:
+    heavy = ("torch", "ray", "mlflow", "pandas", "scipy", "sklearn", "torchvision")
+    code = f"import sys, orchestrator.__main__; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_plan_says_what_will_happen_and_exits_1_when_it_cannot_fit() -> None:
     good = orchestrator("plan", DIGITS)
     assert good.returncode == 0, good.stderr
