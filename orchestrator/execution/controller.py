@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import ray
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.constants import get_env_vars_to_propagate
 from ray.train.v2._internal.execution.controller import TrainController
@@ -235,8 +236,8 @@ class GroupTrainer(DataParallelTrainer):
         self._started, self._cleaner, self._scaling = started, cleaner, scaling_config
 
     def _create_default_callbacks(self) -> list[Any]:
-        callbacks = super()._create_default_callbacks()
-        return [each for each in callbacks if self._cleaner or not isinstance(each, PlacementGroupCleanerCallback)]
+        unneeded = (DatasetsCallback, *(() if self._cleaner else (PlacementGroupCleanerCallback,)))  # an actor each
+        return [each for each in super()._create_default_callbacks() if not isinstance(each, unneeded)]
 
     def _initialize_and_run_controller(self, **given: Any) -> Any:
         from orchestrator.execution.nodes import on_this_node

@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ def _init(verbose: bool, options: Mapping[str, Any], meanwhile: Callable[[], obj
         done.set()
         never.wait()  # Linux kills what a thread has started when the thread ends, as Ray asks it to
 
-    with _apart() as started:
+    with _changed(verbose) as started:
         threading.Thread(target=init, name="ray.init", daemon=True).start()
         meanwhile()
         in_time = done.wait(START_S)
@@ -183,29 +184,35 @@ def _init(verbose: bool, options: Mapping[str, Any], meanwhile: Callable[[], obj
 
 
 @contextmanager
-def _apart() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Every process that Ray starts meanwhile gets a session of its own, and a raylet asks the fork server for workers.
+def _changed(verbose: bool) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """What Ray starts meanwhile is started in another way; the processes.
 
-    What signals the group of this process (a closed terminal, ``timeout``, a scheduler) reaches this process alone,
-    which has yet to end the run. The kernel still kills those processes when this one is gone.
+    Each has a session of its own: what signals the group of this process (a closed terminal, ``timeout``, a scheduler)
+    reaches this process alone, which has yet to end the run. The kernel still kills those processes when this one is
+    gone. A raylet asks the fork server for workers. There is no autoscaler, which has nothing to start here, and unless
+    ``verbose`` no process that reads the workers' logs. Nor is everything imported here that a dashboard needs, to see
+    whether it is installed.
     """
-    from ray._private import services
+    from ray._private import parameter, services, utils
 
     started: list[subprocess.Popen[bytes]] = []
-    module: Any = services  # no setting of Ray does this
-    plain = module.ConsolePopen
+    modules: list[Any] = [services, parameter, utils]  # no setting of Ray does this
+    names = "ConsolePopen", "RayParams", "get_dashboard_dependency_error"
+    plain = [getattr(module, name) for module, name in zip(modules, names, strict=True)]
 
     def popen(words: list[str], **options: Any) -> subprocess.Popen[bytes]:
-        words = forkserver.asked(words)
-        process: subprocess.Popen[bytes] = plain(words, **options, start_new_session=True)
+        process: subprocess.Popen[bytes] = plain[0](forkserver.asked(words), **options, start_new_session=True)
         started.append(process)
         return process
 
-    module.ConsolePopen = popen
+    fewer = partial(plain[1], no_monitor=True, include_log_monitor=verbose)
+    for module, name, value in zip(modules, names, (popen, fewer, lambda: None), strict=True):
+        setattr(module, name, value)
     try:
         yield started
     finally:
-        module.ConsolePopen = plain
+        for module, name, value in zip(modules, names, plain, strict=True):
+            setattr(module, name, value)
 
 
 def private_folder() -> Path:
