@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -165,7 +165,7 @@ def _init(verbose: bool, options: Mapping[str, Any], meanwhile: Callable[[], obj
         done.set()
         never.wait()  # Linux kills what a thread has started when the thread ends, as Ray asks it to
 
-    with _changed(verbose) as started:
+    with _changed(verbose, options.get("include_dashboard", True)) as started:
         threading.Thread(target=init, name="ray.init", daemon=True).start()
         meanwhile()
         in_time = done.wait(START_S)
@@ -184,35 +184,41 @@ def _init(verbose: bool, options: Mapping[str, Any], meanwhile: Callable[[], obj
 
 
 @contextmanager
-def _changed(verbose: bool) -> Iterator[list[subprocess.Popen[bytes]]]:
+def _changed(verbose: bool, dashboard: bool) -> Iterator[list[subprocess.Popen[bytes]]]:
     """What Ray starts meanwhile is started in another way; the processes.
 
     Each has a session of its own: what signals the group of this process (a closed terminal, ``timeout``, a scheduler)
     reaches this process alone, which has yet to end the run. The kernel still kills those processes when this one is
-    gone. A raylet asks the fork server for workers. There is no autoscaler, which has nothing to start here, and unless
-    ``verbose`` no process that reads the workers' logs. Nor is everything imported here that a dashboard needs, to see
-    whether it is installed.
+    gone. A raylet asks the fork server for workers. There is no autoscaler, which has nothing to start here, unless
+    ``verbose`` no process that reads the workers' logs, and without ``dashboard`` nothing of it.
     """
-    from ray._private import parameter, services, utils
+    from ray._private import parameter, services
 
     started: list[subprocess.Popen[bytes]] = []
-    modules: list[Any] = [services, parameter, utils]  # no setting of Ray does this
-    names = "ConsolePopen", "RayParams", "get_dashboard_dependency_error"
-    plain = [getattr(module, name) for module, name in zip(modules, names, strict=True)]
+    popen, params = services.ConsolePopen, parameter.RayParams
 
-    def popen(words: list[str], **options: Any) -> subprocess.Popen[bytes]:
-        process: subprocess.Popen[bytes] = plain[0](forkserver.asked(words), **options, start_new_session=True)
+    def start(words: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        process: subprocess.Popen[bytes] = popen(forkserver.asked(words), **options, start_new_session=True)
         started.append(process)
         return process
 
-    fewer = partial(plain[1], no_monitor=True, include_log_monitor=verbose)
-    for module, name, value in zip(modules, names, (popen, fewer, lambda: None), strict=True):
-        setattr(module, name, value)
-    try:
+    with ExitStack() as stack:  # no setting of Ray does this
+        stack.enter_context(_replaced(services, "ConsolePopen", start))
+        fewer: Any = partial(params, no_monitor=True, include_log_monitor=verbose)  # type: ignore[arg-type]
+        stack.enter_context(_replaced(parameter, "RayParams", fewer))
+        if not dashboard:
+            stack.enter_context(_replaced(services, "start_api_server", lambda *_, **__: ("", None)))
         yield started
+
+
+@contextmanager
+def _replaced(module: Any, name: str, value: object) -> Iterator[None]:
+    plain = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
     finally:
-        for module, name, value in zip(modules, names, plain, strict=True):
-            setattr(module, name, value)
+        setattr(module, name, plain)
 
 
 def private_folder() -> Path:
