@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 READY, BUSY = "ready", "busy"
 """What the keeper says when its cluster is up, and when another keeper of this home holds the lock."""
-_ROOT = Path(__file__).parents[2]
+_ROOT, _PACKAGES = Path(__file__).parents[2], ("jobs", "orchestrator", "tuning")
 _START_S, _END_S, _POLL_S = 240.0, 60.0, 0.1
 _AT_START = (
     *("PYTHON", "LD_", "OMP_", "GOMP_", "MKL_", "OPENBLAS_", "MALLOC_", "GLIBC_"),
@@ -65,7 +65,7 @@ class Kept:
         began: Unix seconds.
         idle_s: it ends after so many seconds without use.
         cpus: that it has.
-        code: folder of the package, and the Python, that it runs.
+        code: see :func:`code`.
         settings: see :func:`settings`; of its keeper.
         names: all variables of its keeper.
         family: pid and start of Ray's processes.
@@ -106,7 +106,7 @@ class Kept:
     def differs(self, environment: Mapping[str, str]) -> list[str]:
         """What its workers could not be given of this code and an environment; empty where it can be joined."""
         if self.code != code():
-            return [f"its code is that of {' under '.join(self.code)}"]
+            return [f"its code is that of {self.code[0]} under {self.code[1]}, as it was then"]
         mine = settings(environment)
         return sorted(name for name in {*mine, *self.settings} if mine.get(name) != self.settings.get(name))
 
@@ -145,8 +145,11 @@ def _adopt(gone: list[str], given: dict[str, str], folder: str) -> Callable[[], 
 
 
 def code() -> list[str]:
-    """Which code this process runs: folder of the package, Python."""
-    return [str(_ROOT), sys.executable]
+    """Which code this process runs: folder of the package, Python, when its newest file changed (the processes of the
+    cluster have imported it already).
+    """
+    files = (path for name in _PACKAGES for path in (_ROOT / name).rglob("*.py"))
+    return [str(_ROOT), sys.executable, str(max(path.stat().st_mtime_ns for path in files))]
 
 
 def note() -> Path:

@@ -163,7 +163,9 @@ def test_where_workers_could_not_be_given_the_same_it_is_not_joined(
         "OMP_NUM_THREADS",
         "PYTHONPATH",
     ]
-    assert "its code is that of /other under /python" in made_up(code=["/other", "/python"]).differs(here)
+    other = "its code is that of /other under /python, as it was then"
+    assert made_up(code=["/other", "/python", "1"]).differs(here) == [other]
+    assert made_up(code=[*kept.code()[:2], "1"]).differs(here), "a file was changed"
     with Lock(kept.keeping()):
         made_up(settings={"OMP_NUM_THREADS": "77"}).write()
         assert kept.note().stat().st_mode & 0o777 == 0o600
