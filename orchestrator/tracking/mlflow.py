@@ -251,6 +251,15 @@ def connect(uri: str, artifacts: Path) -> MlflowClient:
             # Processes that open a new database at the same time all run its migrations, and most of them fail.
             with Lock(database.with_name(f"{database.name}.lock"), _MIGRATION_S):
                 ours = database.parent == artifacts.parent and uri.startswith("sqlite:")
+                if uri.startswith("sqlite:") and "?" not in uri and not database.exists():
+                    # In place, a process that is killed meanwhile would leave a part that nothing can continue.
+                    new = database.with_name(f"{database.name}.new")
+                    for left in new.parent.glob(f"{new.name}*"):
+                        left.unlink()
+                    if ours:
+                        places.make_private(new)
+                    SqlAlchemyStore(f"sqlite:///{new}", artifacts.as_uri()).engine.dispose()
+                    os.replace(new, database)
                 if ours:
                     places.make_private(database)
                 SqlAlchemyStore(full_uri(uri), artifacts.as_uri())

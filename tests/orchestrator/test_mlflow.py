@@ -359,3 +359,31 @@ def test_a_server_that_dies_or_freezes_costs_no_step_and_no_point(server, caplog
         assert [item.path for item in mlflow.list_artifacts(found.info.run_id)] == ["spec.yaml"]
         Shipper(run.folder).ship(again=True)
     assert not (run.folder.parents[1] / "mlflow.db").exists()
+
+
+_MAKE = """
+import sys
+from pathlib import Path
+from orchestrator.tracking.mlflow import connect
+connect(sys.argv[1], Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("after_bytes", [53_249, 69_633, 94_209])
+def test_a_database_whose_maker_was_killed_is_made_again(home: Path, after_bytes: int) -> None:
+    uri, folder = default_uri(), run_folder("run").parents[1]
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def written() -> int:
+        sizes = 0
+        for name in ("mlflow.db", "mlflow.db.new"):
+            with contextlib.suppress(FileNotFoundError):
+                sizes += (folder / name).stat().st_size
+        return sizes
+
+    with subprocess.Popen([PYTHON, "-c", _MAKE, uri, str(folder / "artifacts")]) as making:
+        while making.poll() is None and written() < after_bytes:
+            time.sleep(0.001)
+        making.kill()
+    assert making.returncode == -signal.SIGKILL, "it was too fast"
+    assert client().search_experiments()
