@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from jobs.lock import Lock
-from orchestrator.cluster.client import token
 from orchestrator.execution import kept, session
 from tests.storage import Storage
 
@@ -59,26 +58,24 @@ def storage(storage_server: Storage) -> Storage:
 
 
 @pytest.fixture(scope="session")
-def cluster(session_home: Path, storage_server: Storage) -> Iterator[None]:
-    """The Ray cluster, on this machine, with two CPUs whatever it has."""
+def cluster(session_home: Path, storage_server: Storage) -> Iterator[str]:
+    """The Ray cluster, on this machine, with two CPUs whatever it has; its token, which other clusters do not know."""
     import ray
 
     session.start_own(cpus=2)
-    yield
+    yield os.environ.pop("RAY_AUTH_TOKEN")
     ray.shutdown()
 
 
 @pytest.fixture(scope="session")
-def kept_cluster(cluster: None) -> kept.Kept:
+def kept_cluster(cluster: str) -> kept.Kept:
     """The cluster of the test run, as ``orchestrator up`` would note it."""
     from ray._private.worker import global_worker
 
     worker: Any = global_worker
-    known, _ = token()
-    assert known is not None
     return kept.Kept(
         worker.gcs_client.address,
-        known,
+        cluster,
         worker.node.get_session_dir_path(),
         os.getpid(),
         time.time(),

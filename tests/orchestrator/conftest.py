@@ -31,7 +31,7 @@ def open_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def finished_run(cluster: None) -> str:
+def finished_run(cluster: str) -> str:
     """A run of digits that is trained, in seconds, and kept for the whole test run; leave it as it is."""
     from orchestrator.execution import launch
     from tests.orchestrator.real import job

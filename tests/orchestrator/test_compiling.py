@@ -67,7 +67,7 @@ def test_a_job_with_loss_scaling_can_be_timed() -> None:
     assert images_per_s(spec, spec.data.open(), 0.0) > 0
 
 
-def test_a_short_job_is_not_tried(cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_job_is_not_tried(cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
     told: list[str] = []

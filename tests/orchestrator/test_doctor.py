@@ -32,7 +32,6 @@ def test_a_token_for_everybody_exits_1_with_the_cure(home: Path, monkeypatch: py
     home.mkdir(mode=0o700)
     (home / "token").write_text("1")
     (home / "token").chmod(0o644)
-    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)  # of the test run's cluster
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(home / "token"))
     done = orchestrator("doctor")
     assert done.returncode == 1
@@ -48,7 +47,6 @@ def test_a_home_or_token_that_others_can_read(home: Path, tmp_path: Path, monkey
     token = tmp_path / "token"
     token.write_text("1")
     token.chmod(0o644)
-    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)  # of the test run's cluster
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
     found = one(local.token())
     assert (found.level, found.cure) == ("problem", f"chmod 600 {token}")

@@ -47,7 +47,7 @@ Weights = Mapping[str, torch.Tensor]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(cluster: None) -> Weights:
+def undisturbed(cluster: str) -> Weights:
     """The weights of a run that nothing happens to."""
     result = launch.train(job(f"epochs={EPOCHS}", "name=undisturbed"))
     assert result.status == "FINISHED"

@@ -16,7 +16,7 @@ from tuning.notebook import search
 pytestmark = pytest.mark.slow
 
 
-def test_the_page_runs_as_it_stands(cluster: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_the_page_runs_as_it_stands(cluster: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.chdir(ROOT)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) == 5
@@ -49,7 +49,7 @@ def test_a_search_is_given_or_resumed():
         search("search.yaml", resume="search")
 
 
-def test_a_failed_run_raises_with_its_first_cause(cluster: None, monkeypatch: pytest.MonkeyPatch):
+def test_a_failed_run_raises_with_its_first_cause(cluster: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(ROOT)
     with pytest.raises(RuntimeError, match=r"failed: .*loss is"):
         train(JobSpec.model_validate(job("epochs=2", "optimizer.lr=1e18", "resources.workers=1").model_dump()))

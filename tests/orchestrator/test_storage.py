@@ -87,7 +87,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_killed_worker_goes_on_from_the_bucket_to_the_weights_of_a_local_run(
-    cluster: None, server: Storage, images: Path
+    cluster: str, server: Storage, images: Path
 ) -> None:
     def spec(root: str, *more: str):
         source = f"data={{kind: image_folder, root: {root}, in_memory: false, loader_workers: 0}}"
@@ -132,7 +132,7 @@ def test_a_killed_worker_goes_on_from_the_bucket_to_the_weights_of_a_local_run(
     assert not server.fs.find(there) and server.fs.find(f"{BUCKET}/digits")
 
 
-def test_a_search_leaves_the_best_model_in_the_bucket(cluster: None, server: Storage) -> None:
+def test_a_search_leaves_the_best_model_in_the_bucket(cluster: str, server: Storage) -> None:
     from tests.tuning.test_driver import search, spec
 
     where = f"s3://{BUCKET}/hunt"
