@@ -36,6 +36,7 @@ _RAYLET, _JOB, _ANY_JOB = "RAY_RAYLET_PID", "RAY_JOB_ID", "ffffffff"
 _FREE = (_JOB, "RAY_LD_PRELOAD_ON_WORKERS", "OMP_NUM_THREADS")
 """Variables that may differ between this process and a copy, though they act when a process starts."""
 _OUT_OF_MEMORY = "RAY_worker_oom_score_adjustment"
+_CARDS = ("/dev/nvidia", "/dev/kfd", "/dev/dri")
 _ASKED_S = 10.0
 
 
@@ -120,7 +121,7 @@ def _import(raylet: str) -> None:
 def _safe() -> bool:
     """Whether copies of this process work: it has not talked to a GPU, and Ray draws other names in each."""
     files = (os.path.join("/proc/self/fd", each) for each in os.listdir("/proc/self/fd"))
-    on_card = any(os.readlink(each).startswith("/dev/nvidia") for each in files if os.path.islink(each))
+    on_card = any(os.readlink(each).startswith(_CARDS) for each in files if os.path.islink(each))
     return not on_card and _drawn() != _drawn()
 
 
