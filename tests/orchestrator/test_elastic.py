@@ -21,12 +21,13 @@ ONE, TWO = "training with 1 of 2 workers", "training with 2 of 2 workers"
 
 
 @pytest.fixture
-def nodes() -> Iterator[Cluster]:
-    """A cluster of two nodes of one CPU each."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    cluster.add_node(num_cpus=1)
-    yield cluster
-    cluster.shutdown()
+def nodes(cluster: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A cluster of two nodes of one CPU each, with the token that this process has."""
+    monkeypatch.setenv("RAY_AUTH_TOKEN", cluster)
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    nodes.add_node(num_cpus=1)
+    yield nodes
+    nodes.shutdown()
 
 
 def drain(cluster: Cluster, node: str) -> None:
