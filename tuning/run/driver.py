@@ -20,6 +20,7 @@ from orchestrator.runs import storage, store
 from orchestrator.runs.resume import SPEC
 from orchestrator.tracking.client import RecorderClient
 from orchestrator.tracking.journal import FILE, read
+from orchestrator.tracking.mlflow import Shipper
 from orchestrator.tracking.state import Status
 from tuning.run import limits
 from tuning.run.finals import Finals
@@ -214,10 +215,8 @@ class Driver:
         return self.spec.scheduler.hands_over and any(trial.status == "RUNNING" for trial in self.trials)
 
     def _finish_what_was_begun(self) -> None:
-        """What the driver before this one had decided when it died, and not yet carried out.
-
-        A trial to whose last epoch the scheduler had answered stop is stopped, and the run of a trial that has ended is
-        ended too.
+        """Carry out what the driver before this one had decided when it died: stop a trial to whose last epoch the
+        scheduler had answered stop, end the runs of trials that have ended, and send what MLflow lacks of them.
         """
         for trial in (*self.trials, *self.history.finals.values()):
             if trial.status == "RUNNING":
@@ -227,8 +226,9 @@ class Driver:
                     self._open(trial)
                     self._end(trial, "FINISHED", stopped_by=self.spec.scheduler.kind)
             elif (path := run_folder(trial.run) / FILE).exists():
-                events = [entry.event for entry in read(path)]
-                if store.status_of(path.parent, events) != trial.status:
+                entries = read(path)
+                behind = bool(entries) and Shipper(path.parent).seq < entries[-1].seq
+                if behind or store.status_of(path.parent, [entry.event for entry in entries]) != trial.status:
                     self._open(trial)
                     self._close(trial, trial.status)
 
