@@ -27,9 +27,8 @@ def serve(config: dict[str, Any]) -> None:
     from orchestrator.execution import network
     from orchestrator.execution.worker import train_one
 
-    torch.set_num_threads(
-        int(os.environ["OMP_NUM_THREADS"].split(",")[0])
-    )  # Ray's, which came after torch was imported
+    threads = os.environ["OMP_NUM_THREADS"].split(",")[0]  # Ray's, which torch may have been imported before
+    torch.set_num_threads(int(threads))
     network.join(board, rank, context.get_world_size(), "nccl" if config["gpu"] else "gloo")
     while True:
         given: Any = ray.get(board.next.remote(rank, turn))
