@@ -27,7 +27,7 @@ def serve(config: dict[str, Any]) -> None:
     from orchestrator.execution import network
     from orchestrator.execution.worker import train_one
 
-    threads = os.environ["OMP_NUM_THREADS"].split(",")[0]  # Ray's, which torch may have been imported before
+    threads = os.environ["OMP_NUM_THREADS"].split(",")[0]  # Ray sets it, perhaps after torch was imported
     torch.set_num_threads(int(threads))
     network.join(board, rank, context.get_world_size(), "nccl" if config["gpu"] else "gloo")
     while True:
