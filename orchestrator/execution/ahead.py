@@ -8,7 +8,6 @@ started when they are asked for: the job will be refused, and nobody should have
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Callable
 from glob import glob
@@ -20,7 +19,7 @@ from orchestrator.execution import capacity, nodes
 from orchestrator.execution.capacity import Cluster
 from orchestrator.execution.group import Groups
 from orchestrator.execution.interrupts import current
-from orchestrator.execution.session import named
+from orchestrator.execution.session import named, running
 
 if TYPE_CHECKING:
     from orchestrator.tracking.client import RecorderClient
@@ -40,7 +39,7 @@ class Ahead:
     """
 
     def __init__(self, spec: JobSpec, run: str, groups: Groups | None, start: Callable[[], RecorderClient]) -> None:
-        self._there = "ray" in sys.modules and sys.modules["ray"].is_initialized()
+        self._there = running()
         self._joins = self._there or named()
         self._spec, self._run, self._start = spec, run, start
         self._own, self.groups = groups is None, groups or Groups()

@@ -61,10 +61,15 @@ def named() -> bool:
     return os.environ.get("RAY_ADDRESS", "") not in ("", "local")
 
 
+def running() -> bool:
+    """Whether this process has a cluster already."""
+    return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())
+
+
 def expect() -> None:
     """Let what the workers need be imported already, if this process is about to start a cluster."""
     joins = named() or (os.environ.get("RAY_ADDRESS") != "local" and kept.find() is not None)
-    if not joins and not ("ray" in sys.modules and sys.modules["ray"].is_initialized()):
+    if not joins and not running():
         _prepare(ENVIRONMENT | ALONE)
         forkserver.start(private_folder())
 
