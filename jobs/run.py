@@ -15,6 +15,7 @@ from jobs.batch import At
 from jobs.checkpoint import State, snapshot
 from jobs.data.identity import identity
 from jobs.data.sets import Data
+from jobs.graphs import compiled
 from jobs.models.stored import restore
 from jobs.models.sync import synchronise
 from jobs.objective import Objective
@@ -89,8 +90,8 @@ class Run:
             from jobs.models import finetune
 
             finetune.freeze(self.network, self.head, self.frozen)
-        wrapped = self.place.wrap(self.network)  # DDP learns here which gradients there will be
-        self.trained: Any = torch.compile(wrapped) if self.spec.compile else wrapped
+        network = compiled(self.network, self.spec, self.place) if self.spec.compile else self.network
+        self.trained: Any = self.place.wrap(network)  # DDP learns here which gradients there will be
 
     def enter(self, epoch: int) -> None:
         """Be ready to train in an epoch (from 0); the body thaws where ``model.freeze_epochs`` have passed."""
@@ -179,7 +180,10 @@ class Run:
         if not self.place.distributed:
             return
         seed_global("settle", device=self.place.device)
-        x = torch.zeros(shape, dtype=precision.dtype(self.spec), device=self.place.device)
+        parts, channels, height, width = shape
+        x = torch.zeros(parts, height, width, channels, dtype=precision.dtype(self.spec), device=self.place.device)
+        x = x.permute(0, 3, 1, 2)  # the layout of images as the loader has them, for which graphs are compiled
+        x = x if self.spec.channels_last else x.contiguous()
         with buffers.untouched(self.network):
             with self.autocast():
                 loss = self.trained(x).float().sum()

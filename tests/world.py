@@ -22,8 +22,11 @@ _members: list[tuple[Any, Connection]] = []
 """Processes and the pipes to them; rank r of any world is the process at r."""
 
 
-_COMPILERS = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "TORCHINDUCTOR_CACHE_DIR")
-"""What torch's compiler sets when it is imported, which the first optimizer of a process does."""
+_COMPILERS = (
+    *("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "TORCHINDUCTOR_CACHE_DIR"),
+    "_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR",
+)
+"""What torch's compiler sets when it is imported, which the first optimizer of a process does, and when it compiles."""
 
 
 _CONNECTED = "connectFullMesh failed"

@@ -152,8 +152,6 @@ def train_one(job: Assignment, place: Place, say: Callable[[Any], bool]) -> Answ
         return Answer.of(error, str(error))
     finally:
         report.close()
-        if spec.compile:
-            torch.compiler.reset()  # what it learned of the shapes of this job would change the graphs of the next
         gc.collect()
         if place.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -38,7 +38,7 @@ def test_the_probe_compiles_and_times_both_ways() -> None:
 
 
 def test_where_it_cannot_be_compiled_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(network: Any) -> Any:  # a mock: the machine of the tests has a compiler
+    def refuse(network: Any, **how: Any) -> Any:  # a mock: the machine of the tests has a compiler
         raise RuntimeError("no C++ compiler\nmore")
 
     monkeypatch.setattr(torch, "compile", refuse)
