@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from tests.orchestrator.real import ROOT, orchestrator
+
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[1]
 CLASSES = {0: "airplane", 1: "automobile", 2: "bird"}
 IMAGES = 60
 SHORTER = {  # what keeps the test short; everything else is as the page has it
@@ -58,20 +56,12 @@ def home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_page_from_init_to_promote(folder: Path, home: None, warm: None) -> None:
-    environment = dict(os.environ)
-    environment.pop("RAY_ADDRESS", None)
     run = ""
     done: dict[str, str] = {}
     for command in commands():
         words = shlex.split(command.replace("RUN", run))
         name = " ".join(words[: 2 if words[0] == "search" else 1])
-        result = subprocess.run(
-            [sys.executable, "-m", "orchestrator", *words, *SHORTER.get(name, [])],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
+        result = orchestrator(*words, *SHORTER.get(name, []), folder=folder)
         assert result.returncode == 0, f"orchestrator {command}\n{result.stdout}\n{result.stderr}"
         done[name] = result.stdout
         run = re.search(r"^run +(\S+) \(FINISHED", result.stdout, re.MULTILINE)[1] if name == "train" else run

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +25,7 @@ from safetensors.torch import load_file
 from jobs import specfile
 from jobs.spec import JobSpec
 from orchestrator.home import default_uri, run_folder
+from tests.orchestrator import copied
 
 ROOT = Path(__file__).parents[2]
 DIGITS = "jobs/recipes/digits.yaml"
@@ -105,10 +107,16 @@ def listening(*roots: int) -> list[tuple[int, bool, str]]:
     return [(one.laddr.port, alone, family[one.pid]) for one, alone in zip(ports, local, strict=True)]
 
 
-def orchestrator(*words: str) -> subprocess.CompletedProcess[str]:
-    """The command line, run to its end."""
-    command = [sys.executable, "-m", "orchestrator", *words]
-    return subprocess.run(command, cwd=ROOT, env=_environment(), capture_output=True, text=True)
+def orchestrator(*words: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """The command line, run to its end in a folder."""
+    (out, its_out), (err, its_err) = os.pipe(), os.pipe()
+    with open(os.devnull) as nothing:
+        process = copied.start([*words], _environment(), folder, [nothing.fileno(), its_out, its_err])
+    os.close(its_out)
+    os.close(its_err)
+    with ThreadPoolExecutor(2) as pool:
+        texts = list(pool.map(_read_all, (out, err)))
+    return subprocess.CompletedProcess(words, process.wait(), *texts)
 
 
 class Command:
@@ -122,15 +130,16 @@ class Command:
 
     def __init__(self, *words: str, env: Mapping[str, str] | None = None, terminal: bool = False) -> None:
         ours, its = pty.openpty() if terminal else os.pipe()
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _ON_A_TERMINAL] * terminal + [sys.executable, "-m", "orchestrator", *words],
-            cwd=ROOT,
-            env=_environment() | dict(env or {}),
-            stdin=its if terminal else subprocess.DEVNULL,
-            stdout=its,
-            stderr=its,
-            start_new_session=True,
-        )
+        environment = _environment() | dict(env or {})
+        self.process: subprocess.Popen[bytes] | copied.Copy
+        if terminal:
+            command = [sys.executable, "-c", _ON_A_TERMINAL, sys.executable, "-m", "orchestrator", *words]
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdin=its, stdout=its, stderr=its, start_new_session=True
+            )
+        else:
+            with open(os.devnull) as nothing:
+                self.process = copied.start([*words], environment, ROOT, [nothing.fileno(), its, its])
         os.close(its)
         self.output = ""
         self._ours = ours
@@ -188,6 +197,11 @@ class Command:
         with contextlib.suppress(OSError):  # a terminal that is closed
             while text := os.read(self._ours, 65536):
                 self.output += text.decode(errors="replace")
+
+
+def _read_all(pipe: int) -> str:
+    with open(pipe) as text:
+        return text.read()
 
 
 def _environment() -> dict[str, str]:

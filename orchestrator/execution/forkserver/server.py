@@ -18,6 +18,7 @@ import shutil
 import signal
 import socket
 import sys
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any, TypedDict
 
@@ -75,7 +76,8 @@ def _serve(listener: socket.socket) -> list[str]:
             if "ray" not in sys.modules:
                 raylet = request["environment"][_RAYLET]
                 ends.append(os.pidfd_open(int(raylet)))
-                _import(raylet)
+                os.environ |= {_RAYLET: raylet, _JOB: _ANY_JOB}  # Ray reads some variables when it is imported
+                import_with_ray(_THEN)
                 safe = _safe()
             script = _script(request) if safe else []
             if script and os.fork() == 0:
@@ -102,16 +104,15 @@ def _receive(connection: socket.socket) -> tuple[Request, list[int]]:
     return request, files
 
 
-def _import(raylet: str) -> None:
-    """Import Ray, and what needs it, as a worker of that raylet: it reads some variables when it is imported."""
-    os.environ |= {_RAYLET: raylet, _JOB: _ANY_JOB}
+def import_with_ray(names: Iterable[str]) -> None:
+    """Import modules that import Ray, so that each copy of this process draws names of its own for Ray's actors."""
     import ray.actor
     from ray import ActorClassID
 
     module: Any = ray.actor
     # Ray's own would start its generator here, and all copies would draw the same names
     module.ActorClassID = SimpleNamespace(from_random=lambda: ActorClassID(os.urandom(ActorClassID.size())))
-    for name in _THEN:
+    for name in names:
         importlib.import_module(name)
     module.ActorClassID = ActorClassID
     gc.collect()
