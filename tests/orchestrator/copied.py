@@ -51,7 +51,9 @@ class Copy:
     def __init__(self, report: int) -> None:
         self.returncode: int | None = None
         self._report = os.fdopen(report)
-        self.pid = int(self._report.readline())
+        pid = self._report.readline()
+        assert pid, "the process that is copied has ended"
+        self.pid = int(pid)
 
     def poll(self) -> int | None:
         """The exit code, if it has ended."""
@@ -110,9 +112,9 @@ def _server() -> socket.socket:
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its:
         command = [sys.executable, "-m", __name__, str(its.fileno())]
-        quiet = subprocess.DEVNULL
+        pipe = subprocess.PIPE  # as commands have them: Python finds out at its start whether it can seek there
         process = subprocess.Popen(
-            command, cwd=ROOT, stdin=quiet, stdout=quiet, pass_fds=[its.fileno()], start_new_session=True
+            command, cwd=ROOT, stdout=pipe, stderr=pipe, pass_fds=[its.fileno()], start_new_session=True
         )
     atexit.register(process.wait)
     atexit.register(ours.close)
