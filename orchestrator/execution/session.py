@@ -180,12 +180,12 @@ def _init(verbose: bool, options: Mapping[str, Any], meanwhile: Callable[[], obj
     for process in started:
         process.kill()
     forkserver.stop()
-    cause = f"{str(errors[0]).strip()}" if errors else f"no answer within {START_S:g} s"
+    cause = str(errors[0]).strip() if in_time else f"no answer within {START_S:g} s"
     where = options.get("address") or os.environ["RAY_ADDRESS"]
     raise ConnectionError(
         f"starting Ray ({where}) failed: {cause}. One of its processes was killed, or the machine is overloaded; see "
         "that there is memory left (free -h), and try again; --verbose shows what Ray says"
-    ) from (errors[0] if errors else None)
+    ) from (errors[0] if in_time else None)
 
 
 @contextmanager
