@@ -74,7 +74,10 @@ def kill(command: Command) -> None:
 
 
 def hunt(path: str, name: str, moments: list[tuple[int, float]]) -> None:
-    """Launch a search, kill its driver again and again, and let it end at last, on another cluster.
+    """Launch a search, kill its driver again and again, and let it end at last.
+
+    By turns it has a cluster of its own, which is killed with it, and that of the test run, which has to free what the
+    driver held.
 
     Args:
         path: its YAML file.
@@ -82,8 +85,8 @@ def hunt(path: str, name: str, moments: list[tuple[int, float]]) -> None:
         moments: each so many seconds after that epoch is in the journal, after the start for epoch 0.
     """
     words = ["search", "launch", path]
-    for epoch, seconds in moments:
-        with Command(*words, env=OWN) as command:
+    for turn, (epoch, seconds) in enumerate(moments):
+        with Command(*words, env={} if turn % 2 else OWN) as command:
             wait_until(lambda epoch=epoch: results(name) >= epoch, f"epoch {epoch}")
             time.sleep(seconds)
             kill(command)
