@@ -62,7 +62,7 @@ def cluster(session_home: Path, storage_server: Storage) -> Iterator[str]:
     """The Ray cluster, on this machine, with two CPUs whatever it has; its token, which other clusters do not know."""
     import ray
 
-    session.start_own(cpus=2)
+    session.start_own(cpus=2, lasting=True)
     yield os.environ.pop("RAY_AUTH_TOKEN")
     ray.shutdown()
 

@@ -64,7 +64,7 @@ def _start(idle_s: float) -> kept.Kept:
     for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         os.environ.pop(name, None)
     os.environ["RAY_AUTH_MODE"] = "token"
-    names = session.start_own(dashboard=True)
+    names = session.start_own(dashboard=True, lasting=True)
     worker = _worker()
     family = [(process.pid, process.create_time()) for process in psutil.Process().children(recursive=True)]
     found = kept.Kept(

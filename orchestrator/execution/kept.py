@@ -40,7 +40,7 @@ _AT_START = (
 )
 """Variables that act when a process starts, or that Ray sets for its workers: they cannot be passed to those of a
 cluster that is up already."""
-_OF_RAY = ("PYTHONBREAKPOINT", "RAY_AUTH_", "RAY_CLIENT_MODE", "RAY_USAGE_STATS_")
+_OF_RAY = ("PYTHONBREAKPOINT", "RAY_AUTH_", "RAY_CLIENT_MODE", "RAY_JOB_CONFIG_", "RAY_USAGE_STATS_")
 _joined: list[Lock] = []
 
 

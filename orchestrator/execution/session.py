@@ -128,6 +128,7 @@ def start_own(
     dashboard: bool = True,
     meanwhile: Callable[[], object] = lambda: None,
     cpus: int | None = None,
+    lasting: bool = False,
 ) -> dict[str, str]:
     """Start a cluster on this machine, as :func:`start_ray` does; the environment that its processes get.
 
@@ -136,6 +137,7 @@ def start_own(
         dashboard: see :func:`start_ray`.
         meanwhile: see :func:`start_ray`.
         cpus: that it has; None is all of the machine.
+        lasting: it is for many commands.
 
     Raises:
         ConnectionError: Ray did not start.
@@ -144,7 +146,7 @@ def start_own(
     if not (os.environ.get("RAY_AUTH_TOKEN_PATH") or os.environ.get("RAY_AUTH_MODE") == "disabled"):
         os.environ.setdefault("RAY_AUTH_TOKEN", _TOKEN)
     environment = dict(os.environ)
-    forkserver.start(private_folder())
+    forkserver.start(private_folder(), lasting)
     here = {"address": "local", "num_cpus": cpus or os.cpu_count(), "_temp_dir": str(private_folder() / "ray")}
     _init(verbose, {**here, "include_dashboard": dashboard}, meanwhile)
     return environment

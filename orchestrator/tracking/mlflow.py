@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from jobs.lock import Lock
 from jobs.urls import redact
-from orchestrator.tracking import deleted, places
+from orchestrator.tracking import deleted, places, settings
 from orchestrator.tracking.journal import FILE, Entry, Event, read
 from orchestrator.tracking.limits import ENTRIES, PARAM, TAG, batches, cut, name_of
 from orchestrator.tracking.uri import full_uri
@@ -30,15 +30,6 @@ log = logging.getLogger(__name__)
 ID_TAG, RUN_TAG = "orchestrator.id", "orchestrator.run"
 """Tags of the MLflow run: the id in the journal, by which it is found again, and the run's name."""
 
-_SETTINGS = {  # MLflow's own defaults wait 246 s for a dead server, and flood a small one with threads
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_ASYNC_LOGGING_THREADPOOL_SIZE": "1",
-    "MLFLOW_ASYNC_LOGGING_BUFFERING_SECONDS": "2",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
 _MIGRATION_S = 600.0
 """How long another process may take to make or migrate the database; it needs seconds."""
 
@@ -236,8 +227,7 @@ def connect(uri: str, artifacts: Path) -> MlflowClient:
     Raises:
         Unreachable: there is no answer.
     """
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
+    settings.apply()
     from mlflow.tracking import MlflowClient
 
     try:

@@ -24,7 +24,7 @@ from orchestrator.execution import forkserver, session
 from orchestrator.execution.session import start_ray
 
 if "plain" in sys.argv:
-    forkserver.start = lambda folder: None
+    forkserver.start = lambda *given: None
 start_ray(dashboard=False)
 import ray
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 _ROOT = Path(__file__).parents[3]
 _CLIENT = str(Path(__file__).parent / "client.py")
-_WAITING = 256
+_WAITING, LASTING = 256, "--lasting"
 _newest: ForkServer | None = None
 
 
@@ -33,9 +33,11 @@ class ForkServer:
 
     Args:
         folder: closed to other users; the socket is made there.
+        lasting: the cluster is for many commands, so that all is imported that their processes ever need; otherwise
+            what they need to start.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, lasting: bool) -> None:
         self.taken = False
         self._folder = tempfile.TemporaryDirectory(prefix="fork-", dir=folder)
         self.path = str(Path(self._folder.name) / "socket")
@@ -43,7 +45,7 @@ class ForkServer:
             listener.bind(self.path)
             listener.listen(_WAITING)
             self._process = subprocess.Popen(
-                [sys.executable, "-m", f"{__name__}.server", str(listener.fileno())],
+                [sys.executable, "-m", f"{__name__}.server", str(listener.fileno()), *[LASTING] * lasting],
                 cwd=_ROOT,
                 env={"OMP_NUM_THREADS": "1", **os.environ},  # libraries start no threads, which copies would lack
                 stdin=subprocess.PIPE,  # its end says that this process has ended
@@ -64,17 +66,18 @@ class ForkServer:
         self._folder.cleanup()
 
 
-def start(folder: Path) -> None:
+def start(folder: Path, lasting: bool = False) -> None:
     """Start the fork server of the next cluster, unless it is there, or processes cannot be forked safely.
 
     Args:
         folder: see :class:`ForkServer`.
+        lasting: see :class:`ForkServer`.
     """
     global _newest
     if _newest is not None and _newest.taken:
         stop()
     if _newest is None and sys.platform == "linux":
-        _newest = ForkServer(folder)
+        _newest = ForkServer(folder, lasting)
 
 
 def stop() -> None:

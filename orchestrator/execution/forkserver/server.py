@@ -1,8 +1,9 @@
 """The process that is copied: it imports, then forks a worker for each client that asks.
 
-    python -m orchestrator.execution.forkserver.server LISTENER
+    python -m orchestrator.execution.forkserver.server LISTENER [--lasting]
 
-LISTENER is the number of an open socket. It ends when its standard input does, or the raylet that it serves.
+LISTENER is the number of an open socket; see ``ForkServer`` for the other. It ends when its standard input does, or the
+raylet that it serves.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from types import SimpleNamespace
 from typing import Any, TypedDict
 
 from orchestrator.execution import kept
+from orchestrator.execution.forkserver import LASTING
 
 _FIRST = ("torch._dynamo", "torch.distributed", "torch.nn.parallel", "jobs.train", "jobs.models.stored", "pandas")
 """Modules that do not import Ray."""
@@ -33,6 +35,8 @@ _THEN = (
     "orchestrator.execution.imports",
     "orchestrator.tracking.recorders",
 )
+_MORE = ("orchestrator.tracking.imports",)
+"""Where copies are made for long."""
 _RAYLET, _JOB, _ANY_JOB = "RAY_RAYLET_PID", "RAY_JOB_ID", "ffffffff"
 _FREE = (_JOB, "RAY_LD_PRELOAD_ON_WORKERS", "OMP_NUM_THREADS")
 """Variables that may differ between this process and a copy, though they act when a process starts."""
@@ -77,7 +81,7 @@ def _serve(listener: socket.socket) -> list[str]:
                 raylet = request["environment"][_RAYLET]
                 ends.append(os.pidfd_open(int(raylet)))
                 os.environ |= {_RAYLET: raylet, _JOB: _ANY_JOB}  # Ray reads some variables when it is imported
-                import_with_ray(_THEN)
+                import_with_ray(_THEN + (_MORE if LASTING in sys.argv else ()))
                 safe = _safe()
             script = _script(request) if safe else []
             if script and os.fork() == 0:
