@@ -20,10 +20,22 @@ os.environ.update(session.ENVIRONMENT | session.ALONE)  # before anything import
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark whatever uses the Ray cluster or a browser as slow, so that ``make test-fast`` cannot meet it by mistake."""
+    """Mark whatever uses the Ray cluster or a browser as slow, so that ``make test-fast`` cannot meet it by mistake.
+
+    Files with slow tests come first, and are dealt out to the processes in turn, each of which gets a stretch of the
+    list: what is left for the end, when some have nothing to do, is fast.
+    """
     for item in items:
         if isinstance(item, pytest.Function) and not {"cluster", "browser"}.isdisjoint(item.fixturenames):
             item.add_marker(pytest.mark.slow)
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    slow = [each for each in files.values() if any(item.get_closest_marker("slow") for item in each)]
+    fast = [each for each in files.values() if each not in slow]
+    dealt = [file for turn in range(count) for each in (slow, fast) for file in each[turn::count]]
+    items[:] = [item for file in dealt for item in file]
 
 
 @pytest.fixture(scope="session", autouse=True)

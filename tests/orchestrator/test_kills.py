@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -42,7 +42,7 @@ from tests.strangers import answers, as_stranger, readable
 
 pytestmark = pytest.mark.slow
 
-EPOCHS = 60
+EPOCHS = 40
 Weights = Mapping[str, torch.Tensor]
 
 
@@ -52,6 +52,15 @@ def undisturbed(cluster: str) -> Weights:
     result = launch.train(job(f"epochs={EPOCHS}", "name=undisturbed"))
     assert result.status == "FINISHED"
     return weights(result.run)
+
+
+@pytest.fixture(scope="module")
+def orphans() -> Iterator[list[psutil.Process]]:
+    """Processes of drivers that were killed; they all end. Two agents of Ray's take a minute to notify its dead GCS, so
+    that is seen to after the other tests."""
+    found: list[psutil.Process] = []
+    yield found
+    assert len(found) > 5 and not psutil.wait_procs(found, 120)[1], "something was left behind"
 
 
 ENDLESS = """
@@ -73,6 +82,42 @@ def check_finished(name: str, expected: Weights) -> None:
     final = weights(name)
     assert final.keys() == expected.keys()
     assert all(torch.equal(final[key], expected[key]) for key in expected)
+
+
+def test_a_run_whose_driver_was_killed_is_told_synced_and_resumed(
+    undisturbed: Weights, home: Path, warm: None, orphans: list[psutil.Process]
+) -> None:
+    with Command("train", DIGITS, "-s", f"epochs={EPOCHS}", "-s", "name=orphan", env=OWN) as first:
+        name = first.wait_for(r"run (orphan-\S+)")[1]
+        first.wait_for(r"epoch +3/")
+        orphans += psutil.Process(first.process.pid).children(recursive=True)
+        os.kill(first.process.pid, signal.SIGKILL)
+        assert first.process.wait() == -signal.SIGKILL
+    wait_until(lambda: holder(lock_path(run_folder(name) / FILE)) is None, "the recorder to go with its driver")
+    listed = orchestrator("runs", "list")
+    assert re.search(rf"^{name} +KILLED .* \d+/{EPOCHS} ", listed.stdout, re.MULTILINE), listed.stdout
+
+    synced = orchestrator("sync")
+    assert synced.returncode == 0, synced.stdout + synced.stderr
+    assert f"{name}: " in synced.stdout and " 0 left" in synced.stdout
+    client, run = mlflow_run(name)
+    assert (run.info.status, run.data.tags["cause"]) == ("KILLED", "driver died")
+    kept = records_of([entry.event for entry in read(run_folder(name) / FILE)])
+    steps = [record.step for record in kept if record.name == "train/loss"]
+    assert steps == list(range(1, len(steps) + 1)) and 3 <= len(steps) < EPOCHS
+    assert [step for step, _ in points(client, run, "train/loss")] == steps
+
+    damaged = damage(name)
+    rest = orchestrator("train", "--resume", name)
+    assert rest.returncode == 0, rest.stdout + rest.stderr
+    warning = (
+        rf"checkpoint \S+{damaged} is damaged: tensors.safetensors .* So training resumes after epoch (\d+) of {EPOCHS}"
+    )
+    said = re.search(warning, rest.stdout)
+    assert said and 2 <= int(said[1]) <= len(steps), rest.stdout
+    assert mlflow_run(name)[1].data.tags["warning"] == said[0]
+    check_finished(name, undisturbed)
+    assert orchestrator("sync").stdout == ""
 
 
 def test_what_is_killed_in_mid_run_is_replaced(undisturbed: Weights) -> None:
@@ -184,39 +229,3 @@ def test_others_find_nothing_of_a_run_and_a_second_interrupt_leaves_at_once(open
     orchestrator("sync")  # there were few seconds to send the end
     _, run = mlflow_run(name)
     assert (run.info.status, run.data.tags["ended_by"]) == ("KILLED", INTERRUPTED_TWICE)
-
-
-def test_a_run_whose_driver_was_killed_is_told_synced_and_resumed(undisturbed: Weights, home: Path, warm: None) -> None:
-    with Command("train", DIGITS, "-s", f"epochs={EPOCHS}", "-s", "name=orphan", env=OWN) as first:
-        name = first.wait_for(r"run (orphan-\S+)")[1]
-        first.wait_for(r"epoch +3/")
-        family = psutil.Process(first.process.pid).children(recursive=True)
-        os.kill(first.process.pid, signal.SIGKILL)
-        assert first.process.wait() == -signal.SIGKILL
-    wait_until(lambda: holder(lock_path(run_folder(name) / FILE)) is None, "the recorder to go with its driver")
-    listed = orchestrator("runs", "list")
-    assert re.search(rf"^{name} +KILLED .* \d+/{EPOCHS} ", listed.stdout, re.MULTILINE), listed.stdout
-
-    synced = orchestrator("sync")
-    assert synced.returncode == 0, synced.stdout + synced.stderr
-    assert f"{name}: " in synced.stdout and " 0 left" in synced.stdout
-    client, run = mlflow_run(name)
-    assert (run.info.status, run.data.tags["cause"]) == ("KILLED", "driver died")
-    kept = records_of([entry.event for entry in read(run_folder(name) / FILE)])
-    steps = [record.step for record in kept if record.name == "train/loss"]
-    assert steps == list(range(1, len(steps) + 1)) and 3 <= len(steps) < EPOCHS
-    assert [step for step, _ in points(client, run, "train/loss")] == steps
-
-    damaged = damage(name)
-    rest = orchestrator("train", "--resume", name)
-    assert rest.returncode == 0, rest.stdout + rest.stderr
-    warning = (
-        rf"checkpoint \S+{damaged} is damaged: tensors.safetensors .* So training resumes after epoch (\d+) of {EPOCHS}"
-    )
-    said = re.search(warning, rest.stdout)
-    assert said and 2 <= int(said[1]) <= len(steps), rest.stdout
-    assert mlflow_run(name)[1].data.tags["warning"] == said[0]
-    check_finished(name, undisturbed)
-    assert orchestrator("sync").stdout == ""
-    # two agents of Ray's spend a minute on notifying its dead GCS
-    assert len(family) > 5 and not psutil.wait_procs(family, 120)[1], "something was left behind"

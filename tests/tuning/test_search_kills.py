@@ -151,9 +151,9 @@ def test_kill_9_of_the_driver_changes_no_decision_and_no_number(warm: None, tmp_
         assert steps == list(range(1, len(steps) + 1)), "a point was lost or repeated"
 
 
-def test_a_search_whose_terminal_was_closed_is_resumed(tmp_path: Path) -> None:
-    few = {"scheduler": {"kind": "none"}, "budget": {"trials": 1, "epochs_per_trial": 60}}
-    with Command("search", "launch", write(tmp_path, "stopped", **few), terminal=True) as command:
+def test_a_search_whose_terminal_was_closed_is_resumed(warm: None, tmp_path: Path) -> None:
+    few = {"scheduler": {"kind": "none"}, "budget": {"trials": 1, "epochs_per_trial": 30}}
+    with Command("search", "launch", write(tmp_path, "stopped", **few), env=OWN, terminal=True) as command:
         wait_until(lambda: results("stopped") >= 2, "epoch 2")
         command.close_terminal()
         assert command.end() == 130, command.output
