@@ -61,7 +61,7 @@ def answers(port: int, path: str = "/") -> str:
     """The first line of what a port of loopback answers to an HTTP request, or gRPC (which Ray's token guards); empty
     where it says nothing."""
     with contextlib.suppress(OSError), socket.socket() as connection:
-        connection.settimeout(15)
+        connection.settimeout(8)
         connection.connect(("127.0.0.1", port))
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         said = connection.recv(200)

@@ -114,7 +114,8 @@ def test_a_run_whose_driver_was_killed_is_told_synced_and_resumed(
         rf"checkpoint \S+{damaged} is damaged: tensors.safetensors .* So training resumes after epoch (\d+) of {EPOCHS}"
     )
     said = re.search(warning, rest.stdout)
-    assert said and 2 <= int(said[1]) <= len(steps), rest.stdout
+    per_epoch = 20  # updates; a checkpoint has its records, so the workers may have gone beyond what was recorded
+    assert said and 2 <= int(said[1]) < int(damaged.removeprefix("step_")) / per_epoch, rest.stdout
     assert mlflow_run(name)[1].data.tags["warning"] == said[0]
     check_finished(name, undisturbed)
     assert orchestrator("sync").stdout == ""
@@ -199,16 +200,16 @@ def test_others_find_nothing_of_a_run_and_a_second_interrupt_leaves_at_once(open
     path = tmp_path / "search.yaml"
     path.write_text(ENDLESS, encoding="utf-8")
     with (
+        Command("search", "launch", str(path), env=below) as search,
         Command("train", DIGITS, "-s", "epochs=100000", "-s", "name=hung", env=below) as command,
         Command("ui", "--port", "0", env=below) as ui,
     ):
         ui.wait_for("token=")
-        command.wait_for(r"epoch +1/")
-        with Command("search", "launch", str(path), env=below) as search:
-            search.wait_for(r"epoch +1/")
-            _look_around(open_home.parent, command.process.pid, ui.process.pid, search.process.pid)
-            search.interrupt()
-            assert search.end() == 130, search.output
+        for each in (command, search):
+            each.wait_for(r"epoch +1/")
+        _look_around(open_home.parent, command.process.pid, ui.process.pid, search.process.pid)
+        search.interrupt()
+        assert search.end() == 130, search.output
         workers = actors("RayTrainWorker", command.process.pid)
         assert len(workers) == 2
         for worker in workers:  # as if they hung: they will never answer the first interrupt
