@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,16 @@ from orchestrator.runs.standing import Standing
 from orchestrator.tracking.client import RecorderClient
 from tests.jobs.digits_job import job
 from tuning.report.board import board
+from tuning.run import tune
 from tuning.run.driver import LATER, Driver
 from tuning.run.finals import Finals
 from tuning.run.history import History
+from tuning.run.leftovers import kept_first
+from tuning.run.named import new_name
 from tuning.run.results import front, ranked
+from tuning.searchers.study import StudySearcher
 from tuning.spec.arms import Arms
-from tuning.spec.search import SearchSpec
+from tuning.spec.search import SearchBudget, SearchSpec
 from tuning.studies.final import lines
 from tuning.terminal import standing
 
@@ -330,3 +336,36 @@ def test_without_a_result_there_is_no_winner(folder: Path) -> None:
     made.history.add("retry", ordinal=0)
     assert made.history.final is None, "a retried trial may win"
     made.history.close()
+
+
+def test_members_that_wait_for_room_end_with_the_budget(folder: Path) -> None:
+    pbt = {"kind": "pbt", "every_epochs": 1}
+    made = driver(folder, 3, scheduler=pbt, budget={"trials": 3, "total_epochs": 4})
+    for ordinal in range(3):
+        assert made.result(ordinal, 1, {"val/top1": 0.1 * ordinal}), "it pauses"
+    assert ask(made)["ordinal"] == 0, "one at a time"
+    made.result(0, 2, {"val/top1": 0.5})
+    made.answered(0, Answer("stopped"))
+    assert not made.live and {trial.stopped_by for trial in made.trials} == {"total_epochs"}
+    assert made.next() != LATER, "nobody is waited for"
+    made.history.close()
+
+
+def test_trials_that_a_spent_budget_leaves_no_time_to_resume_are_over(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent = [0.0]
+    monkeypatch.setattr(History, "spent_s", property(lambda history: spent[0]))
+    made = short(folder, 2, budget={"trials": 9, "hours": 0.1}, finish=False)
+    finish(made, 0, 0.5, 0.6, 0.7)
+    made.result(1, 1, {"val/top1": 0.4})
+    made.over("interrupted")
+    made.answered(1, Answer("stopped"))
+    resumed = reopened(made)
+    spent[0] = 361.0
+    assert resumed.next() is None
+    assert (resumed.history.trials[1].status, resumed.history.trials[1].stopped_by) == ("FINISHED", "hours")
+    assert not resumed.live, "its run is open for ever"
+    resumed.history.add("close", why="hours")
+    assert resumed.history.over, "and nobody is asked to resume it"
+    resumed.history.close()

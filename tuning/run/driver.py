@@ -75,8 +75,7 @@ class Driver:
             self.searcher.tell(-number_, params, values, "finished")
         history.replay(self.searcher, self.scheduler, self.goal.metric)
         self.closing: str | None = None
-        self.ended = "trials"
-        self.gave_up = False
+        self.ended, self.gave_up = "trials", False
         self.lock = threading.RLock()
         self.live: set[int] = set()
         self.finals = finals or Finals(spec, base, base, history)
@@ -187,16 +186,17 @@ class Driver:
             if self.closing is None or self.history.final is not None:
                 self.closing = why
                 self.recorders.stop()
-                paused = sorted(self.population.paused)
-                self.population.paused.clear()
-                for ordinal in paused:
-                    self.answered(ordinal, Answer(STOPPED))
+                idle = [*map(self.history.trial, sorted(self.population.paused)), *self._waiting]
+                self.population.paused, self._waiting = set(), []
+                for trial in idle:  # no loop of theirs will answer
+                    if why != "interrupted" and not self.gave_up:
+                        self._open(trial)
+                    self.answered(trial.ordinal, Answer(STOPPED))
 
     def sweep(self, last: bool = False) -> None:
         """Delete what trials that have ended left behind and nobody wants."""
-        if self._may_take_over():
-            return
-        self.leftovers.sweep(kept_first(self.history, self.spec.goals), last)
+        if not self._may_take_over():
+            self.leftovers.sweep(kept_first(self.history, self.spec.goals), last)
 
     def check_limits(self) -> None:
         """End the search where a budget is spent or nothing has improved for long."""
