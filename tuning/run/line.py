@@ -86,7 +86,7 @@ class ToTune(Report):
     ) -> None:
         self.inner, self.say, self.same, self.settled = inner, say, same, settled
         self.check = check or (lambda: None)
-        self._seconds = 0.0
+        self._seconds: dict[int, float] = {}
 
     def note(self, facts: Mapping[str, str]) -> None:
         """Pass them on."""
@@ -110,9 +110,10 @@ class ToTune(Report):
         """Pass them on; report the epoch if it was evaluated."""
         verdict = self.inner.record(records)
         self.check()
+        self._seconds |= {record.step: record.value for record in records if record.name == "epoch_s"}
         for epoch, values in epochs_of(records).items():
-            self._seconds += values.get("epoch_s", 0.0)
-            if self.say(encode(epoch, {**values, **self.same, "seconds": self._seconds})):
+            seconds = sum(spent for at, spent in self._seconds.items() if at <= epoch)  # also of those not evaluated
+            if self.say(encode(epoch, {**values, **self.same, "seconds": seconds})):
                 return STOP
         return verdict
 
