@@ -351,6 +351,22 @@ def test_members_that_wait_for_room_end_with_the_budget(folder: Path) -> None:
     made.history.close()
 
 
+def test_hours_end_in_the_middle_of_an_epoch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(driver: Driver, *given: Any) -> None:
+        until = time.monotonic() + 30
+        while driver.closing is None and time.monotonic() < until:
+            time.sleep(0.01)
+
+    monkeypatch.setattr(History, "spent_s", property(lambda history: 361.0))
+    monkeypatch.setattr(RecorderClient, "warnings", lambda recorders, seen: [])
+    monkeypatch.setattr(tune, "run", run)
+    made = driver(folder, 1, budget={"trials": 1, "hours": 0.1})
+    shared: Any = None
+    assert not tune.watched(made, shared, 1, lambda driver: None, lambda text, lasting: None)
+    assert made.closing == "hours"
+    made.history.close()
+
+
 def test_trials_that_a_spent_budget_leaves_no_time_to_resume_are_over(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

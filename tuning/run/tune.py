@@ -165,6 +165,13 @@ def watched(
         thread.join(POLL_S)
         if signals.came:
             driver.over("interrupted")
+        elif driver.spec.budget.hours is not None and driver.lock.acquire(
+            blocking=False
+        ):  # held while a teacher trains
+            try:
+                driver.check_limits()  # an epoch may take longer than the hours that are left
+            finally:
+                driver.lock.release()
         show(driver)
         for trial, text in driver.recorders.warnings(warned):
             warned += 1
