@@ -385,3 +385,26 @@ def test_trials_that_a_spent_budget_leaves_no_time_to_resume_are_over(
     resumed.history.add("close", why="hours")
     assert resumed.history.over, "and nobody is asked to resume it"
     resumed.history.close()
+
+
+def test_a_searcher_is_told_of_trials_that_diverged_also_after_a_resumption(folder: Path) -> None:
+    made = driver(folder, 3, searcher={"kind": "tpe"}, stop={"failures": 1})
+    for ordinal in range(3):
+        made.searcher.begin(ordinal, made.history.trials[ordinal].params)
+    finish(made, 0, 0.5)
+    made.failed(1, "loss is nan", "nan")
+    assert made.closing is None, "that part of the space diverges is a result"
+    made.failed(2, "out of memory", "memory")
+    assert made.closing is not None
+    for each in (made, reopened(made)):
+        assert isinstance(each.searcher, StudySearcher)
+        assert [each.searcher.seen[ordinal].state for ordinal in range(3)] == ["finished", "diverged", "failed"]
+        each.history.close()
+
+
+def test_a_job_that_diverges_wherever_it_is_tried_ends_the_search(folder: Path) -> None:
+    made = driver(folder, 3, stop={"failures": 2})
+    made.failed(0, "loss is nan", "nan")
+    made.failed(1, "loss is nan", "nan")
+    assert made.closing is not None and "2 trials failed alike" in made.closing
+    made.history.close()

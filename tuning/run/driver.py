@@ -278,7 +278,8 @@ class Driver:
         self._end(trial, "FAILED", cause=cause, kind=kind)
         same = sum(other.kind == kind for other in self.trials)
         studied = self.spec.arms is not None or trial.role  # an arm that fails does so on every seed
-        if kind == "disk" or (not studied and same >= self.spec.stop.failures):
+        found = kind == "nan" and any(other.status == "FINISHED" for other in self.trials)  # where others do not
+        if kind == "disk" or (not studied and not found and same >= self.spec.stop.failures):
             self.gave_up = self.gave_up or self.closing is None
             self.over(f"{same} trials failed alike ({kind}: {cause})")
 

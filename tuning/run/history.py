@@ -23,7 +23,7 @@ from jobs.report import Record
 from jobs.spec import JobSpec
 from orchestrator.runs.origin import here
 from orchestrator.tracking.journal import Event, Journal, read
-from tuning.run.results import ROLES, Final, Role, Trial, number, ranked
+from tuning.run.results import ROLES, Final, Role, Trial, number, ranked, state_of
 from tuning.schedulers import Scheduler
 from tuning.searchers import Searcher
 from tuning.spec.objective import Objective
@@ -153,11 +153,8 @@ class History:
                     searcher.report(ordinal, event["epoch"], value)
                     scheduler.report(ordinal, event["epoch"], value)
                 case "end":
-                    state = (
-                        "failed" if event["status"] == "FAILED" else "stopped" if event["stopped_by"] else "finished"
-                    )
-                    params = self.trials[ordinal].params
-                    searcher.tell(ordinal, params, _numbers(event["values"]) or None, state)  # type: ignore[arg-type]
+                    state = state_of(event["status"], event["stopped_by"], event["kind"])
+                    searcher.tell(ordinal, self.trials[ordinal].params, _numbers(event["values"]) or None, state)
 
     def _apply(self, event: Event) -> None:
         match event["event"]:

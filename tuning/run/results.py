@@ -57,10 +57,8 @@ class Trial:
 
     @property
     def state(self) -> State:
-        """As searchers call it: ``finished``, ``stopped``, ``failed``."""
-        if self.status == "FAILED":
-            return "failed"
-        return "stopped" if self.stopped_by else "finished"
+        """As searchers call it: ``finished``, ``stopped``, ``diverged``, ``failed``."""
+        return state_of(self.status, self.stopped_by, self.kind)
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,13 @@ class Final:
     best: int
     images: int
     why: str
+
+
+def state_of(status: str, stopped_by: str | None, kind: str | None) -> State:
+    """How a trial ended, as searchers call it."""
+    if status == "FAILED":
+        return "diverged" if kind == "nan" else "failed"
+    return "stopped" if stopped_by else "finished"
 
 
 def number(values: Mapping[str, Any], name: str) -> float:

@@ -12,7 +12,7 @@ from jobs.spec import JobSpec
 from tuning.spec.objective import Objective
 from tuning.spec.space import Distribution, Space, draw
 
-State = Literal["finished", "stopped", "failed"]
+State = Literal["finished", "stopped", "diverged", "failed"]
 
 
 def uniform(*words: int | str) -> float:
@@ -77,7 +77,7 @@ class Searcher(ABC):
             ordinal: of the trial.
             params: as asked.
             values: metric -> value, the objectives among them; None where it has none.
-            state: finished, stopped early by the scheduler, or failed.
+            state: finished, stopped early by the scheduler, diverged (it would again), or failed.
         """
 
     @abstractmethod

@@ -3,9 +3,9 @@
 
 Jointly over the names of a branch (Optuna's ``group``), since they act together. Trials that still run count as bad
 ones (``constant_liar``), so that concurrent ones keep apart. A trial that was stopped early ranks below all finished
-ones, those that got further above the others; a diverged one ranks last, a failed one is ignored. Departure: the
-first trials are entries of a Sobol sequence instead of random draws. With several objectives it is MOTPE (Ozaki et al.,
-GECCO 2020).
+ones, those that got further above the others; a diverged one ranks last, one that failed otherwise is ignored.
+Departure: the first trials are entries of a Sobol sequence instead of random draws. With several objectives it is MOTPE
+(Ozaki et al., GECCO 2020).
 """
 
 from __future__ import annotations

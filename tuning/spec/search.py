@@ -71,8 +71,8 @@ class Stop(Spec):
 
     failures: PositiveInt = 5
     """Failed trials with the same kind of cause (out of memory, a bug, ...) after which the search ends; trials that
-    were running then continue when it is resumed. A search over arms never ends for failures, since an arm that fails
-    does so on every seed."""
+    were running then continue when it is resumed. Diverged trials count only as long as no trial has come to a result,
+    and a search over arms never ends for failures, since an arm that fails does so on every seed."""
     stale_trials: PositiveInt | None = None
     """Trials in a row without a new best after which the search ends; None sets no limit."""
 
