@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jobs.urls import redact
 from jobs.words import duration
 from orchestrator.cluster.client import KIND, NEED, TRACKING, Cluster, Job
 from orchestrator.home import default_uri, home
 from orchestrator.runs.standing import Standing
+from orchestrator.tracking.limits import name_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -75,8 +77,8 @@ def _tracked(job: Job, stores: dict[str, MlflowClient | None]) -> Row | None:
             experiments = [experiment.experiment_id for experiment in client.search_experiments()]
             found = client.search_runs(experiments, f"tags.`{RUN_TAG}` = '{job.run}'", max_results=1)
             if found:
-                row = _trials if job.about.get(KIND) == "search" else _epochs
-                return row(job, client, found[0], experiments)
+                search = job.about.get(KIND) == "search"
+                return _trials(job, found[0]) if search else _epochs(job, client, found[0])
         except Exception:  # it fell silent on the way: the log will do
             stores[uri] = None
     return None
@@ -94,21 +96,20 @@ def _client(uri: str) -> MlflowClient | None:
         return None
 
 
-def _epochs(job: Job, client: MlflowClient, run: Run, experiments: Any) -> Row:
+def _epochs(job: Job, client: MlflowClient, run: Run) -> Row:
     done = max((point.step for point in client.get_metric_history(run.info.run_id, "train/loss")), default=0)
     scores = [point.value for point in client.get_metric_history(run.info.run_id, "val/top1")]
     in_all = run.data.params.get("epochs", "?")
     return Row(job, run.info.status, f"{done}/{in_all} epochs", _score("val/top1", scores), "MLflow")
 
 
-def _trials(job: Job, client: MlflowClient, run: Run, experiments: list[str]) -> Row:
-    trials = client.search_runs(experiments, f"tags.`mlflow.parentRunId` = '{run.info.run_id}'", max_results=1000)
-    ended = sum(trial.info.status != "RUNNING" for trial in trials)
-    in_all = run.data.params.get("budget.trials") or "?"
-    metric = run.data.params.get("metric", "val/top1")
-    scores = [trial.data.metrics[metric] for trial in trials if metric in trial.data.metrics]
-    lower = run.data.params.get("mode") == "min"
-    return Row(job, run.info.status, f"{ended}/{in_all} trials", _score(metric, scores, lower), "MLflow")
+def _trials(job: Job, run: Run) -> Row:
+    params, found = run.data.params, run.data.metrics
+    goals, in_all = json.loads(params.get("objectives", "[]")), params.get("budget.trials", "null")
+    metric = goals[0]["metric"] if goals else params.get("metric", "val/top1")
+    best = found.get(name_of(f"best/{metric}"))
+    progress = f"{found.get('trials/ended', 0):.0f}{'' if in_all == 'null' else f'/{in_all}'} trials"
+    return Row(job, run.info.status, progress, _score(metric, [] if best is None else [best]), "MLflow")
 
 
 def _logged(cluster: Cluster, job: Job) -> Row:
@@ -124,9 +125,9 @@ def _logged(cluster: Cluster, job: Job) -> Row:
     return Row(job, "", progress, _score(standing.metric, best), "its log")
 
 
-def _score(metric: str, values: list[float], lower: bool = False) -> str:
+def _score(metric: str, values: list[float]) -> str:
     values = [value for value in values if value == value]
     if not values:
         return ""
-    best = min(values) if lower else max(values)
+    best = max(values)
     return f"{best:.2%}" if metric.endswith(("top1", "top5")) else f"{metric} {best:.4g}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from mlflow.tracking import MlflowClient
 
 from orchestrator.home import default_uri, run_folder
+from orchestrator.cluster.client import KIND, RUN, Job
+from orchestrator.cluster.jobs import rows
 from orchestrator.runs import store
 from orchestrator.tracking.recorder import Recorder
 from tests.orchestrator.real import mlflow_run, points
@@ -96,6 +98,15 @@ def test_the_parent_has_series_of_its_own(asha: Any) -> None:
     best = [value for _, value in points(client, parent, "best/val/top1")]
     assert best == sorted(best) and best[-1] == pytest.approx(asha.ranked[0].values["val/top1"])
     assert points(client, parent, "trials/ended")[-1][1] == 4
+
+
+def test_trials_leave_no_checkpoints_behind(asha: Any) -> None:
+def test_the_jobs_of_a_cluster_are_shown_with_their_trials(asha: Any) -> None:
+    about = {RUN: asha.name, KIND: "search"}
+    job = Job("s", "SUCCEEDED", "search launch", 0.0, 9.0, 0, "", about)
+    (row,) = rows(cast(Any, None), [job])
+    assert (row.status, row.progress, row.told_by) == ("FINISHED", "4/4 trials", "MLflow")
+    assert row.best == f"{asha.ranked[0].values['val/top1']:.2%}"
 
 
 def test_trials_leave_no_checkpoints_behind(asha: Any) -> None:
