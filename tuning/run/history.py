@@ -158,7 +158,11 @@ class History:
 
     def _apply(self, event: Event) -> None:
         match event["event"]:
-            case "search":
+            case "search":  # again where the one before never began
+                self.compile = self.earlier = None
+                if found := event.get("earlier"):
+                    known = tuple((params, _numbers(values)) for params, values in found["known"])
+                    self.earlier = tuple(found["best"]), known
                 self.spec = SearchSpec.model_validate(_here(event["spec"], SearchSpec))
                 if "base" in event:
                     self.spec = self.spec.begun_with(JobSpec.model_validate(_here(event["base"], JobSpec)))

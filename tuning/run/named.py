@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jobs.base import Spec
+from jobs.paths import absolute
 from orchestrator.home import home, run_folder
 from orchestrator.runs.resume import NAME
 from orchestrator.tracking.journal import FILE as RUN
@@ -50,13 +52,20 @@ def begun(spec: SearchSpec) -> History | None:
             raise ValueError(f"{spec.name} is a run, not a search; take another name")
         return None
     history = History.look(folder)
-    if history.spec is None:
+    if history.spec is None or not (folder / RUN).exists():  # what was wrong then may have been put right
         return None
-    before, after = history.spec.flatten(), spec.absolute().flatten()
-    if wrong := [name for name in dict.fromkeys([*before, *after]) if before.get(name) != after.get(name)]:
-        lines = "".join(f"\n  {name}: {before.get(name)!r} there, {after.get(name)!r} here" for name in wrong)
+    before, after = history.spec, spec.absolute()
+    wrong = _differing(before, after) or _differing(before.whole(), absolute(after.whole()))
+    if wrong:
         raise ValueError(
-            f"search {spec.name} cannot be resumed with another spec than its own; they differ in{lines}\n"
+            f"search {spec.name} cannot be resumed with another spec or job than its own; they differ in{wrong}\n"
             f"To resume it as started: orchestrator search resume {spec.name}. To search otherwise, take another name"
         )
     return history
+
+
+def _differing(before: Spec, after: Spec) -> str:
+    """A line for each field that differs."""
+    was, now = before.flatten(), after.flatten()
+    wrong = [name for name in dict.fromkeys([*was, *now]) if was.get(name) != now.get(name)]
+    return "".join(f"\n  {name}: {was.get(name)!r} there, {now.get(name)!r} here" for name in wrong)
