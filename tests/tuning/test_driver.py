@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from mlflow.tracking import MlflowClient
 
-from orchestrator.home import default_uri, run_folder
 from orchestrator.cluster.client import KIND, RUN, Job
 from orchestrator.cluster.jobs import rows
+from orchestrator.home import default_uri, run_folder
 from orchestrator.runs import store
 from orchestrator.tracking.recorder import Recorder
 from tests.orchestrator.real import mlflow_run, points
@@ -100,7 +101,6 @@ def test_the_parent_has_series_of_its_own(asha: Any) -> None:
     assert points(client, parent, "trials/ended")[-1][1] == 4
 
 
-def test_trials_leave_no_checkpoints_behind(asha: Any) -> None:
 def test_the_jobs_of_a_cluster_are_shown_with_their_trials(asha: Any) -> None:
     about = {RUN: asha.name, KIND: "search"}
     job = Job("s", "SUCCEEDED", "search launch", 0.0, 9.0, 0, "", about)
@@ -243,6 +243,12 @@ def test_an_earlier_search_is_gone_on_from() -> None:
         )
     )
     assert second.trials[0].params == first.ranked[0].params
+    shutil.rmtree(run_folder(first.name))
+    assert search(None, second.name).why == "trials", "what a search began with, it keeps"
+    folders = set(run_folder("x").parent.iterdir())
+    with pytest.raises(ValueError, match=f"there is no search '{first.name}'"):
+        search(spec("third", start_from={"search": first.name}))
+    assert set(run_folder("x").parent.iterdir()) == folders, "nothing was started"
 
 
 def test_the_store_is_the_default_one() -> None:

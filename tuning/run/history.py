@@ -33,6 +33,10 @@ FILE = "search.jsonl"
 """Name of the journal in the folder of the search."""
 
 
+Earlier = tuple[tuple[Mapping[str, Any], ...], tuple[tuple[Mapping[str, Any], Mapping[str, float]], ...]]
+"""Of an earlier search: parameters of the best trial, and (parameters, values) of all that finished."""
+
+
 class History:
     """The trials of a search so far; what is added is on the disk before anybody acts on it.
 
@@ -43,6 +47,7 @@ class History:
         trials: ordinal -> trial.
         finals: ordinal -> run at the end of the search, never one of ``trials``: it steers nothing.
         final: which of them count; None until that is decided.
+        earlier: what the search that it starts from had found by then.
 
     Raises:
         jobs.lock.Locked: another process drives this search.
@@ -71,6 +76,7 @@ class History:
         self.spec: SearchSpec | None = None
         self.closed: str | None = None
         self.compile: bool | None = None
+        self.earlier: Earlier | None = None
         self.takeovers: set[int] = set()
 
     def trial(self, ordinal: int) -> Trial:

@@ -28,13 +28,13 @@ from orchestrator.tracking.client import RecorderClient
 from orchestrator.tracking.state import Status
 from tuning.run.driver import Driver
 from tuning.run.finals import Finals
-from tuning.run.history import History
+from tuning.run.history import Earlier, History
 from tuning.run.named import find, new_name
 from tuning.run.plan import expected_trials
 from tuning.run.prepare import prepare
-from tuning.run.results import Role, Trial, ranked
+from tuning.run.results import Role, Trial, jsonable, ranked
 from tuning.spec.check import check, check_data
-from tuning.spec.search import Params, SearchSpec
+from tuning.spec.search import SearchSpec
 from tuning.spec.space import same
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ def search(
     if spec is not None:
         for remark in check(spec):
             tell(remark, True)
+        best, known = earlier(spec)
         spec = spec.absolute()
         spec = spec if as_named else spec.model_copy(update={"name": new_name(spec.name)})
         folder = run_folder(spec.name)
@@ -114,7 +115,9 @@ def search(
     try:
         if spec is not None:
             whole = absolute(spec.whole())
-            history.add("search", spec=spec.model_dump(mode="json"), base=whole.model_dump(mode="json"))
+            found = {"best": best, "known": [(params, jsonable(values)) for params, values in known]}
+            given = {"earlier": found} if spec.start_from.search else {}
+            history.add("search", spec=spec.model_dump(mode="json"), base=whole.model_dump(mode="json"), **given)
         spec = history.spec
         assert spec is not None
         if retry:
@@ -200,12 +203,16 @@ def _search(
         raise
     signals = current()
     signals.held = True
-    points, known = _before(spec)
+    first, known = history.earlier or earlier(spec)
+    points = (*first, *(point for point in spec.start_from.points if not any(same(point, other) for other in first)))
     decided = {name: getattr(base, name) for name in ("data", "resources", "compile")}
     whole = spec.whole().model_copy(update=decided)
     finals = Finals(spec, base, whole, history, len(data.test), places)
     driver = Driver(spec, base, history, recorders, taught, tags, points, known, finals)
     tell(f"search {spec.name}: {places} trials at a time ({why})", True)
+    if spec.start_from.search is not None:
+        used = f"{driver.searcher.learned_from} of its {len(known)} finished trials"
+        tell(f"from search {spec.start_from.search}: kind {spec.searcher.kind} learns from {used}", True)
     logits: LogitSettings = {"folder": str(home() / "cache" / "logits"), "max_bytes": spec.logit_cache_mb * 2**20}
     shared = Shared(
         recorders=recorders,
@@ -269,14 +276,15 @@ def _report(name: str, folder: Path, recorders: RecorderClient) -> Path | None:
     return folder / write.REPORT
 
 
-def _before(spec: SearchSpec) -> tuple[tuple[Params, ...], tuple[tuple[Params, dict[str, float]], ...]]:
-    """Points to begin with, and what an earlier search found: (params, values)."""
-    points = list(spec.start_from.points)
-    known: list[tuple[Params, dict[str, float]]] = []
-    if spec.start_from.search is not None:
-        earlier = History.look(find(spec.start_from.search))
-        ended = [trial for trial in earlier.trials.values() if trial.status == "FINISHED" and not trial.stopped_by]
-        known = [(trial.params, trial.values) for trial in ended]
-        best = [trial.params for trial in ranked(ended, spec.goals[0])[:1]]
-        points = best + [point for point in points if not any(same(point, other) for other in best)]
-    return tuple(points), tuple(known)
+def earlier(spec: SearchSpec) -> Earlier:
+    """What an earlier search found that this one starts from.
+
+    Raises:
+        ValueError: there is no such search.
+    """
+    if spec.start_from.search is None:
+        return (), ()
+    trials = History.look(find(spec.start_from.search)).trials.values()
+    ended = [trial for trial in trials if trial.status == "FINISHED" and not trial.stopped_by]
+    best = ranked(ended, spec.goals[0])[:1]
+    return tuple(trial.params for trial in best), tuple((trial.params, trial.values) for trial in ended)

@@ -52,6 +52,11 @@ class Searcher(ABC):
         """After how many trials it ends by itself; None if it does not, or not after a number that is known."""
         return None
 
+    @property
+    def learned_from(self) -> int:
+        """Observations of another search that it goes by; 0 where it goes by none."""
+        return 0
+
     def ask(self, ordinal: int) -> dict[str, Any] | None:
         """Parameters of a new trial, by dotted name; None when there is nothing left to try."""
         if ordinal < len(self.points):

@@ -59,6 +59,11 @@ class StudySearcher(Searcher):
     def _starting(self, ordinal: int) -> bool:
         """Whether too little is known yet, so that the space is filled evenly."""
 
+    @property
+    def learned_from(self) -> int:
+        """Those that this search could have made itself."""
+        return sum(ordinal < 0 for ordinal in self.seen)
+
     def ask(self, ordinal: int) -> dict[str, Any] | None:
         """Parameters of a new trial; those of one that has started, again."""
         return deepcopy(self.seen[ordinal].params) if ordinal in self.seen else super().ask(ordinal)

@@ -63,7 +63,8 @@ class StartFrom(Spec):
     points: tuple[Annotated[Params, OF_JOB], ...] = ()
     """Parameters to try first, by dotted name; names that a point leaves out are drawn."""
     search: str | None = None
-    """Name of an earlier search: its best trial is tried first, and the searcher starts from its results."""
+    """Name of an earlier search: its best trial is tried first, and a searcher that learns (tpe, nsga2) starts from its
+    results, as far as this space has their names and values."""
 
 
 class Stop(Spec):
