@@ -197,8 +197,8 @@ def _search(
 
     try:
         taught(base)  # trained before the first trial, not in between
-    except KeyboardInterrupt:
-        recorders.end(spec.name, "KILLED")
+    except (KeyboardInterrupt, ValueError) as error:
+        recorders.end(spec.name, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         recorders.close(_HURRY_S)
         raise
     signals = current()
