@@ -408,3 +408,14 @@ def test_a_job_that_diverges_wherever_it_is_tried_ends_the_search(folder: Path) 
     made.failed(1, "loss is nan", "nan")
     assert made.closing is not None and "2 trials failed alike" in made.closing
     made.history.close()
+
+
+def test_trials_take_no_run_that_a_removed_search_left(folder: Path) -> None:
+    made = driver(folder, 1)
+    (folder.parent / "s-0001").mkdir()
+    made.spec = made.spec.model_copy(update={"budget": SearchBudget(trials=2)})
+    assert ask(made)["run"] == "s-0001-2"
+    made.history.close()
+    assert new_name("t") == "t" and new_name("s-0001") == "s-0001-3"
+    shutil.rmtree(folder)
+    assert new_name("s") == "s-2", "compare would show the trials of both"

@@ -26,6 +26,7 @@ from tuning.run import limits
 from tuning.run.finals import Finals
 from tuning.run.history import History, tally
 from tuning.run.leftovers import Leftovers, kept_first
+from tuning.run.named import new_name
 from tuning.run.population import Population, settings, tags_of
 from tuning.run.results import Ended, Trial, best_epoch, jsonable, number
 from tuning.spec.search import SearchSpec
@@ -122,7 +123,8 @@ class Driver:
             ordinal, budget = len(self.history.trials), self.spec.budget.trials
             params = self.searcher.ask(ordinal) if budget is None or ordinal < budget else None
             if params is not None:
-                self.history.add("trial", ordinal=ordinal, run=f"{self.spec.name}-{ordinal:04d}", params=params)
+                run = new_name(f"{self.spec.name}-{ordinal:04d}")  # none that an earlier search left
+                self.history.add("trial", ordinal=ordinal, run=run, params=params)
                 return self.history.trials[ordinal]
             if self._may_take_over():
                 return LATER
@@ -144,7 +146,7 @@ class Driver:
             trial = self.history.trial(ordinal)
             if epoch not in trial.results:
                 self.history.add("result", ordinal=ordinal, epoch=epoch, values=values)
-                self._tally()
+                self.recorders.record(self.spec.name, tally(self.history, self.goal))
             if trial.role:
                 self.check_limits()
                 return False
@@ -176,8 +178,7 @@ class Driver:
     def failed(self, ordinal: int, cause: str, kind: Kind) -> None:
         """Take in that a trial failed for good."""
         with self.lock:
-            trial = self.history.trial(ordinal)
-            if trial.status == "RUNNING" and ordinal in self.live:
+            if (trial := self.history.trial(ordinal)).status == "RUNNING" and ordinal in self.live:
                 self._fail(trial, cause, kind)
 
     def over(self, why: str) -> None:
@@ -271,7 +272,7 @@ class Driver:
         if not trial.role:
             self.searcher.tell(trial.ordinal, trial.params, values or None, trial.state)
         self._close(trial, status)
-        self._tally()
+        self.recorders.record(self.spec.name, tally(self.history, self.goal))
         self._waiting += self.population.take_over()  # the rest may have waited for this one
 
     def _fail(self, trial: Trial, cause: str, kind: Kind) -> None:
@@ -294,7 +295,3 @@ class Driver:
                 self.recorders.tag(trial.run, name, str(value), wait=False)
         self.recorders.end(trial.run, status, last=True, wait=False)
         self.live.remove(trial.ordinal)
-
-    def _tally(self) -> None:
-        """The parent run's own series, by the number of events of the search."""
-        self.recorders.record(self.spec.name, tally(self.history, self.goal))

@@ -17,9 +17,9 @@ _LONGEST = 81
 
 
 def new_name(wanted: str) -> str:
-    """The name, or the first of name-2, name-3, ... that no search or run has."""
+    """The name, or the first of name-2, name-3, ... that no search or run has, nor trials of a search that is gone."""
     number, name = 1, wanted
-    while run_folder(name).exists():
+    while run_folder(name).exists() or any((home() / "runs").glob(f"{name}-[0-9][0-9][0-9][0-9]")):
         number += 1
         name = f"{wanted[: _LONGEST - len(f'-{number}')]}-{number}"
     return name
