@@ -162,6 +162,17 @@ def test_a_slow_trial_that_is_the_best_is_news(folder: Path) -> None:
     made.history.close()
 
 
+def test_a_trial_on_the_front_is_news_though_it_is_not_the_most_accurate(folder: Path) -> None:
+    objectives = [{"metric": "val/top1", "mode": "max"}, {"metric": "seconds", "mode": "min"}]
+    made = driver(folder, 4, objectives=objectives, stop={"stale_trials": 2})
+    for ordinal, (top1, seconds) in enumerate([(0.9, 30.0), (0.8, 20.0), (0.7, 10.0), (0.7, 10.0)]):
+        made.result(ordinal, 1, {"val/top1": top1, "seconds": seconds})
+        made.answered(ordinal, Answer("epochs"))
+        assert made.history.stale(made.spec.goals) == (ordinal == 3)
+    assert made.closing is None
+    made.history.close()
+
+
 def test_the_front_keeps_its_models_before_what_it_dominates(folder: Path) -> None:
     objectives = [{"metric": "val/top1", "mode": "max"}, {"metric": "seconds", "mode": "min"}]
     made = driver(folder, 3, objectives=objectives)

@@ -115,17 +115,18 @@ class History:
         """Epochs of all trials together."""
         return sum(max(trial.results, default=0) for trial in self.trials.values())
 
-    def stale(self, goal: Objective) -> int:
-        """Trials that ended since the best one did."""
-        best, since = -math.inf, 0
+    def stale(self, goals: Sequence[Objective]) -> int:
+        """Trials that ended since the best one did; of several objectives, since one that no other beats."""
+        best, since = list[list[float]](), 0
         ends = {event["ordinal"]: place for place, event in enumerate(self.events) if event["event"] == "end"}
         for trial in (self.trial(ordinal) for ordinal in sorted(ends, key=ends.__getitem__)):
             if trial.status == "RUNNING" or trial.role:  # it is tried again, or was no trial
                 continue
             since += 1
-            worth = goal.worth(number(trial.found, goal.metric))
-            if trial.status != "FAILED" and worth > best:
-                best, since = worth, 0
+            point = [goal.worth(number(trial.found, goal.metric)) for goal in goals]
+            beaten = any(all(a >= b for a, b in zip(other, point, strict=True)) for other in best)
+            if trial.status != "FAILED" and -math.inf not in point and not beaten:
+                best, since = [*best, point], 0
         return since
 
     def lineage(self, ordinal: int, until: float = math.inf) -> dict[int, dict[str, float]]:

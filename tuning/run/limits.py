@@ -28,6 +28,6 @@ def reached(spec: SearchSpec, history: History, reserve_s: float) -> str | None:
         return None
     if budget.total_epochs is not None and history.epochs >= budget.total_epochs:
         return "total_epochs"
-    if stale is not None and history.stale(spec.goals[0]) >= stale:
+    if stale is not None and history.stale(spec.goals) >= stale:
         return "stale_trials"
     return None
