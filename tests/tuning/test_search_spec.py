@@ -313,6 +313,14 @@ def test_pbt_is_checked_before_anything_starts() -> None:
             check(search(**{**good, **change}))
 
 
+@pytest.mark.parametrize("kind", ["asha", "median"])
+def test_a_scheduler_that_would_never_see_a_value_is_refused(kind: str) -> None:
+    given = {"scheduler": {"kind": kind}, "budget": {"trials": 4, "epochs_per_trial": 4}}
+    check(search(**given, set={"resources.workers": 1, "evaluation.every_epochs": 3}))
+    with pytest.raises(SpecError, match="every_epochs 4 leaves none of the 4 epochs of a trial to judge it at"):
+        check(search(**given, set={"resources.workers": 1, "evaluation.every_epochs": 4}))
+
+
 @pytest.mark.slow
 def test_a_plan_remarks_on_what_trials_never_reach_but_not_on_what_they_draw() -> None:
     changes: dict[str, Any] = {"batch.mixup.off_epochs": 15, "early_stopping": {"patience_epochs": 40}}

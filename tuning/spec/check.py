@@ -190,8 +190,12 @@ class _Check:
         search = self.search
         for problem in search.scheduler.problems(self.base, self.space, budget.trials, search.searcher):
             self.add(*problem)
+        evaluated = self.base.evaluation.every_epochs
         if flaw := self.search.scheduler.flaw(epochs):
             self.add("scheduler", flaw)
+        elif self.search.scheduler.flaw((epochs - 1) // evaluated * evaluated + 1):
+            flaw = f"evaluation.every_epochs {evaluated} leaves none of the {epochs} epochs of a trial to judge it at"
+            self.add("scheduler", f"{flaw}, so nothing is stopped", "lower set.evaluation.every_epochs")
         if budget.total_epochs is not None and budget.total_epochs < epochs:
             self.add("budget", f"total_epochs {budget.total_epochs} is less than the {epochs} epochs of one trial")
         if budget.trials is not None and budget.trials < (points := len(self.search.start_from.points)):
