@@ -182,7 +182,7 @@ def status(name: Name) -> None:
     running = state.startswith("running")
     out.print(board(history.spec, list(history.trials.values()), f"{name}: {state}", running, 10**6))
     if history.spec.arms is not None:
-        out.print(verdict_board(history.spec.arms, list(history.trials.values()), "verdict"))
+        out.print(verdict_board(history.spec, list(history.trials.values()), "verdict", history.over))
     for label, text in final.lines(history).items():
         say(label, text)
     if not running and not history.over:

@@ -104,7 +104,7 @@ def _conclude(outcome: Outcome, history: History) -> None:
     assert history.spec is not None
     title = f"{outcome.name}: {outcome.status} ({outcome.why})"
     if history.spec.arms is not None:
-        out.print(verdict_board(history.spec.arms, outcome.trials, title))
+        out.print(verdict_board(history.spec, outcome.trials, title, history.over))
     else:
         out.print(board(history.spec, outcome.trials, title, False, _SHOWN))
     for label, line in final.lines(history).items():

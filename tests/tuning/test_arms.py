@@ -23,7 +23,7 @@ from tuning.spec.arms import Arms
 from tuning.spec.check import check
 from tuning.spec.search import SearchSpec
 from tuning.studies.confirm import confirm
-from tuning.studies.verdict import COLUMNS, judge
+from tuning.studies.verdict import COLUMNS, METRIC, judge, judged
 
 DIGITS = Path("jobs/recipes/digits.yaml")
 
@@ -111,7 +111,7 @@ def test_a_failed_trial_drops_its_seed_and_says_so() -> None:
     verdict = judge(four, ended(four, scores, failed=[(2, 0)]))
     assert verdict.rows[2].cells[4] == "better on 3 of 4 seeds, the rest have no score"
     assert "better than base by 10.17 points on 3 of 4 seeds, the rest have no score" in verdict.headline
-    assert judge(THREE, ended(THREE, SCORES, failed=[(0, 0)])).headline == "No verdict: too many runs failed."
+    assert judge(THREE, ended(THREE, SCORES, failed=[(0, 0)])).headline == "No verdict: too few runs have a score."
 
 
 def test_there_is_no_verdict_before_the_end() -> None:
@@ -121,6 +121,27 @@ def test_there_is_no_verdict_before_the_end() -> None:
     assert verdict.headline == "No verdict yet: 8 of 9 runs have ended."
     assert all(row.found is None and row.words == "" for row in verdict.rows)
     assert verdict.rows[2].differences == pytest.approx((10.0, 10.5))
+
+
+def test_a_spent_budget_ends_the_waiting_for_a_verdict() -> None:
+    four = THREE.model_copy(update={"seeds": (4, 5, 6, 7)})
+    trials = ended(four, [[*row, row[0]] for row in SCORES])[:10]
+    assert judge(four, trials).headline == "No verdict yet: 10 of 12 runs have ended."
+    verdict = judge(four, trials, over=True)
+    assert verdict.headline.startswith("better is better than base by 10.17 points on 3 of 4 seeds")
+    assert verdict.notes == ("the search was over after 10 of 12 runs",)
+
+
+def test_a_search_for_balanced_accuracy_is_judged_by_it() -> None:
+    given = {"name": "x", "job": str(DIGITS), "arms": THREE, "mode": "max"}
+    assert judged(SearchSpec(**given, metric="val/balanced_accuracy")) == "test/balanced_accuracy"
+    assert judged(SearchSpec(**given)) == judged(SearchSpec(**{**given, "mode": "min"}, metric="val/loss")) == METRIC
+    trials = ended(THREE, SCORES)
+    for trial in trials:
+        trial.values["test/balanced_accuracy"] = 1 - trial.values["test/top1"]
+    verdict = judge(THREE, trials, "test/balanced_accuracy")
+    assert (verdict.rows[2].words, verdict.columns[1]) == ("worse", "test balanced accuracy, %")
+    assert verdict.markdown.splitlines()[2].startswith("| arm | test balanced accuracy, % | ")
 
 
 def test_the_markdown_can_be_copied() -> None:

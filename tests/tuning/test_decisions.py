@@ -430,3 +430,25 @@ def test_trials_take_no_run_that_a_removed_search_left(folder: Path) -> None:
     assert new_name("t") == "t" and new_name("s-0001") == "s-0001-3"
     shutil.rmtree(folder)
     assert new_name("s") == "s-2", "compare would show the trials of both"
+
+
+def test_the_end_of_a_search_for_balanced_accuracy_says_so(folder: Path) -> None:
+    made = short(folder, 1, metric="val/balanced_accuracy")
+    finish(made, 0, 0.5, 0.6, 0.7, **{"val/balanced_accuracy": 0.7})
+    winner, base = ask(made)["ordinal"], ask(made)["ordinal"]
+    for ordinal, top1, balanced in ((winner, 0.80, 0.75), (base, 0.90, 0.70)):
+        made.result(ordinal, 5, {"val/top1": top1, "val/balanced_accuracy": balanced})
+        metrics = {"test/top1": top1, "test/balanced_accuracy": balanced}
+        made.answered(ordinal, Answer("epochs", metrics=metrics))
+    assert made.next() is None
+    found = lines(made.history)
+    assert found["winner"].startswith("trial 0, 5 epochs: test/top1 80.00 %, test/balanced_accuracy 75.00 %   (run")
+    assert found["final"].startswith(
+        "+5.00 points of test balanced accuracy, one seed each; in accuracy the winner is worse: -10.00 points"
+    )
+    assert found["promote"] == "orchestrator promote s-winner --alias champion", "what was searched for"
+    assert {record.name: record.value for record in made.finals.scores()} == {
+        **{"winner/test/top1": 0.80, "winner/test/balanced_accuracy": 0.75},
+        **{"base/test/top1": 0.90, "base/test/balanced_accuracy": 0.70},
+    }
+    made.history.close()

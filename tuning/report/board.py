@@ -14,7 +14,7 @@ from jobs.names import printable
 from tuning.run.results import Trial, number, ranked
 from tuning.spec.arms import Arms
 from tuning.spec.search import SearchSpec
-from tuning.studies.verdict import COLUMNS, judge
+from tuning.studies.verdict import judge, judged
 
 
 def board(spec: SearchSpec, trials: Sequence[Trial], title: str, running: bool, most: int) -> Table:
@@ -70,11 +70,12 @@ def arms_board(arms: Arms) -> Table:
     return table
 
 
-def verdict_board(arms: Arms, trials: Sequence[Trial], title: str) -> Group:
-    """The verdict as a table with that title, its headline and its notes."""
-    found = judge(arms, trials)
+def verdict_board(spec: SearchSpec, trials: Sequence[Trial], title: str, over: bool) -> Group:
+    """The verdict on the arms of a search, which may be over: a table with that title, its headline and its notes."""
+    assert spec.arms is not None
+    found = judge(spec.arms, trials, judged(spec), over)
     table = Table(title=Text(title), title_justify="left")
-    for name in COLUMNS:
+    for name in found.columns:
         left = name in ("arm", "against", "verdict")
         table.add_column(name, justify="left" if left else "right", overflow="fold")
     for row in found.rows:

@@ -26,7 +26,7 @@ from tuning.report.importance import Importance
 from tuning.report.scales import fence
 from tuning.run.results import Trial, number
 from tuning.spec.objective import METRICS, Mode, Objective
-from tuning.studies.verdict import Verdict
+from tuning.studies.verdict import JUDGED, Verdict
 
 _UNITS = ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
 _POINT: Chart = {"filled": True, "size": 55, "clip": True}
@@ -140,7 +140,7 @@ def differences(verdict: Verdict) -> Chart | str:
     if not rows:
         return "no pair of runs has ended yet"
     ends = [value for row in rows for value in (*row["pairs"], row.get("low", 0.0), row.get("high", 0.0))]
-    x = axis("mean", ["difference in points", "of test accuracy"], margin(min(ends), max(ends)))
+    x = axis("mean", ["difference in points", f"of {JUDGED[verdict.metric]}"], margin(min(ends), max(ends)))
     colour = {"color": {"field": "colour", "type": "nominal", "scale": None}}
     interval = {**colour, "x": {**x, "field": "low"}, "x2": {"field": "high"}}
     pairs = [{"flatten": ["pairs"], "as": ["pair"]}]

@@ -16,6 +16,7 @@ from tuning.spec.distributions import Distribution, Fixed
 from tuning.spec.objective import Objective
 from tuning.spec.search import SearchSpec
 from tuning.studies import final
+from tuning.studies.verdict import Verdict, judge, judged
 
 ENOUGH = 10
 """Trials below which a pattern among them means little."""
@@ -62,6 +63,12 @@ class Findings:
         trials = tuple(history.trials[ordinal] for ordinal in sorted(history.trials))
         worked = clock[-1] if clock else 0.0
         return cls(folder.name, history.spec, trials, state, times["trial"], times["end"], worked, final.lines(history))
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """That on its arms, as it is now; without arms there is none."""
+        over = self.state.startswith("over") and all(trial.status != "RUNNING" for trial in self.trials)
+        return judge(self.spec.arms, self.trials, judged(self.spec), over) if self.spec.arms else None
 
     @property
     def goal(self) -> Objective:

@@ -14,7 +14,7 @@ from tuning.report.board import listed, short, summary, text
 from tuning.report.chart import Chart, ended, trials_of
 from tuning.report.findings import Findings
 from tuning.run.results import Trial
-from tuning.studies.verdict import COLUMNS, judge
+from tuning.studies.verdict import JUDGED, judged
 
 _METRICS = ("val/top1", "val/loss", "test/top1")
 
@@ -52,8 +52,8 @@ def render(findings: Findings, panels: Sequence[Panel]) -> str:
     return pages.from_string(Path(__file__).with_name("page.html").read_text(encoding="utf-8")).render(
         findings=findings,
         standing=_standing(findings),
-        verdict=judge(arms, findings.trials) if arms else None,
-        columns=COLUMNS,
+        verdict=findings.verdict,
+        judged=JUDGED[judged(findings.spec)],
         best=best,
         value=_number(findings.value(best), 4) if best else "",
         params=listed(best.params) if best else "",
@@ -133,7 +133,7 @@ def _standing(findings: Findings) -> str:
 
 
 def _metrics(findings: Findings) -> list[str]:
-    wanted = dict.fromkeys((*(goal.metric for goal in findings.spec.goals), *_METRICS))
+    wanted = dict.fromkeys((*(goal.metric for goal in findings.spec.goals), *_METRICS, judged(findings.spec)))
     return [
         metric
         for metric in wanted

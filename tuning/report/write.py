@@ -12,7 +12,6 @@ from tuning.report.findings import ENOUGH, Findings
 from tuning.report.importance import importance
 from tuning.report.page import Panel, leaderboard, render
 from tuning.report.scales import scale_of
-from tuning.studies.verdict import judge
 
 REPORT, LEADERBOARD, FIGURES = "report.html", "leaderboard.json", "figures"
 VERDICT = "verdict.json", "verdict.md"
@@ -40,9 +39,8 @@ def write(folder: Path) -> list[tuple[Path, str]]:
 
 def write_verdict(findings: Findings, folder: Path) -> list[Path]:
     """Write the verdict on the arms of a search as it is now; without arms there is none to write."""
-    if findings.spec.arms is None:
+    if (verdict := findings.verdict) is None:
         return []
-    verdict = judge(findings.spec.arms, findings.trials)
     paths = [folder / name for name in VERDICT]
     for path, content in zip(paths, (json.dumps(verdict.table), verdict.markdown), strict=True):
         path.write_text(content, encoding="utf-8")
@@ -51,10 +49,10 @@ def write_verdict(findings: Findings, folder: Path) -> list[Path]:
 
 def panels(findings: Findings) -> list[Panel]:
     """The figures of a search, or why they are missing."""
-    arms, goal, shown = findings.spec.arms, findings.goal, list[Panel]()
+    goal, shown = findings.goal, list[Panel]()
     curves = Panel("learning_curves", "Learning curves", figures.learning_curves(findings))
-    if arms:
-        return [Panel("differences", "Differences", figures.differences(judge(arms, findings.trials))), curves]
+    if verdict := findings.verdict:
+        return [Panel("differences", "Differences", figures.differences(verdict)), curves]
     for place, other in enumerate(findings.spec.goals[1:]):
         name, heading = f"front_{place + 1}" if place else "front", f"The front: {goal.metric} and {other.metric}"
         on = f"There are {len(findings.front())}."

@@ -17,7 +17,7 @@ from tuning.run.history import History
 from tuning.run.named import new_name
 from tuning.run.results import ROLES, Role, Trial, number, ranked
 from tuning.spec.search import SearchSpec
-from tuning.studies.verdict import METRIC
+from tuning.studies.verdict import METRIC, judged
 
 
 class Finals:
@@ -73,8 +73,9 @@ class Finals:
 
     def scores(self) -> list[Record]:
         """What the runs score on the test split, as series of the search's own run."""
-        values = {role: number(trial.values, METRIC) for role, trial in self.history.last.items()}
-        return [Record(f"{role}/{METRIC}", 0, value) for role, value in values.items() if math.isfinite(value)]
+        metrics, last = dict.fromkeys((METRIC, judged(self.spec))), self.history.last.items()
+        values = {f"{role}/{metric}": number(trial.values, metric) for role, trial in last for metric in metrics}
+        return [Record(name, 0, value) for name, value in values.items() if math.isfinite(value)]
 
     def seconds(self) -> float:
         """How long the two runs are expected to take, by the slowest epochs so far."""

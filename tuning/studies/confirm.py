@@ -13,6 +13,7 @@ from tuning.run.history import History
 from tuning.run.results import Trial, ranked
 from tuning.spec.arms import Arms
 from tuning.spec.search import SearchBudget, SearchSpec
+from tuning.studies.verdict import METRIC, judged
 
 BASE = "base"
 """Name of the arm that is the search's job as it is."""
@@ -46,6 +47,9 @@ def confirm(history: History, top: int, seeds: int) -> tuple[SearchSpec, tuple[s
     first = 1 + max([base.seed.init, base.seed.data, *used])
     arms: dict[str, Any] = {BASE: {}} | {f"trial {trial.ordinal}": _without_seeds(trial) for trial in chosen}
     given = {name: getattr(spec, name) for name in ("job", "set", "max_concurrent", "gpus_per_trial")}
+    goal = spec.goals[0]
+    if judged(spec) != METRIC:  # what was searched for is what is confirmed
+        given |= {"metric": goal.metric, "mode": goal.mode}
     made = SearchSpec(
         **given,
         name=f"{spec.name[:72]}-confirm",

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 
 from tuning.run.history import History
-from tuning.run.results import Role, Trial, number
+from tuning.run.results import Trial, number
 from tuning.studies.statistics import compare_shares
-from tuning.studies.verdict import METRIC, words
+from tuning.studies.verdict import JUDGED, METRIC, judged, words
 
 
 def lines(history: History) -> dict[str, str]:
@@ -24,10 +24,10 @@ def lines(history: History) -> dict[str, str]:
         return {}
     if final.why:
         return {"final": f"left out: {final.why}"}
-    winner, base = history.last["winner"], history.last["base"]
+    winner, base, metric = history.last["winner"], history.last["base"], judged(spec)
     found = {
-        "winner": f"trial {final.best}, {_told(winner, 'winner')}",
-        "base": f"the job as it was, {_told(base, 'base')}",
+        "winner": f"trial {final.best}, {_told(winner, metric)}",
+        "base": f"the job as it was, {_told(base, metric)}",
     }
     ours, theirs = _score(winner), _score(base)
     better = winner
@@ -40,17 +40,22 @@ def lines(history: History) -> dict[str, str]:
         interval = f"95 % interval {100 * got.low:+.2f} to {100 * got.high:+.2f}"
         found["final"] = f"{said}: {100 * got.mean:+.2f} points on {images} test images ({interval}), one seed each"
         better = base if got.different and got.mean < 0 else winner
+        if metric != METRIC:  # of which counts of images say nothing
+            gap = 100 * (number(winner.values, metric) - number(base.values, metric))
+            found["final"] = f"{gap:+.2f} points of {JUDGED[metric]}, one seed each; in accuracy {found['final']}"
+            better = winner
     if _score(better) is not None:
         found["confirm"] = f"orchestrator search confirm {spec.name}   (fresh seeds, and a verdict)"
         found["promote"] = f"orchestrator promote {better.run} --alias champion"
     return found
 
 
-def _told(trial: Trial, role: Role) -> str:
+def _told(trial: Trial, metric: str) -> str:
     epochs = f"{max(trial.results, default=0)} epochs"
     score = _score(trial)
     if score is not None:
-        return f"{epochs}: {METRIC} {100 * score:.2f} %   (run {trial.run})"
+        more = "" if metric == METRIC else f", {metric} {100 * number(trial.values, metric):.2f} %"
+        return f"{epochs}: {METRIC} {100 * score:.2f} %{more}   (run {trial.run})"
     if trial.status == "FAILED":
         return f"failed ({trial.kind}): {trial.cause}"
     if trial.stopped_by:

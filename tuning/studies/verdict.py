@@ -1,7 +1,7 @@
 """The verdict on arms: what the questions about them come to on the test split, paired by seed.
 
-It is spoken once, when every run has ended: whoever looks after each and stops at the first difference finds one too
-often. Means until then are shown without a judgement.
+It is spoken once, when every run has ended, or a budget, which knows no scores, has ended the search: whoever looks
+after each and stops at the first difference finds one too often. Means until then are shown without a judgement.
 """
 
 from __future__ import annotations
@@ -13,9 +13,16 @@ from typing import Any
 
 from tuning.run.results import Trial, number
 from tuning.spec.arms import FEWEST, Arms
+from tuning.spec.search import SearchSpec
 from tuning.studies.statistics import MOST_NEEDED, Comparison, compare
 
 METRIC = "test/top1"
+JUDGED = {
+    METRIC: "test accuracy",
+    "test/balanced_accuracy": "test balanced accuracy",
+    "test/top5": "test top-5 accuracy",
+}
+"""What a comparison may be judged by, and how people call it."""
 COLUMNS = (
     "arm",
     "test accuracy, %",
@@ -36,7 +43,7 @@ class Row:
     Attributes:
         label: how it is called.
         arm: its name.
-        scores: seed -> test accuracy in %.
+        scores: seed -> what is judged, in %.
         against: the arm that it is compared to; None where nothing is asked.
         differences: to that, in points, by pairs.
         found: what the pairs say, in points; None where there is no verdict.
@@ -79,32 +86,53 @@ class Verdict:
         rows: arms that others are compared to, each before those.
         headline: in a sentence.
         notes: what to know beside.
+        metric: that is judged, one of :data:`JUDGED`.
     """
 
     rows: tuple[Row, ...]
     headline: str
     notes: tuple[str, ...]
+    metric: str = METRIC
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """:data:`COLUMNS`, with what is judged."""
+        return (COLUMNS[0], f"{JUDGED[self.metric]}, %", *COLUMNS[2:])
 
     @property
     def table(self) -> dict[str, list[Any]]:
         """As MLflow writes a table."""
-        return {"columns": list(COLUMNS), "data": [row.cells for row in self.rows]}
+        return {"columns": list(self.columns), "data": [row.cells for row in self.rows]}
 
     @property
     def markdown(self) -> str:
         """The same for a document, with the headline and the notes."""
-        lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
+        lines = [f"| {' | '.join(self.columns)} |", f"|{'---|' * len(COLUMNS)}"]
         lines += [f"| {' | '.join(row.cells)} |" for row in self.rows]
         return "\n".join([self.headline, "", *lines, "", *(f"- {note}" for note in self.notes)]).rstrip() + "\n"
 
 
-def judge(arms: Arms, trials: Sequence[Trial]) -> Verdict:
-    """The verdict on what the trials of these arms scored so far."""
+def judged(spec: SearchSpec) -> str:
+    """What comparisons of a search are judged by: its first objective on the test split where that is a share of
+    images, else accuracy."""
+    metric = spec.goals[0].metric.replace("val/", "test/", 1)
+    return metric if metric in JUDGED else METRIC
+
+
+def judge(arms: Arms, trials: Sequence[Trial], metric: str = METRIC, over: bool = False) -> Verdict:
+    """The verdict on what the trials of these arms scored so far.
+
+    Args:
+        arms: what is compared.
+        trials: of the search.
+        metric: one of :data:`JUDGED`.
+        over: no more runs will come, though some never began: the budget is spent.
+    """
     scores: dict[str, dict[int, float]] = {arm: {} for arm in arms.jobs}
     notes: list[str] = []
     for trial in trials:
         arm, seed = arms.place(trial.ordinal)
-        value = number(trial.values, METRIC)
+        value = number(trial.values, metric)
         if trial.status == "FINISHED" and math.isfinite(value):
             scores[arm][seed] = 100 * value
         elif trial.status != "RUNNING":
@@ -116,12 +144,15 @@ def judge(arms: Arms, trials: Sequence[Trial]) -> Verdict:
             )
             notes.append(f"seed {seed} of {arm} is left out of its pairs, for trial {trial.ordinal} {why}")
     ended = sum(trial.status != "RUNNING" for trial in trials)
+    if over and ended < arms.trials:
+        notes.append(f"the search was over after {ended} of {arms.trials} runs")
+    over = over or ended == arms.trials
     pairs = {
         place: [scores[q.arm][seed] - scores[q.against][seed] for seed in arms.seeds if _both(scores, q, seed)]
         for place, q in enumerate(arms.asked)
     }
     results: dict[str, Comparison] = {}
-    if ended == arms.trials:
+    if over:
         results = compare({str(place): values for place, values in pairs.items() if len(values) >= FEWEST})
     rows: list[Row] = []
     shown: set[str] = set()
@@ -131,14 +162,14 @@ def judge(arms: Arms, trials: Sequence[Trial]) -> Verdict:
             if all(row.arm != question.against or row.label != question.against for row in rows):
                 rows.append(Row(question.against, question.against, scores[question.against]))
         found = results.get(str(place))
-        over, lost = ended == arms.trials, len(arms.seeds) - len(pairs[place])
+        lost = len(arms.seeds) - len(pairs[place])
         verdict = words(found) if found else f"{len(pairs[place])} pairs are too few" if over else ""
         label = question.label or question.arm
         told = (scores[question.arm], question.against, tuple(pairs[place]), found, verdict, lost if found else 0)
         rows.append(Row(label, question.arm, *told))
     notes += [f"{name} was not tried: {why}" for name, why in arms.left_out.items()]
-    headline = _headline(rows) if ended == arms.trials else f"No verdict yet: {ended} of {arms.trials} runs have ended."
-    return Verdict(tuple(rows), headline, tuple(notes))
+    headline = _headline(rows) if over else f"No verdict yet: {ended} of {arms.trials} runs have ended."
+    return Verdict(tuple(rows), headline, tuple(notes), metric)
 
 
 def spread(values: Sequence[float]) -> str:
@@ -172,7 +203,7 @@ def _headline(rows: Sequence[Row]) -> str:
         if row.found and row.found.different
     ]
     if not judged:
-        return "No verdict: too many runs failed."
+        return "No verdict: too few runs have a score."
     if not told:
         told = ["No difference seen: none of these is told from what it is compared to"]
     elif rest := len(judged) - len(told):
