@@ -84,7 +84,8 @@ def drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool,
     kept = "" if history.over else "no finished trial is repeated"
     for last in standings[-1:]:
         replace(last, status=outcome.status, cause=last.cause or outcome.why, kept=kept).publish()
-    retried = [trial for trial in outcome.trials if trial.status == "FAILED" and trial.retried]
+    runs = (*outcome.trials, *outcome.last.values())
+    retried = [trial for trial in runs if trial.status == "FAILED" and trial.retried]
     if retried:
         first = "free some space, then: " if any(trial.kind == "disk" for trial in retried) else ""
         say("retry", f"{first}orchestrator search retry {outcome.name}")

@@ -432,6 +432,18 @@ def test_trials_take_no_run_that_a_removed_search_left(folder: Path) -> None:
     assert new_name("s") == "s-2", "compare would show the trials of both"
 
 
+def test_the_base_keeps_its_model_as_the_winner_does(folder: Path) -> None:
+    made = short(folder, 3)
+    for ordinal in range(3):
+        finish(made, ordinal, 0.5, 0.6, 0.7 + 0.1 * ordinal)
+    winner, base = ask(made), ask(made)
+    finish(made, base["ordinal"], 0.5, 0.5, 0.5, 0.5, 0.9)
+    assert [trial.ordinal for trial in kept_first(made.history, made.spec.goals)] == [2, -2, 1, 0]
+    finish(made, winner["ordinal"], 0.5, 0.5, 0.5, 0.5, 0.8)
+    assert [trial.ordinal for trial in kept_first(made.history, made.spec.goals)] == [-1, 2, -2, 1, 0]
+    made.history.close()
+
+
 def test_the_end_of_a_search_for_balanced_accuracy_says_so(folder: Path) -> None:
     made = short(folder, 1, metric="val/balanced_accuracy")
     finish(made, 0, 0.5, 0.6, 0.7, **{"val/balanced_accuracy": 0.7})

@@ -53,7 +53,8 @@ def kept_first(history: History, goals: Sequence[Objective]) -> list[Trial]:
     """The trials and runs that have ended, in the order in which their models are worth keeping."""
     ended = [trial for _, trial in sorted(history.trials.items()) if trial.status != "RUNNING"]
     last = [trial for trial in history.finals.values() if trial.status != "RUNNING"]
-    winner = [trial for trial in last if trial is history.last.get("winner")]
+    shown = [trial for trial in history.last.values() if trial.status != "RUNNING"]
+    winner = [trial for trial in shown if trial is history.last["winner"]]
     best = ranked(ended, goals[0])
     first = front(best, goals) if len(goals) > 1 else []
-    return [*{trial.ordinal: trial for trial in (*winner, *first, *best, *ended, *last)}.values()]
+    return [*{trial.ordinal: trial for trial in (*winner, *first, *best[:1], *shown, *best, *ended, *last)}.values()]
