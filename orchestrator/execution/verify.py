@@ -17,7 +17,7 @@ from orchestrator.home import default_uri, home
 from orchestrator.runs import store
 from orchestrator.runs.resume import SPEC
 from orchestrator.tracking.mlflow import Shipper, connect
-from orchestrator.tracking.state import State
+from orchestrator.tracking.state import DONOR, State
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -115,6 +115,8 @@ class Repetition:
         status = client.get_run(run_id).info.status
         if status != "FINISHED":
             raise ValueError(f"run {before.run} is {status}; only a finished run can be repeated to its end")
+        if any(metric == DONOR for _, metric in before.values):
+            raise ValueError(f"run {before.run} took over weights of other trials of its search, so no job repeats it")
         spec = _spec(client, run_id, before)
         digest, there = spec.data.open().digest, before.tags.get("dataset.digest")
         if there != digest:

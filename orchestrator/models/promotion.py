@@ -24,6 +24,7 @@ from orchestrator.runs import store as runs
 from orchestrator.runs.resume import SPEC
 from orchestrator.tracking.journal import FILE, read
 from orchestrator.tracking.mlflow import Shipper, connect
+from orchestrator.tracking.state import DONOR
 
 if TYPE_CHECKING:
     from mlflow.models import Model
@@ -97,8 +98,10 @@ def promote(run: str, alias: str, registered: str | None = None) -> Promoted:
 
     spec, model = found.spec(), load(found.model)
     name = spec.name if registered is None else registered
-    told = _told(found, model, client.get_run(run_id).data.tags)
-    experiment = client.get_run(run_id).info.experiment_id
+    tracked = client.get_run(run_id)
+    told, experiment = _told(found, model, tracked.data.tags), tracked.info.experiment_id
+    if DONOR in tracked.data.metrics:  # its weights are partly those of other trials
+        del told["repeat"]
     tags = {key: text if len(text) <= _TAG else f"{text[: _TAG - 10]} ... (cut)" for key, text in told.items()}
     logged = client.create_logged_model(
         experiment, re.sub(r"[/:.%\"']", "-", name), run_id, tags, model_type="image classifier"
@@ -221,8 +224,10 @@ def _told(found: lookup.Found, model: LoadedModel, tags: Mapping[str, str]) -> d
 def _description(found: lookup.Found, told: Mapping[str, str]) -> str:
     scores = ", ".join(f"{name} {told[name]}" for name in ("test/top1", "test/loss") if name in told)
     changed = " (with changes that were not committed)" if told.get("revision.dirty") == "True" else ""
+    about = f"Model of run {found.name}; {scores}.\n\nInput: {told['input']}. Output: class and probabilities.\n\n"
+    if "repeat" not in told:
+        return f"{about}It took over weights of other trials of its search, so no job repeats it.\n"
     return (
-        f"Model of run {found.name}; {scores}.\n\nInput: {told['input']}. Output: class and probabilities.\n\n"
-        f"To train it again, with the {SPEC} among its artifacts and the data of digest "
+        f"{about}To train it again, with the {SPEC} among its artifacts and the data of digest "
         f"{told.get('dataset.digest', 'unknown')}:\n\n    {told['repeat']}{changed}\n"
     )

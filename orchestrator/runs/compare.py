@@ -27,7 +27,7 @@ class Row:
     Attributes:
         name, status: as in :class:`orchestrator.runs.store.Run`; with what stopped a trial early, or the kind of its
             failure.
-        params: its spec by dotted names.
+        params: its spec by dotted names, with what a member of a population took over.
         epochs: done.
         seconds: that it took, pauses between resumptions not counted.
         values: metric -> the newest; of the validation that of the best epoch, where its weights are selected.
@@ -109,6 +109,8 @@ def _row(folder: Path, events: list[Event]) -> Row:
         if event["event"] == "metric":
             series.setdefault(event["name"], {})[event["step"]] = float(event["value"])
     values = {name: points[max(points)] for name, points in series.items()}
+    taken = {name.removeprefix("params/"): value for name, value in values.items() if name.startswith("params/")}
+    params = params | {name: value for name, value in taken.items() if params.get(name) != value}
     if params.get("select") == "best" and (top1 := series.get("val/top1")):
         chosen = max(sorted(top1), key=lambda epoch: top1[epoch])  # the first of equal ones, as the loop chooses
         evaluated = {name: points for name, points in series.items() if name.startswith("val/")}

@@ -8,6 +8,8 @@ from typing import Literal
 from jobs.report import Progress, Record
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+DONOR = "donor"
+"""Series of a trial that took over weights of others: whose they were, by the epoch."""
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,18 @@ def test_the_best_epoch_counts_where_its_weights_are_selected(home: Path) -> Non
     assert row.values["train/loss"] == 1.0
 
 
+def test_a_member_of_a_population_is_shown_with_what_it_took_over(home: Path) -> None:
+    run("one", [0.2])
+    run("other", [0.2])
+    for name, epoch, rate in (("one", 0, 0.1), ("other", 0, 0.1), ("other", 2, 0.4)):
+        recorder = Recorder(run_folder(name), ship=False)
+        recorder.begin(name, "digits")
+        recorder.record([Record("params/optimizer.lr", epoch, rate)])
+        recorder.close()
+    found = compare(["one", "other"])
+    assert [row.params["optimizer.lr"] for row in found.rows] == [0.1, 0.4] and found.differing == ["optimizer.lr"]
+
+
 def test_a_search_is_its_trials_the_best_first(home: Path) -> None:
     search("lr", [0.2, None, 0.9, 0.5])
     search("lr-2", [0.95])

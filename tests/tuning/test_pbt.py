@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.execution.verify import Repetition
 from orchestrator.home import run_folder
+from orchestrator.models.promotion import promote
 from tests.orchestrator.real import points
 from tests.tuning.test_driver import children, spec
 from tuning.run.history import FILE, History
@@ -62,6 +64,12 @@ def test_a_trial_that_takes_over_equal_parameters_goes_on_exactly_as_its_donor(w
     assert points(client, run, "params/optimizer.lr") == [(0, 1e-6), (2, 0.05)]
     assert points(client, run, "donor") == [(2, 1.0)]
     assert run.info.status == "FINISHED"
+    with pytest.raises(ValueError, match="took over weights of other trials of its search, so no job repeats it"):
+        Repetition.of(taker.run)
+    if workers == 1:
+        promote(taker.run, "champion", "twins")
+        (version,) = client.search_model_versions("name = 'twins'")
+        assert "no job repeats it" in version.description and "repeat" not in version.tags
     assert not list(run_folder(outcome.name).parent.glob(f"{outcome.name}-*/checkpoints/step_*"))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from jobs.report import Record
 from jobs.spec import JobSpec
 from orchestrator.tracking.best import OBJECTIVE
+from orchestrator.tracking.state import DONOR
 from tuning.run.history import History
 from tuning.run.results import Trial, number
 from tuning.spec.search import SearchSpec
@@ -72,5 +73,5 @@ def settings(trial: Trial) -> list[Record]:
     epoch = max(trial.donors, default=0)
     values = {f"params/{name}": value for name, value in trial.params.items() if isinstance(value, int | float)}
     if epoch:
-        values["donor"] = trial.donors[epoch]
+        values[DONOR] = trial.donors[epoch]
     return [Record(name, epoch, float(value)) for name, value in values.items()]
