@@ -27,7 +27,8 @@ _SHOWN = 10
 
 @orderly()
 def drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool, as_named: bool = False) -> None:
-    """Run a search, or resume one, with a table of its trials; exits 1 without a result, 130 after an interrupt.
+    """Run a search, or resume one, with a table of its trials; exits 1 without a result or if it gave up, 130 if
+    interrupted.
 
     Args:
         spec: the search; None resumes the one called ``name``.
@@ -93,6 +94,7 @@ def drive(spec: SearchSpec | None, name: str | None, again: bool, verbose: bool,
         leave()
     if not outcome.ranked:
         warn("no trial came to a result")
+    if not outcome.ranked or outcome.status == "FAILED":
         raise typer.Exit(FAILED)
 
 

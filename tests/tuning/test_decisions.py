@@ -91,6 +91,17 @@ def test_what_a_trial_said_before_it_failed_is_forgotten_with_its_failure(folder
     made.history.close()
 
 
+def test_a_search_that_gave_up_is_not_over(folder: Path) -> None:
+    made = driver(folder, 2, stop={"failures": 1}, budget={"trials": 5})
+    finish(made, 0, 0.5)
+    made.failed(1, "out of memory", "memory")
+    made.history.add("close", why=made.closing, gave_up=made.gave_up)
+    assert not made.history.over and made.history.ending == "gave up: 1 trials failed alike (memory: out of memory)"
+    resumed = reopened(made)
+    assert resumed.history.closed is None and not resumed.gave_up
+    resumed.history.close()
+
+
 def test_an_arm_that_fails_on_every_seed_ends_no_comparison(folder: Path) -> None:
     arms = Arms(jobs={"base": {}, "hot": {"optimizer.lr": 1e30}}, seeds=tuple(range(1, 8)))
     made = driver(

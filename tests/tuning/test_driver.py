@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import typer
 from mlflow.tracking import MlflowClient
 
 from orchestrator.cluster.client import KIND, RUN, Job
@@ -19,6 +20,7 @@ from tuning.run.history import History
 from tuning.run.launch import search
 from tuning.run.named import find
 from tuning.spec.search import SearchSpec
+from tuning.terminal import drive
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 
@@ -197,13 +199,19 @@ def test_parameters_are_an_objective() -> None:
 
 def test_a_trial_that_makes_no_job_fails_with_its_run_ended_and_counts_as_a_failure() -> None:
     missing = {"kind": "run", "run": "nobody"}
-    space = {"distillation.teacher": {"kind": "choice", "values": [missing, {**missing, "check_classes": False}]}}
-    outcome = search(
-        spec("orphans", space=space, searcher={"kind": "grid"}, budget={"epochs_per_trial": 2}, stop={"failures": 2})
-    )
-    assert [(trial.status, trial.kind) for trial in outcome.trials] == [("FAILED", "spec")] * 2
-    assert "2 trials failed alike" in outcome.why
-    assert [run.info.status for run in children(outcome.name)[2]] == ["FAILED", "FAILED"]
+    teachers = [{"teacher": missing}, {"teacher": {**missing, "check_classes": False}}]
+    space = {"distillation": {"kind": "choice", "values": [None, *teachers]}}
+    given: dict[str, Any] = {"space": space, "searcher": {"kind": "grid"}, "budget": {"epochs_per_trial": 2}}
+    with pytest.raises(typer.Exit) as ended:
+        drive(spec("orphans", **given, max_concurrent=1, stop={"failures": 2}), None, False, False)
+    history = History.look(find("orphans"))
+    assert ended.value.exit_code == 1 and not history.over, "a job that is done would not be resubmitted"
+    assert "2 trials failed alike" in str(history.closed)
+    statuses = ["FINISHED", "FAILED", "FAILED"]
+    assert [trial.status for trial in history.trials.values()] == statuses
+    assert [trial.kind for trial in history.trials.values()] == [None, "spec", "spec"]
+    _, parent, store = children("orphans")
+    assert [run.info.status for run in store] == statuses and parent.info.status == "FAILED"
 
 
 def test_what_a_dead_driver_left_half_done_is_finished() -> None:

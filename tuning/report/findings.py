@@ -30,7 +30,7 @@ class Findings:
         name: its name.
         spec: what was searched.
         trials: all of them, by ordinal.
-        state: ``running``, ``stopped`` or ``over: <why>``.
+        state: ``running``, ``stopped``, or ``over`` or ``gave up`` and why.
         began, ended: ordinal -> seconds that drivers had worked by then, pauses between them not counted.
         seconds: that drivers have worked in all.
         ending: what the runs at its end say, by a word each.
@@ -56,10 +56,7 @@ class Findings:
         for event, at in zip(events, clock, strict=True):
             if event["event"] in times:
                 times[event["event"]][event["ordinal"]] = at
-        if history.closed:
-            state = f"over: {history.closed}"
-        else:
-            state = "running" if holder(lock_path(folder / FILE)) else "stopped"
+        state = history.ending or ("running" if holder(lock_path(folder / FILE)) else "stopped")
         trials = tuple(history.trials[ordinal] for ordinal in sorted(history.trials))
         worked = clock[-1] if clock else 0.0
         return cls(folder.name, history.spec, trials, state, times["trial"], times["end"], worked, final.lines(history))

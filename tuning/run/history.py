@@ -46,6 +46,8 @@ class History:
     Attributes:
         trials: ordinal -> trial.
         finals: ordinal -> run at the end of the search, never one of ``trials``: it steers nothing.
+        closed: why it ended; None while it has not.
+        gave_up: whether it ended for failures, so that it may be resumed once their cause is gone.
         final: which of them count; None until that is decided.
         earlier: what the search that it starts from had found by then.
 
@@ -75,6 +77,7 @@ class History:
         self.final: Final | None = None
         self.spec: SearchSpec | None = None
         self.closed: str | None = None
+        self.gave_up = False
         self.compile: bool | None = None
         self.earlier: Earlier | None = None
         self.takeovers: set[int] = set()
@@ -95,9 +98,14 @@ class History:
 
     @property
     def over(self) -> bool:
-        """Whether it was closed and no trial waits to be resumed, as some do where the search gave up."""
+        """Whether it was closed, and that for good: not where it gave up, or where trials wait to be resumed."""
         runs = (*self.trials.values(), *self.last.values())
-        return self.closed is not None and all(trial.status != "RUNNING" for trial in runs)
+        return self.closed is not None and not self.gave_up and all(trial.status != "RUNNING" for trial in runs)
+
+    @property
+    def ending(self) -> str:
+        """``over`` or ``gave up``, and why; empty while it has not ended."""
+        return f"{'gave up' if self.gave_up else 'over'}: {self.closed}" if self.closed else ""
 
     @property
     def spent_s(self) -> float:
@@ -176,9 +184,9 @@ class History:
             case "compile":
                 self.compile = event["compile"]
             case "open":
-                self.closed = None
+                self.closed, self.gave_up = None, False
             case "close":
-                self.closed = event["why"]
+                self.closed, self.gave_up = event["why"], event.get("gave_up", False)
             case "trial":
                 runs = self.finals if event["ordinal"] < 0 else self.trials
                 made = Trial(event["ordinal"], event["run"], event["params"], role=event.get("role"))

@@ -55,7 +55,7 @@ class Outcome:
 
     Attributes:
         name: its name.
-        status: FINISHED, or KILLED if it was interrupted.
+        status: FINISHED, KILLED if it was interrupted, FAILED if it gave up since trials failed alike.
         why: it is over.
         ranked: its trials with a value, the best first.
         trials: all of them.
@@ -227,11 +227,11 @@ def _search(
     interrupted = watched(driver, shared, places, show, tell)
     driver.sweep(last=True)
     why = "interrupted" if interrupted else driver.closing or driver.ended
-    status: Status = "KILLED" if interrupted else "FINISHED"
+    status: Status = "KILLED" if interrupted else "FAILED" if driver.gave_up else "FINISHED"
     report = None
     driver.conclude()
     if not interrupted:
-        history.add("close", why=why)
+        history.add("close", why=why, gave_up=driver.gave_up)
         tell("drawing the report", False)
         report = _report(spec.name, folder, recorders)
     recorders.tag(spec.name, "ended_by", why)

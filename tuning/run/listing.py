@@ -32,10 +32,10 @@ class Row:
 
 
 def state(folder: Path, history: History) -> str:
-    """Whether the search in ``folder`` is running, and who drives it; ``over`` and why; or ``stopped``."""
+    """Whether the search in ``folder`` is running, and who drives it; else how it ended, or ``stopped``."""
     if driver := holder(lock_path(folder / FILE)):
         return f"running ({driver})"
-    return f"over: {history.closed}" if history.closed else "stopped"
+    return history.ending or "stopped"
 
 
 def searches() -> list[Row]:
