@@ -138,9 +138,11 @@ def _compare(spec: SearchSpec, dry_run: bool, verbose: bool) -> None:
 
 def _plan(spec: SearchSpec) -> None:
     from orchestrator.execution.capacity import Cluster
+    from tuning.run.launch import earlier
     from tuning.run.plan import plan
     from tuning.run.prepare import prepare
 
+    earlier(spec)
     prepared = prepare(spec, Cluster.at_hand())
     check_data(spec, len(prepared.job.data.train))
     lines, fits = plan(prepared)
