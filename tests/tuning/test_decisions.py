@@ -102,6 +102,22 @@ def test_a_search_that_gave_up_is_not_over(folder: Path) -> None:
     resumed.history.close()
 
 
+def test_trials_of_other_lengths_are_judged_until_their_own_end(folder: Path) -> None:
+    space = {"epochs": {"kind": "choice", "values": [2, 8]}}
+    asha = {"kind": "asha", "grace_epochs": 2, "reduction_factor": 2}
+    made = driver(folder, 3, space=space, scheduler=asha)
+    assert made.base.epochs == 3
+    for ordinal, epochs in enumerate((8, 8, 2)):
+        made.history.trials[ordinal].params = {"epochs": epochs}
+    assert not any(made.result(0, epoch, {"val/top1": 0.9}) for epoch in range(1, 9))
+    assert [made.result(1, epoch, {"val/top1": 0.9 if epoch < 4 else 0.1}) for epoch in (1, 2, 3, 4)][2:] == [
+        False,
+        True,
+    ]
+    assert not made.result(2, 2, {"val/top1": 0.1}), "it is at its end"
+    made.history.close()
+
+
 def test_an_arm_that_fails_on_every_seed_ends_no_comparison(folder: Path) -> None:
     arms = Arms(jobs={"base": {}, "hot": {"optimizer.lr": 1e30}}, seeds=tuple(range(1, 8)))
     made = driver(

@@ -30,6 +30,7 @@ from tuning.run.named import new_name
 from tuning.run.population import Population, settings, tags_of
 from tuning.run.results import Ended, Trial, best_epoch, jsonable, number
 from tuning.spec.search import SearchSpec
+from tuning.spec.space import longest
 
 if TYPE_CHECKING:
     from tuning.run.trial import TrialConfig
@@ -71,7 +72,7 @@ class Driver:
         self.resolve, self.tags = resolve, dict(tags)
         self.goal = spec.goals[0]
         self.searcher = spec.build(base, points)
-        self.scheduler = spec.scheduler.build(self.goal.mode, base.epochs)
+        self.scheduler = spec.scheduler.build(self.goal.mode, longest(spec.axes(base), base))
         for number_, (params, values) in enumerate(known, 1):
             self.searcher.tell(-number_, params, values, "finished")
         history.replay(self.searcher, self.scheduler, self.goal.metric)
@@ -152,7 +153,7 @@ class Driver:
                 return False
             value = number(trial.results[epoch], self.goal.metric)
             self.searcher.report(ordinal, epoch, value)
-            stop = self.scheduler.report(ordinal, epoch, value)
+            stop = self.scheduler.report(ordinal, epoch, value) and epoch < trial.params.get("epochs", self.base.epochs)
             self.check_limits()
             if stop:
                 self._end(trial, "FINISHED", stopped_by=self.spec.scheduler.kind)
@@ -223,7 +224,8 @@ class Driver:
             if trial.status == "RUNNING":
                 epoch = max(trial.results, default=0)
                 value = number(trial.found, self.goal.metric)
-                if epoch and not trial.role and self.scheduler.report(trial.ordinal, epoch, value):
+                left = 0 < epoch < trial.params.get("epochs", self.base.epochs)
+                if left and not trial.role and self.scheduler.report(trial.ordinal, epoch, value):
                     self._open(trial)
                     self._end(trial, "FINISHED", stopped_by=self.spec.scheduler.kind)
             elif (path := run_folder(trial.run) / FILE).exists():

@@ -17,6 +17,7 @@ from tuning.run.history import History
 from tuning.run.named import new_name
 from tuning.run.results import ROLES, Role, Trial, number, ranked
 from tuning.spec.search import SearchSpec
+from tuning.spec.space import longest
 from tuning.studies.verdict import METRIC, judged
 
 
@@ -83,7 +84,7 @@ class Finals:
             return 0.0
         rates = [number(trial.found, "seconds") / max(trial.results) for trial in self._ranked() if trial.results]
         epoch = max((rate for rate in rates if math.isfinite(rate)), default=0.0)
-        return epoch * self.whole.epochs * (1 if self.places > 1 else 2)
+        return epoch * longest(self.spec.axes(self.whole), self.whole) * (1 if self.places > 1 else 2)
 
     def _begin(self, role: Role, best: Trial) -> int:
         ordinal = -1 - len(self.history.finals)

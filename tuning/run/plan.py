@@ -17,7 +17,7 @@ from tuning.run.prepare import PreparedSearch
 from tuning.run.sharing import sharing
 from tuning.spec.check import check
 from tuning.spec.search import SearchSpec
-from tuning.spec.space import Choice, Distribution, different
+from tuning.spec.space import Choice, Distribution, different, longest
 
 _MANY = 10_000
 """Points of a space beyond which nobody counts them."""
@@ -35,7 +35,7 @@ def plan(found: PreparedSearch) -> tuple[dict[str, str], bool]:
     free = shutil.disk_usage(home()).free
     trials = expected_trials(spec, base) if spec.budget.trials is not None else _certain(spec, base)
     epochs, told = expected_epochs(spec, base, trials)
-    whole = 0 if spec.unfinished else spec.whole().epochs
+    whole, winner = (0, 0) if spec.unfinished else (spec.whole().epochs, _longest(spec, spec.whole()))
     size = epoch_bytes(base, len(data.train), len(data.classes))
     shared = sharing(spec, base, stages(spec, base, expected_trials(spec, base)), size)
     models = min(spec.models_mb * 2**20, (expected_trials(spec, base) or math.inf) * needs.checkpoint)
@@ -50,14 +50,15 @@ def plan(found: PreparedSearch) -> tuple[dict[str, str], bool]:
     lines = {
         "space": "; ".join(f"{name}: {_range(axis)}" for name, axis in spec.axes(base).items())
         or (f"{len(spec.arms.jobs)} arms x {len(spec.arms.seeds)} seeds" if spec.arms else ""),
-        "trials": f"{trials if trials is not None else 'until the budget is spent'}, {base.epochs} epochs each at most"
-        + _few(spec, base),
+        "trials": f"{trials if trials is not None else 'until the budget is spent'}, "
+        f"{_longest(spec, base)} epochs each at most" + _few(spec, base),
         "epochs": told,
-        "final": f"winner and base to the job's own {whole} epochs, {2 * whole} more at most, scored on the test split"
+        "final": f"winner and base to the job's own {whole} epochs, {whole + winner} more at most, scored on the test "
+        "split"
         if whole
         else f"left out: {spec.unfinished}",
         "concurrency": f"{concurrent} at a time: {found.trials.why}",
-        "time": _time(found, epochs + whole * max(2, concurrent)),
+        "time": _time(found, epochs + winner * max(2, concurrent)),
         "memory": f"{byte_size(needs.worker)} a worker, {byte_size(asked)} of {byte_size(memory)} in all",
         "disk": f"{byte_size(checkpoints)} of checkpoints at a time, at most {byte_size(models)} of models"
         f"{logits}, {byte_size(free)} free",
@@ -98,13 +99,13 @@ def expected_epochs(spec: SearchSpec, base: JobSpec, trials: int | None) -> tupl
     if trials is None:
         return limit, f"at most {limit:g}"
     if len(stages(spec, base, trials)) < 2:
-        total = min(limit, trials * base.epochs)
+        total = min(limit, trials * _longest(spec, base))
         return total, f"{total:g} in all at most"
     passed, parts = 0, []
     for left, epochs in stages(spec, base, trials):
         passed += epochs
         parts.append(f"{left:.0f} to epoch {passed}")
-    total, whole = sum(left * epochs for left, epochs in stages(spec, base, trials)), trials * base.epochs
+    total, whole = sum(left * epochs for left, epochs in stages(spec, base, trials)), trials * _longest(spec, base)
     few = min(limit, total)
     return few, f"about {few:.0f} of {whole}: {', '.join(parts)} (more where trials arrive late)"
 
@@ -116,10 +117,15 @@ def expected_trials(spec: SearchSpec, base: JobSpec) -> int | None:
     total, points = spec.budget.total_epochs, _points(spec, base)
     budget = spec.budget.trials
     if budget is None and total is not None and not spec.searcher.finite:
-        budget = max(1, total // base.epochs)
+        budget = max(1, total // _longest(spec, base))
     if points is None or spec.searcher.repeats:
         return budget
     return points if budget is None else min(budget, points)
+
+
+def _longest(spec: SearchSpec, job: JobSpec) -> int:
+    """Epochs of the longest trial."""
+    return longest(spec.axes(job), job)
 
 
 def _points(spec: SearchSpec, base: JobSpec) -> int | None:
@@ -152,7 +158,7 @@ def stages(spec: SearchSpec, base: JobSpec, trials: int | None) -> list[tuple[fl
     """How many trials are expected to train for how many epochs more, stage after stage; empty where trials is None."""
     if trials is None:
         return []
-    return spec.scheduler.stages(float(trials), base.epochs)
+    return spec.scheduler.stages(float(trials), _longest(spec, base))
 
 
 def _range(axis: Distribution) -> str:

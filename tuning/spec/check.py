@@ -17,7 +17,7 @@ from jobs.specfile.errors import Problem, SpecError, findings
 from jobs.specfile.schema import Shape, shown
 from jobs.words import suggestion
 from tuning.spec.search import SearchSpec
-from tuning.spec.space import active, changed, holds, look_up, same
+from tuning.spec.space import active, changed, holds, longest, look_up, same
 
 _BRANCHES = 64
 """Ways to open a name's branch that are looked at."""
@@ -183,7 +183,7 @@ class _Check:
 
     def plan(self) -> None:
         """Searcher, scheduler and budget."""
-        budget, epochs = self.search.budget, self.base.epochs
+        budget, epochs = self.search.budget, longest(self.space, self.base)
         if isinstance(self.base.resources.workers, Elastic):
             cure = f"set.resources.workers: {self.base.resources.most}"
             self.add("job", "a search fills the cluster with trials, so none of them is elastic", cure)

@@ -106,6 +106,12 @@ def different(space: Space, base: Mapping[str, Any], most: int) -> int | None:
     return count if count <= most else None
 
 
+def longest(space: Space, base: JobSpec) -> int:
+    """Epochs of the longest trial, where ``epochs`` may be varied too."""
+    axis = space.get("epochs")
+    return base.epochs if axis is None else int(max(*axis.ends(), base.epochs if axis.when else 1))
+
+
 def free(space: Space) -> list[str]:
     """The names that there is something to draw for: all but the fixed ones."""
     return [name for name, distribution in space.items() if not isinstance(distribution, Fixed)]
@@ -127,6 +133,7 @@ __all__ = [
     "draw",
     "free",
     "holds",
+    "longest",
     "look_up",
     "same",
 ]
