@@ -58,15 +58,16 @@ class Asked:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the spec with its overrides."""
-        return hashlib.sha256(specfile.dump(self.spec).encode()).hexdigest()
+        """SHA-256 of the spec with its overrides, and of the job that a search varies, which has a file of its own."""
+        job = "" if self.job is self.spec else specfile.dump(self.job)
+        return hashlib.sha256(f"{specfile.dump(self.spec)}{job}".encode()).hexdigest()
 
     @property
     def need(self) -> str:
         """What it takes, for people."""
         need, workers = self.job.resources, self.job.sizes[-1]
         gpu = {True: ", 1 GPU", False: "", "auto": ", a GPU where there is one"}[need.use_gpu]
-        return f"{workers} x {need.cpus_per_worker:g} CPU{gpu}"
+        return f"{workers} x {need.cpus_per_worker:g} CPU{gpu}{'' if self.job is self.spec else ' a trial'}"
 
     def entrypoint(self, run: str) -> str:
         """The command that runs it on the cluster."""

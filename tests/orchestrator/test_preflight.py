@@ -55,8 +55,20 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def asked(folder: Path, *overrides: str) -> preflight.Asked:
-    return preflight.read(folder / "job.yaml", overrides, folder, SUBMITTED)
+def asked(folder: Path, *overrides: str, file: str = "job.yaml") -> preflight.Asked:
+    return preflight.read(folder / file, overrides, folder, SUBMITTED)
+
+
+def test_a_search_with_another_job_is_another_search(folder: Path) -> None:
+    (folder / "search.yaml").write_text(
+        "name: small\njob: job.yaml\nspace: {optimizer.lr: {kind: uniform, low: 0.01, high: 0.1}}\n"
+        "budget: {trials: 2}\n"
+    )
+    before = asked(folder, file="search.yaml")
+    assert asked(folder, file="search.yaml").digest == before.digest and before.need.endswith(" a trial")
+    job = (folder / "job.yaml").read_text()
+    (folder / "job.yaml").write_text(job.replace("batch_size: 64", "batch_size: 32"))
+    assert asked(folder, file="search.yaml").digest != before.digest, "it would be said to be done already"
 
 
 def test_what_is_sent_is_what_ray_packs_with_the_package_beside_it_and_no_secrets(folder: Path) -> None:
