@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.spec import JobSpec
+from jobs.specfile import SpecError
 from tests.jobs.digits_job import job
 from tuning.run.plan import expected_trials
 from tuning.run.sharing import sharing
@@ -98,6 +99,11 @@ def test_what_makes_no_job_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made.arms.left_out["only LR warmup"] == "there is no plain recipe to compare it to"
     notes = judge(made.arms, []).notes
     assert any(note.startswith("without LR warmup was not tried: schedule.warmup_epochs 3") for note in notes)
+
+
+def test_the_cure_of_an_elastic_recipe_is_an_override() -> None:
+    with pytest.raises(SpecError, match=r"none of them is elastic\n  -s resources\.workers=2"):
+        check(ablation(DIGITS, ["resources.workers={min: 1, max: 2}"], 3))
 
 
 def test_an_ablation_is_a_sound_search_with_the_recipe_s_overrides() -> None:

@@ -185,7 +185,10 @@ class _Check:
         """Searcher, scheduler and budget."""
         budget, epochs = self.search.budget, longest(self.space, self.base)
         if isinstance(self.base.resources.workers, Elastic):
-            cure = f"set.resources.workers: {self.base.resources.most}"
+            alone = (
+                self.search.arms is not None and self.search.arms.kind == "ablation"
+            )  # which has no file to set it in
+            cure = f"{'-s resources.workers=' if alone else 'set.resources.workers: '}{self.base.resources.most}"
             self.add("job", "a search fills the cluster with trials, so none of them is elastic", cure)
         search = self.search
         for problem in search.scheduler.problems(self.base, self.space, budget.trials, search.searcher):
