@@ -119,6 +119,9 @@ def test_recall_is_of_a_class_that_is_there() -> None:
     check_class("val/recall/cat", ["cat", "dog"])
     with pytest.raises(ValueError, match="there is no class 'cut'; there is cat"):
         check_class("val/recall/cut", ["cat", "dog"])
+    check_class("val/top5", list("abcdef"))
+    with pytest.raises(ValueError, match="val/top5 is not recorded of fewer than 6 classes"):
+        check_class("val/top5", list("abcde"))
     with pytest.raises(ValueError, match="no recalls are recorded of more than 100 classes"):
         check_class("val/recall/0", list(map(str, range(101))))
 

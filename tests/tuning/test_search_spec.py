@@ -313,6 +313,14 @@ def test_pbt_is_checked_before_anything_starts() -> None:
             check(search(**{**good, **change}))
 
 
+def test_a_loss_that_no_trial_has_is_no_goal() -> None:
+    goal = {"metric": "train/loss_hard", "mode": "min", "set": {"resources.workers": 1}}
+    space = {"distillation": {"kind": "choice", "values": [TEACHER]}}
+    check(search(**goal, space=space))
+    with pytest.raises(SpecError, match="only a job with a teacher has train/loss_hard"):
+        check(search(**goal))
+
+
 @pytest.mark.parametrize("kind", ["asha", "median"])
 def test_a_scheduler_that_would_never_see_a_value_is_refused(kind: str) -> None:
     given = {"scheduler": {"kind": kind}, "budget": {"trials": 4, "epochs_per_trial": 4}}

@@ -190,7 +190,10 @@ class _Check:
             )  # which has no file to set it in
             cure = f"{'-s resources.workers=' if alone else 'set.resources.workers: '}{self.base.resources.most}"
             self.add("job", "a search fills the cluster with trials, so none of them is elastic", cure)
-        search = self.search
+        search, names = self.search, [name.split(".")[0] for name in self.space]
+        for goal in search.goals:
+            if goal.metric.startswith("train/loss_") and not self.base.distillation and "distillation" not in names:
+                self.add("metric", f"only a job with a teacher has {goal.metric}", "take val/loss")
         for problem in search.scheduler.problems(self.base, self.space, budget.trials, search.searcher):
             self.add(*problem)
         evaluated = self.base.evaluation.every_epochs

@@ -46,13 +46,16 @@ def check_metric(metric: str, mode: Mode) -> None:
 
 
 def check_class(metric: str, classes: Sequence[str]) -> None:
-    """Refuse the recall of a class that is not there, or of one of too many.
+    """Refuse the recall of a class that is not there, or of one of too many, and what so few classes do not have.
 
     Raises:
         ValueError: no trial would have that metric.
     """
     from jobs.evaluate import RECALL_CLASSES  # torch
 
+    least = {f"val/{each.name}": each.min_classes for each in OF_A_SPLIT}.get(metric, 0)
+    if len(classes) < least:
+        raise ValueError(f"metric {metric} is not recorded of fewer than {least} classes; take val/top1")
     if not metric.startswith(_RECALL):
         return
     if len(classes) > RECALL_CLASSES:
