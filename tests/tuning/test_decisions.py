@@ -178,6 +178,15 @@ def test_the_best_epoch_is_the_one_whose_weights_are_kept(folder: Path) -> None:
     made.history.close()
 
 
+def test_a_trial_that_draws_how_its_weights_are_selected_is_judged_so(folder: Path) -> None:
+    made = driver(folder, 2, space={"select": {"kind": "choice", "values": ["last", "best"]}})
+    for ordinal, select in enumerate(("last", "best")):
+        made.history.trials[ordinal].params = {"select": select}
+        finish(made, ordinal, 0.5, 0.9, 0.7)
+    assert [trial.values["val/top1"] for trial in made.trials] == [0.7, 0.9]
+    made.history.close()
+
+
 def test_a_slow_trial_that_is_the_best_is_news(folder: Path) -> None:
     made = driver(folder, 5, stop={"stale_trials": 3})
     for ordinal in (1, 2, 3):

@@ -267,7 +267,7 @@ class Driver:
         more: Mapping[str, float] | None = None,
     ) -> None:
         values = {**trial.found, **(more or {})}
-        if self.base.select == "best" and trial.results:
+        if trial.params.get("select", self.base.select) == "best" and trial.results:
             values |= best_epoch(self.history.lineage(trial.ordinal).values())
         ending = {"status": status, "stopped_by": stopped_by, "cause": cause, "kind": kind}
         self.history.add("end", ordinal=trial.ordinal, values=jsonable(values), **ending)
