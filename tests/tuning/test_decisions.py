@@ -309,6 +309,18 @@ def test_what_was_trained_already_is_not_trained_again(folder: Path, monkeypatch
     made.history.close()
 
 
+def test_what_no_job_repeats_is_not_to_be_confirmed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuning.run.finals.storage.size", lambda *which: 1)
+    made = driver(folder, 2)
+    made.history.trials[1].donors = {1: 0}
+    made.history.trials[0].params = {"optimizer.lr": made.base.optimizer.lr}
+    finish(made, 0, 0.5, 0.5, 0.7)
+    finish(made, 1, 0.5, 0.6, 0.8)
+    assert made.next() is None and made.history.last["winner"].ordinal == 1
+    assert "promote" in lines(made.history) and "confirm" not in lines(made.history)
+    made.history.close()
+
+
 def test_the_winner_may_be_the_job_as_it_was(folder: Path) -> None:
     made = short(folder, 1)
     made.history.trials[0].params = {"optimizer.lr": made.base.optimizer.lr}
