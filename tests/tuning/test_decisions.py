@@ -21,7 +21,7 @@ from tuning.run.driver import LATER, Driver
 from tuning.run.finals import Finals
 from tuning.run.history import History
 from tuning.run.leftovers import kept_first
-from tuning.run.named import new_name
+from tuning.run.named import new_name, new_run
 from tuning.run.results import front, ranked
 from tuning.searchers.study import StudySearcher
 from tuning.spec.arms import Arms
@@ -475,7 +475,7 @@ def test_trials_take_no_run_that_a_removed_search_left(folder: Path) -> None:
     made.spec = made.spec.model_copy(update={"budget": SearchBudget(trials=2)})
     assert ask(made)["run"] == "s-0001-2"
     made.history.close()
-    assert new_name("t") == "t" and new_name("s-0001") == "s-0001-3"
+    assert new_name("t") == "t" and new_run("s-0001") == "s-0001-3"
     shutil.rmtree(folder)
     assert new_name("s") == "s-2", "compare would show the trials of both"
 

@@ -26,7 +26,7 @@ from tuning.run import limits
 from tuning.run.finals import Finals
 from tuning.run.history import History, tally
 from tuning.run.leftovers import Leftovers, kept_first
-from tuning.run.named import new_name
+from tuning.run.named import new_run
 from tuning.run.population import Population, settings, tags_of
 from tuning.run.results import Ended, Trial, best_epoch, jsonable, number
 from tuning.spec.search import SearchSpec
@@ -124,7 +124,7 @@ class Driver:
             ordinal, budget = len(self.history.trials), self.spec.budget.trials
             params = self.searcher.ask(ordinal) if budget is None or ordinal < budget else None
             if params is not None:
-                run = new_name(f"{self.spec.name}-{ordinal:04d}")  # none that an earlier search left
+                run = new_run(f"{self.spec.name}-{ordinal:04d}")  # none that an earlier search left
                 self.history.add("trial", ordinal=ordinal, run=run, params=params)
                 return self.history.trials[ordinal]
             if self._may_take_over():

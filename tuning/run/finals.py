@@ -14,7 +14,7 @@ from jobs.report import Record
 from jobs.spec import JobSpec
 from orchestrator.runs import storage
 from tuning.run.history import History
-from tuning.run.named import new_name
+from tuning.run.named import new_run
 from tuning.run.results import ROLES, Role, Trial, number, ranked
 from tuning.spec.search import SearchSpec
 from tuning.spec.space import longest
@@ -89,7 +89,7 @@ class Finals:
     def _begin(self, role: Role, best: Trial) -> int:
         ordinal = -1 - len(self.history.finals)
         params = best.params if role == "winner" else {}
-        run = new_name(f"{self.spec.name}-{role}")
+        run = new_run(f"{self.spec.name}-{role}")
         self.history.add("trial", ordinal=ordinal, run=run, params=params, role=role)
         return ordinal
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from jobs.base import Spec
@@ -18,8 +19,17 @@ _LONGEST = 81
 
 def new_name(wanted: str) -> str:
     """The name, or the first of name-2, name-3, ... that no search or run has, nor trials of a search that is gone."""
+    return _first(wanted, lambda name: any((home() / "runs").glob(f"{name}-[0-9][0-9][0-9][0-9]")))
+
+
+def new_run(wanted: str) -> str:
+    """The same for a run of a search."""
+    return _first(wanted, lambda name: False)
+
+
+def _first(wanted: str, taken: Callable[[str], bool]) -> str:
     number, name = 1, wanted
-    while run_folder(name).exists() or any((home() / "runs").glob(f"{name}-[0-9][0-9][0-9][0-9]")):
+    while run_folder(name).exists() or taken(name):
         number += 1
         name = f"{wanted[: _LONGEST - len(f'-{number}')]}-{number}"
     return name
