@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import psutil
 
 from jobs.lock import Lock, Locked
-from orchestrator.execution import kept, session
+from orchestrator.execution import kept, session, tidy
 
 _LOOK_S, _ANSWER_S = 1.0, 10.0
 
@@ -125,7 +125,7 @@ def _end() -> None:
             process.kill()
         psutil.wait_procs(started, _ANSWER_S)
     for folder in (session.private_folder() / "ray").glob(f"session_*_{os.getpid()}"):
-        kept.remove_session(Path(folder))
+        tidy.remove_session(Path(folder))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import logging
 import os
 import platform
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from typing import Any, Self
 import psutil
 
 from jobs.lock import Lock, Locked, holder
+from orchestrator.execution import tidy
 from orchestrator.home import home
 
 log = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ class Kept:
                 process = psutil.Process(pid)
                 if abs(process.create_time() - start) < 1:
                     process.kill()
-        remove_session(Path(self.session))
+        tidy.remove_session(Path(self.session))
         note().unlink(missing_ok=True)
 
 
@@ -283,11 +283,3 @@ def down(force: bool) -> Kept | None:
         time.sleep(_POLL_S)
     find()  # removes what may be left
     return found
-
-
-def remove_session(session: Path) -> None:
-    """Remove the folder of a session, and the links that led into it."""
-    shutil.rmtree(session, ignore_errors=True)
-    for link in session.parent.iterdir():
-        if link.is_symlink() and not link.exists():
-            link.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.cluster.client import make_token_private
-from orchestrator.execution import forkserver, kept
+from orchestrator.execution import forkserver, kept, tidy
 from orchestrator.execution.interrupts import current
 
 ENVIRONMENT = {
@@ -146,6 +146,7 @@ def start_own(
     if not (os.environ.get("RAY_AUTH_TOKEN_PATH") or os.environ.get("RAY_AUTH_MODE") == "disabled"):
         os.environ.setdefault("RAY_AUTH_TOKEN", _TOKEN)
     environment = dict(os.environ)
+    tidy.sweep(private_folder())
     forkserver.start(private_folder(), lasting)
     here = {"address": "local", "num_cpus": cpus or os.cpu_count(), "_temp_dir": str(private_folder() / "ray")}
     _init(verbose, {**here, "include_dashboard": dashboard}, meanwhile)
