@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from jobs.models.logits import wide
+
 PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -44,18 +46,20 @@ class Synchronised(nn.modules.batchnorm._BatchNorm):
         """Any number of dimensions will do."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Normalise; in eval mode as BatchNorm does."""
+        """Normalise, 16-bit inputs in float32; in eval mode as BatchNorm does."""
         if not self.training:
             return super().forward(input)
         axes = [axis for axis in range(input.ndim) if axis != 1]
         shape = [1, -1] + [1] * (input.ndim - 2)
         count = input.numel() // input.shape[1] * dist.get_world_size()
-        mean = _Sum.apply(input.sum(axes)) / count
-        centred = input - mean.view(shape)
+        values = wide(input)
+        mean = _Sum.apply(values.sum(axes)) / count
+        centred = values - mean.view(shape)
         variance = _Sum.apply(centred.square().sum(axes)) / count
         self._follow(mean.detach(), variance.detach() * (count / max(count - 1, 1)))
         normal: torch.Tensor = centred * (variance + self.eps).rsqrt().view(shape)
-        return normal if self.weight is None else normal * self.weight.view(shape) + self.bias.view(shape)
+        normal = normal if self.weight is None else normal * self.weight.view(shape) + self.bias.view(shape)
+        return normal.to(input.dtype)
 
     @torch.no_grad()
     def _follow(self, mean: torch.Tensor, variance: torch.Tensor) -> None:

@@ -93,6 +93,23 @@ def test_synchronised_two_workers_equal_one_with_the_whole_batch() -> None:
     assert apart["values"]["train/loss 2"] != pytest.approx(one["values"]["train/loss 2"], abs=1e-6)
 
 
+def in_16_bits() -> dict[str, torch.Tensor]:
+    """A rank's half of a batch under autocast by a synchronised BatchNorm, and by torch's own that has all of it."""
+    place, x = Place.current(use_gpu=False), 10 + 2 * torch.randn(16, 4, 5, 5, generator=generator("16 bits"))
+    mine, whole = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+    synchronise(mine, place.device)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = {"y": mine(x.bfloat16().chunk(2)[place.rank]), "expected": whole(x.bfloat16()).chunk(2)[place.rank]}
+    return found | {name: getattr(mine, name) - getattr(whole, name) for name in ("running_mean", "running_var")}
+
+
+def test_synchronised_statistics_of_16_bits_are_float32() -> None:
+    for found in world.run(2, in_16_bits):
+        assert found["y"].dtype == found["expected"].dtype == torch.bfloat16
+        torch.testing.assert_close(found["y"], found["expected"], rtol=2**-7, atol=1e-3)
+        assert max(float(found[name].abs().max()) for name in ("running_mean", "running_var")) < 1e-5
+
+
 def test_what_cannot_be_synchronised_is_named() -> None:
     with pytest.raises(ValueError, match="a BatchNormAct2d cannot be synchronised on a CPU"):
         synchronise(nn.Sequential(BatchNormAct2d(3)), torch.device("cpu"))
