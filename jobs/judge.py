@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+import torch
 
 from jobs import divergence
 from jobs.data.loader import Loader
 from jobs.data.sets import Split
 from jobs.evaluate import Scores, evaluate
+from jobs.randomness import seed_global
 from jobs.run import Run
 from jobs.swa import StochasticAverage
 
@@ -29,4 +32,12 @@ def score(run: Run, loader: Loader, name: str, split: Split, classes: Sequence[s
 def renew(run: Run, loader: Loader, epoch: int) -> None:
     """Compute BatchNorm's statistics for a mean of weights, on the training split as the ``epoch`` saw it."""
     if isinstance(run.average, StochasticAverage):
-        run.average.renew((x for _, parts in loader.epoch(epoch, 0) for _, x, _ in parts), run.autocast)
+        run.average.renew(_inputs(run, loader, epoch), run.autocast)
+
+
+def _inputs(run: Run, loader: Loader, epoch: int) -> Iterator[torch.Tensor]:
+    """This rank's inputs of an epoch; dropout and stochastic depth of the pass draw by the place of each."""
+    for step, parts in loader.epoch(epoch, 0):
+        for part, x, _ in parts:
+            seed_global(run.spec.seed.data, "renew", epoch, step, part, device=run.place.device)
+            yield x

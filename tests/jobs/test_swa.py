@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -58,8 +60,12 @@ def test_a_run_keeps_the_average_and_holds_the_rate() -> None:
     assert last["average"]["taken"] == 2
 
 
-def test_workers_with_equal_parts_and_a_resumed_run_keep_the_same() -> None:
-    common = {"precision": "fp64", "swa": {"epochs": 2}, "batch": [{"kind": "label_smoothing"}]}
+DROPPED = {"kind": "resnet", "depth": 8, "width": 8, "variant": "D", "drop_path": 0.5}
+
+
+@pytest.mark.parametrize("model", [{"kind": "cnn", "width": 8}, DROPPED], ids=["plain", "stochastic depth"])
+def test_workers_with_equal_parts_and_a_resumed_run_keep_the_same(model: dict[str, Any]) -> None:
+    common = {"precision": "fp64", "swa": {"epochs": 2}, "batch": [{"kind": "label_smoothing"}], "model": model}
     one = world.run(1, outcome_of, job(accumulation=2, **common).model_dump_json())[0]
     two = world.run(2, outcome_of, job(resources__workers=2, **common).model_dump_json())[0]
     assert one["values"] == pytest.approx(two["values"], rel=0, abs=1e-12)
