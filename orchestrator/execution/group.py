@@ -70,7 +70,7 @@ class Group:
                 started,
                 self._lasting,
                 train_loop_per_worker=serve,
-                train_loop_config={"home": str(home()), "gpu": gpu},
+                train_loop_config={"home": str(home()), "gpu": gpu, "threads": max(1, int(self.bundle["CPU"]))},
                 backend_config=network.Meeting(),
                 scaling_config=ScalingConfig(
                     num_workers=self.workers, use_gpu=gpu, resources_per_worker=self.bundle, placement_strategy="PACK"

@@ -10,7 +10,7 @@ def serve(config: dict[str, Any]) -> None:
     """Train what comes, until the process is ended.
 
     Args:
-        config: ``home``, the driver's ORCHESTRATOR_HOME; ``gpu``, whether each worker has one.
+        config: ``home``, the driver's ORCHESTRATOR_HOME; ``gpu``, whether each worker has one; ``threads`` of each.
     """
     import ray
     import ray.train
@@ -27,8 +27,7 @@ def serve(config: dict[str, Any]) -> None:
     from orchestrator.execution import network
     from orchestrator.execution.worker import train_one
 
-    threads = os.environ["OMP_NUM_THREADS"].split(",")[0]  # Ray sets it, perhaps after torch was imported
-    torch.set_num_threads(int(threads))
+    torch.set_num_threads(config["threads"])  # Ray sets OMP_NUM_THREADS, unless the driver's environment has it
     network.join(board, rank, context.get_world_size(), "nccl" if config["gpu"] else "gloo")
     while True:
         given: Any = ray.get(board.next.remote(rank, turn))

@@ -48,6 +48,14 @@ def test_the_demo_recipe_is_trained_tracked_and_kept() -> None:
     assert right.mean() == pytest.approx(result.metrics["test/top1"], abs=0.01)
 
 
+def test_a_worker_has_as_many_threads_as_cpus_whatever_the_environment_says() -> None:
+    """The cluster of the tests has ``OMP_NUM_THREADS`` as whoever started them."""
+    few = ("epochs=1", "schedule.warmup_epochs=0", "resources.workers=1", "resources.cpus_per_worker=2")
+    result = launch.train(job(*few))
+    assert result.status == "FINISHED"
+    assert mlflow_run(result.run)[1].data.tags["device"].endswith("2 threads a worker)")
+
+
 def test_a_job_whose_data_is_missing_is_refused_without_waiting_for_ray(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
