@@ -74,7 +74,7 @@ def step(scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer, skipped
 
 @contextlib.contextmanager
 def backends(spec: JobSpec, device: torch.device) -> Iterator[None]:
-    """Set torch's global switches for the run and put them back afterwards.
+    """Set torch's global switches for the run and put them back afterwards; a GPU's peak of memory begins anew.
 
     Beside a GPU the process computes little, and threads of OpenMP that wait for each other take the cores of the
     loader processes (docs/log.md); so it has one.
@@ -88,6 +88,7 @@ def backends(spec: JobSpec, device: torch.device) -> Iterator[None]:
     threads = torch.get_num_threads()
     if device.type == "cuda":
         torch.set_num_threads(1)
+        torch.cuda.reset_peak_memory_stats(device)
     _deterministic(spec.deterministic and device.type == "cuda")
     torch.backends.cudnn.benchmark = not spec.deterministic
     try:

@@ -20,7 +20,7 @@ def device(place: Place) -> str:
 
 
 def sample(place: Place) -> dict[str, float]:
-    """Peak memory of this process in MB and the load of its machine, by metric name."""
+    """Peak memory in MB, of the run on a GPU or else of this process, and the load of its machine, by metric name."""
     memory = psutil.virtual_memory()
     values = {
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

@@ -68,11 +68,15 @@ class Pretended(torch.Tensor):
 
 
 class Device(TorchDispatchMode):
-    """The device; ``waits`` are ``file:line code`` of what the host waited for."""
+    """The device; ``waits`` are ``file:line code`` of what the host waited for, ``peak`` bytes of memory it has had."""
 
     def __init__(self) -> None:
         super().__init__()
         self.waits: list[str] = []
+        self.peak = 2**30  # of an earlier run
+
+    def forget(self, device: torch.device) -> None:
+        self.peak = 0
 
     def note(self, what: str) -> None:
         frames = [frame for frame in traceback.extract_stack() if "/jobs/" in frame.filename]
@@ -174,13 +178,15 @@ def _pin(self: torch.Tensor) -> torch.Tensor:
 @contextlib.contextmanager
 def pretended() -> Iterator[Device]:
     """The device, while the context lasts."""
+    device = Device()
     parts: list[tuple[Any, str, Any]] = [
         (torch.cuda, "_lazy_init", lambda: None),
         (torch.cuda, "is_available", lambda: True),
         (torch.cuda, "current_device", lambda: 0),
         (torch.cuda, "is_current_stream_capturing", lambda: False),
         (torch.cuda, "mem_get_info", lambda device: (2**33, 2**33)),
-        (torch.cuda, "max_memory_allocated", lambda device: 0),
+        (torch.cuda, "max_memory_allocated", lambda given: device.peak),
+        (torch.cuda, "reset_peak_memory_stats", device.forget),
         (torch.cuda, "get_device_name", lambda device: "pretended"),
         (torch.cuda, "manual_seed", lambda seed: None),
         (torch.cuda, "Event", _Event),
@@ -193,7 +199,6 @@ def pretended() -> Iterator[Device]:
         (torch, "Generator", _Generator),
         (torch.Tensor, "pin_memory", _pin),
     ]
-    device = Device()
     with contextlib.ExitStack() as stack:
         for owner, name, value in parts:
             stack.enter_context(mock.patch.object(owner, name, value))

@@ -102,6 +102,11 @@ def test_no_update_waits_nor_mixes_devices_and_the_numbers_are_the_cpu_s(name: s
         assert keep.series("train/loss") == pytest.approx(here.series("train/loss"), rel=1e-3)
 
 
+def test_the_peak_of_memory_is_not_that_of_an_earlier_run() -> None:
+    _, keep = trained(job())
+    assert keep.series("peak_memory_mb") == {1: 0.0, 2: 0.0}
+
+
 @pytest.mark.parametrize("name", ["plain", "fp16", "NAdam", "average, accumulation, best"])
 def test_nor_does_a_resumed_run(name: str) -> None:
     _, keep = trained(job(**CASES[name], checkpoint={"every_steps": 2}))
