@@ -1,0 +1,70 @@
+"""Layout and precision reach the kernels: of networks and of all tricks in training, and of what is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
+
+from jobs.place import Place
+from jobs.report import Keep
+from jobs.spec import JobSpec
+from jobs.train import train
+from tests.jobs.digits_job import job
+
+DATA = {"kind": "synthetic", "samples": 120, "size": 32, "classes": 4}
+NETWORKS: list[dict[str, Any]] = [
+    {"kind": "cnn", "width": 8},
+    {"kind": "resnet", "depth": 8, "width": 8, "variant": "D", "drop_path": 0.2},
+    {"kind": "timm", "name": "test_resnet"},
+    {"kind": "torchvision", "name": "mobilenet_v3_small"},
+]
+TRICKS = ("cutout", "random_erasing", "mixup", "cutmix", "ricap")
+
+
+@contextmanager
+def convolutions() -> Iterator[list[tuple[bool, torch.Tensor]]]:
+    """Whether each call of a convolution trains, and its input and output of more than one channel and pixel."""
+    seen: list[tuple[bool, torch.Tensor]] = []
+
+    def look(module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        if isinstance(module, nn.Conv2d):
+            seen.extend((module.training, each.detach()) for each in (args[0], output) if min(each.shape[1:3]) > 1)
+
+    hook = register_module_forward_hook(look)  # type: ignore[arg-type]
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+def run(spec: JobSpec) -> None:
+    train(spec, Place(), Keep(), {"data": spec.data.open()})
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.get("name", network["kind"]))
+def test_every_convolution_has_the_layout(network: dict[str, Any], channels_last: bool) -> None:
+    common: dict[str, Any] = {"epochs": 1, "schedule__warmup_epochs": 0, "augment": [], "data": DATA}
+    tricks = [[{"kind": kind}] for kind in TRICKS] if network["kind"] == "cnn" else [[]]
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    for batch in (*tricks, [{"kind": "mixup", "per": "sample"}]):
+        with convolutions() as seen:
+            run(job(model=network, batch=batch, channels_last=channels_last, **common))
+        assert {trains for trains, _ in seen} == {True, False}
+        assert all(each.is_contiguous(memory_format=layout) for _, each in seen), batch
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp64", torch.float64)])
+@pytest.mark.parametrize("average", [{}, {"ema": {}}, {"swa": {"epochs": 1}}], ids=str)
+def test_what_is_scored_has_the_precision(precision: str, dtype: torch.dtype, average: dict[str, Any]) -> None:
+    with convolutions() as seen:
+        run(job(epochs=1, schedule__warmup_epochs=0, precision=precision, evaluation__flip=True, **average))
+    for trains in (True, False):
+        outputs = [each.dtype for training, each in seen if training == trains][1::2]
+        assert outputs and set(outputs) == {dtype}
