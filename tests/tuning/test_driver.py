@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import ray
 import typer
 from mlflow.tracking import MlflowClient
 
@@ -261,3 +262,18 @@ def test_an_earlier_search_is_gone_on_from() -> None:
 
 def test_the_store_is_the_default_one() -> None:
     assert default_uri().startswith("sqlite:///") and Path(default_uri().removeprefix("sqlite:///")).exists()
+
+
+def test_trials_of_one_worker_wait_for_room_as_long_as_the_job_says() -> None:
+    taken = ray.util.placement_group([{"CPU": 2}])
+    assert taken.wait(60)
+    told: list[str] = []
+    impatient = spec("impatient", set={**BASE["set"], "resources.wait_minutes": 0})
+    try:
+        with pytest.raises(ConnectionError, match="no room for 1 workers of 1 CPU each in 0 minutes; free some"):
+            search(impatient, tell=lambda text, lasting: told.append(text))
+    finally:
+        ray.util.remove_placement_group(taken)
+    assert "waiting for room for 1 workers of 1 CPU each, 0 minutes at most" in told
+    assert told[-1] == "resume   orchestrator search resume impatient"
+    assert search(None, "impatient").status == "FINISHED"

@@ -15,7 +15,7 @@ from jobs.data.progress import in_words, shown
 from jobs.lock import Locked
 from jobs.paths import absolute
 from jobs.spec import JobSpec
-from orchestrator.execution import compiling, teacher
+from orchestrator.execution import compiling, nodes, teacher
 from orchestrator.execution import launch as jobs_launch
 from orchestrator.execution.capacity import Cluster
 from orchestrator.execution.interrupts import current, orderly
@@ -169,6 +169,11 @@ def _search(
     del prepared, job
     data = ray.get(reference)  # the store's copy, so that this process holds none of its own
     base = _compiled(base, reference, spec, history, places, tell)
+    if base.resources.most == 1 and spec.gpus_per_trial is None:  # Tune itself waits without end
+        try:
+            nodes.room(base.resources, [1], lambda: False, tell)
+        except TimeoutError as error:
+            raise ConnectionError(str(error)) from None
     recorders = jobs_launch.start_recorders()
     asked = {"arms": spec.arms.kind} if spec.arms else {}
     tags = {**of_data(data), **revision(), **environment()}
