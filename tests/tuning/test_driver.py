@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -16,10 +17,13 @@ from orchestrator.cluster.jobs import rows
 from orchestrator.home import default_uri, run_folder
 from orchestrator.runs import store
 from orchestrator.tracking.recorder import Recorder
-from tests.orchestrator.real import mlflow_run, points
+from tests.orchestrator.real import actors, mlflow_run, points
+from tuning.run.driver import Driver
 from tuning.run.history import History
 from tuning.run.launch import search
+from tuning.run.line import encode
 from tuning.run.named import find
+from tuning.run.tune import Judge
 from tuning.spec.search import SearchSpec
 from tuning.terminal import drive
 
@@ -181,6 +185,33 @@ def test_more_workers_run_nested_with_the_same_numbers() -> None:
     for one, other in zip(outcome.trials, direct.trials, strict=True):
         assert one.params == other.params
         assert one.values["val/loss"] == pytest.approx(other.values["val/loss"], rel=1e-6)
+
+
+def test_a_trial_may_die_more_often_than_max_failures_where_epochs_lie_between() -> None:
+    """As a job on Ray Train may; of one worker, whose process is Tune's."""
+    one = spec("mortal", set={**BASE["set"], "resources.max_failures": 1}, budget={"trials": 1, "epochs_per_trial": 40})
+    killed: list[int] = []
+
+    def kill(driver: Driver) -> None:
+        seen = max(driver.history.trials[0].results, default=0) if driver.history.trials else 0
+        if len(killed) < 3 and seen > max(killed, default=0):
+            for process in actors("ray::ResourceTrainable")[-1:]:
+                killed.append(seen)
+                process.kill()
+
+    (trial,) = search(one, show=kill).trials
+    assert len(killed) == 3 and trial.status == "FINISHED" and max(trial.results) == 40
+
+
+def test_epochs_that_are_reported_again_are_none_between() -> None:
+    """Else a trial that dies in the same epoch every time would do so without end."""
+    known = SimpleNamespace(trial=lambda ordinal: SimpleNamespace(results={1: {}, 2: {}}))
+    driver: Any = SimpleNamespace(history=known, result=lambda *given: False)
+    trial: Any = SimpleNamespace(config={"ordinal": 0}, run_metadata=SimpleNamespace(num_failures=2))
+    controller: Any = None
+    for epoch, failures in ((1, 2), (2, 2), (3, 0)):
+        Judge(driver).on_trial_result(controller, trial, encode(epoch, {}))
+        assert trial.run_metadata.num_failures == failures
 
 
 def test_parameters_are_an_objective() -> None:

@@ -69,8 +69,11 @@ class Judge(_Directed, FIFOScheduler):
         self.driver = driver
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: Result) -> str:
-        """Take in an epoch."""
-        stop = self.driver.result(trial.config["ordinal"], *decode(result))
+        """Take in an epoch; after one that is new, failures count anew (``resources.max_failures``)."""
+        ordinal, (epoch, values) = trial.config["ordinal"], decode(result)
+        if epoch not in self.driver.history.trial(ordinal).results:  # a process that resumes reports the earlier ones
+            trial.run_metadata.num_failures = 0
+        stop = self.driver.result(ordinal, epoch, values)
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: Result) -> None:
