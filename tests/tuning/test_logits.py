@@ -72,6 +72,34 @@ def test_trials_of_several_workers_share_too() -> None:
     assert read(run("direct", {"accumulation": 2})) == ["100%", "100%"]
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_every_teacher_is_trained_before_the_first_trial() -> None:
+    """Later, one that needs more CPUs than a trial would wait for those of trials that wait for it."""
+    teachers = [
+        {**TEACHER, "set": {"name": f"teacher-{epochs}", "epochs": epochs, "model.width": 8}} for epochs in (2, 3)
+    ]
+    told: list[str] = []
+    outcome = launch(
+        spec(
+            "schools",
+            {"resources.workers": 1, "model.width": 8},
+            space={"distillation": {"kind": "choice", "values": [None, *({"teacher": each} for each in teachers)]}},
+            searcher={"kind": "grid"},
+            max_concurrent=1,
+            budget={"epochs_per_trial": 2},
+            finish=False,
+        ),
+        tell=lambda text, lasting: told.append(text),
+    )
+    assert [trial.status for trial in outcome.trials] == ["FINISHED"] * 3
+    begun = next(place for place, text in enumerate(told) if text.startswith("search schools: "))
+    assert [text for text in told[:begun] if "training the teacher" in text] == [
+        f"training the teacher first: teacher-{epochs}" for epochs in (2, 3)
+    ]
+    assert not any("training the teacher" in text for text in told[begun:])
+
+
 def test_four_alphas_and_eight_trials() -> None:
     assert expected(spec()).share == pytest.approx(1 - 4 * (1 - (3 / 4) ** 8) / 8)
     assert "3.6 different inputs in 8 trials (batch.mixup.alpha)" in expected(spec()).text

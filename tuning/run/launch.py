@@ -33,7 +33,7 @@ from tuning.run.named import find, new_name
 from tuning.run.plan import expected_trials
 from tuning.run.prepare import prepare
 from tuning.run.results import Role, Trial, jsonable, ranked
-from tuning.spec.check import check, check_data
+from tuning.spec.check import check, check_data, students
 from tuning.spec.search import SearchSpec
 from tuning.spec.space import same
 
@@ -201,7 +201,12 @@ def _search(
         return job.model_copy(update={"distillation": changed})
 
     try:
-        taught(base)  # trained before the first trial, not in between
+        taught(base)
+        for student in students(spec):  # in between, they would wait for the CPUs of trials that wait for them
+            try:
+                taught(student)
+            except ValueError as error:
+                tell(f"a trial will fail: {error}", True)
     except (KeyboardInterrupt, ValueError) as error:
         recorders.end(spec.name, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         recorders.close(_HURRY_S)

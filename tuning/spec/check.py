@@ -56,7 +56,7 @@ def check_data(search: SearchSpec, samples: int) -> None:
     for collect in (found.names, found.ends, found.pairs, found.points, found.arms):
         collect()
     seen: set[str] = set()
-    for source, job in found.jobs.items():
+    for source, job in found.jobs:
         if job.data != found.base.data:
             continue
         try:
@@ -67,6 +67,18 @@ def check_data(search: SearchSpec, samples: int) -> None:
                 found.add(source, str(error))
     if found.problems:
         raise SpecError(found.problems)
+
+
+def students(search: SearchSpec) -> list[JobSpec]:
+    """A job for each teacher that is a job itself, of those that the space, the start points and the arms name."""
+    found = _Check(search)
+    for collect in (found.names, found.ends, found.points, found.arms):
+        collect()
+    taught = {}
+    for _, job in found.jobs:
+        if job.distillation is not None and isinstance(teacher := job.distillation.teacher, JobTeacher):
+            taught[teacher.model_dump_json()] = job
+    return list(taught.values())
 
 
 class _Check:
@@ -83,8 +95,8 @@ class _Check:
         self.reported: set[tuple[str, str]] = set()
         self.sound: list[str] = []
         """Names of the space without a problem of their own."""
-        self.jobs: dict[str, JobSpec] = {}
-        """What was tried and is a job: where it came from -> the job."""
+        self.jobs: list[tuple[str, JobSpec]] = []
+        """What was tried and is a job: where it came from, and the job."""
         self.teachers: set[str] = set()
         self._teacher(self.data, "job")
 
@@ -216,7 +228,7 @@ class _Check:
         data: dict[str, Any] = self.data
         try:
             data = changed(self.data, changes)
-            self.jobs.setdefault(source, JobSpec.model_validate(data))
+            self.jobs.append((source, JobSpec.model_validate(data)))
         except ValidationError as error:
             for finding in findings(self.shape, data, error.errors(include_url=False)):
                 found = self.search.cures(finding.what, finding.cures)
