@@ -72,7 +72,7 @@ def compare(names: Sequence[str], most: int | None = TOP) -> Comparison:
         folder = store.find(name)
         events = _events(folder)
         if events[0]["tags"].get("kind") == "search":
-            trials = _trials(name, events[0]["params"])
+            trials = _trials(name, events[0])
             if not trials:
                 raise ValueError(f"search {name} has no trials yet; see orchestrator search status {name}")
             left_out += len(trials[most:]) if most is not None else 0
@@ -85,14 +85,16 @@ def compare(names: Sequence[str], most: int | None = TOP) -> Comparison:
     return Comparison(rows, differing, left_out)
 
 
-def _trials(search: str, params: dict[str, Any]) -> list[Row]:
-    """The trials of a search, the best first by its first objective, those without a value last."""
-    goals = params.get("objectives") or [params]
+def _trials(search: str, begin: Event) -> list[Row]:
+    """The trials of a search, the best first by its first objective, those without a value last; not those that a
+    removed one of its name left."""
+    goals = begin["params"].get("objectives") or [begin["params"]]
     metric, sign = goals[0]["metric"], 1.0 if goals[0]["mode"] == "max" else -1.0
     rows = []
     for folder in sorted((home() / "runs").glob(f"{search}-*")):
         events = _events(folder) if (folder / FILE).exists() else []
-        if events and events[0]["parent"] == search and "ordinal" in events[0]["tags"]:
+        own = events and events[0]["parent"] == search and events[0]["time"] >= begin["time"]
+        if own and "ordinal" in events[0]["tags"]:
             rows.append(_row(folder, events))
 
     def place(row: Row) -> tuple[bool, float]:

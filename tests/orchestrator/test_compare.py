@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,15 @@ def test_a_search_is_its_trials_the_best_first(home: Path) -> None:
     few = compare(["lr", "lr-2-0000", "lr-0002"], most=2)
     assert [row.name for row in few.rows] == ["lr-0002", "lr-0003", "lr-2-0000"]
     assert few.left_out == 2
+
+
+def test_trials_of_a_removed_search_are_not_those_of_the_next(home: Path) -> None:
+    search("lr", [0.2, 0.9, 0.3])
+    shutil.rmtree(run_folder("lr"))
+    shutil.rmtree(run_folder("lr-0000"))
+    shutil.rmtree(run_folder("lr-teacher-1"))
+    search("lr", [0.4])
+    assert [row.name for row in compare(["lr"]).rows] == ["lr-0000"]
 
 
 def test_the_goal_of_the_search_says_who_is_best(home: Path) -> None:
