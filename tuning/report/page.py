@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +41,6 @@ class Panel:
 
 def render(findings: Findings, panels: Sequence[Panel]) -> str:
     """The report as HTML that needs nothing else."""
-    import vl_convert
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -65,8 +65,16 @@ def render(findings: Findings, panels: Sequence[Panel]) -> str:
         space=_space(findings),
         spec=specfile.dump(findings.spec),
         data={"figures": figures, "trials": trials_of(findings), "texts": texts},
-        library=Markup(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")),
+        library=Markup(_library()),
     )
+
+
+@functools.cache
+def _library() -> str:
+    """Vega and what draws with it, as one script; putting it together takes a second."""
+    import vl_convert
+
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
 def leaderboard(findings: Findings) -> dict[str, list[Any]]:
