@@ -15,6 +15,7 @@ from jobs.lock import Lock
 from orchestrator.execution import kept, session
 from tests.storage import Storage
 
+_LONGEST = ("test_search_kills.py", "test_submit.py", "test_kills.py", "test_driver.py", "test_your_images.py")
 os.environ.update(session.ENVIRONMENT | session.ALONE)  # before anything imports Ray, which reads them then
 
 
@@ -22,8 +23,8 @@ os.environ.update(session.ENVIRONMENT | session.ALONE)  # before anything import
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark whatever uses the Ray cluster or a browser as slow, so that ``make test-fast`` cannot meet it by mistake.
 
-    Files with slow tests come first, and are dealt out to the processes in turn, each of which gets a stretch of the
-    list: what is left for the end, when some have nothing to do, is fast.
+    Files with slow tests come first, the longest ahead, and are dealt out to the processes in turn; each gets a
+    stretch of the list: what is left for the end, when some have nothing to do, is fast.
     """
     for item in items:
         if isinstance(item, pytest.Function) and not {"cluster", "browser"}.isdisjoint(item.fixturenames):
@@ -33,6 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         files.setdefault(item.path, []).append(item)
     count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
     slow = [each for each in files.values() if any(item.get_closest_marker("slow") for item in each)]
+    slow.sort(key=lambda each: (*_LONGEST, each[0].path.name).index(each[0].path.name))
     fast = [each for each in files.values() if each not in slow]
     dealt = [file for turn in range(count) for each in (slow, fast) for file in each[turn::count]]
     items[:] = [item for file in dealt for item in file]
