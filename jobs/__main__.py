@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from jobs import specfile
+from jobs import precision, specfile
 from jobs.checkpoint import State
 from jobs.data.identity import OtherDataError
 from jobs.outcome import keep_model
@@ -42,6 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         place = Place.current(use_gpu)
         report = Files(given.output, spec.checkpoint.keep) if given.output else Print()
         start = place.broadcast(report.store.newest() if isinstance(report, Files) and place.rank == 0 else None)
+        for name, kept in precision.settled(start).items():
+            if getattr(spec, name) not in ("auto", kept):
+                cure = "leave it out, or take another folder"
+                parser.exit(2, f"{given.output}: {name} is {kept!r} there to the end of the run; {cure}\n")
         if spec.model.pretrained is not None:
             spec = place.broadcast(None if place.rank else _settled(spec, start))
         data = spec.data.open(spec.resizes)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from jobs.home import home
 from jobs.spec import JobSpec
+
+if TYPE_CHECKING:
+    from jobs.checkpoint import State
 
 
 class HasPrecision(Protocol):
@@ -40,6 +43,11 @@ def resolve(spec: JobSpec, device: torch.device) -> JobSpec:
     if spec.compile == "auto":
         changes["compile"] = False
     return spec.model_copy(update=changes)
+
+
+def settled(start: State | None) -> dict[str, Any]:
+    """What was chosen for the first part of a run, which ``start`` is of, and holds for the rest: field -> value."""
+    return {name: start.tree["spec"][name] for name in ("precision", "channels_last")} if start else {}
 
 
 def _has_bf16(device: torch.device) -> bool:

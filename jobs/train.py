@@ -54,11 +54,9 @@ def train(
         raise ValueError(f"resources.workers is {spec.resources.workers}, but the world has {place.world} processes")
     data: Data = assets["data"]
     facts: dict[str, str] = {}
-    if start is not None:  # what was chosen for the first part of the run holds for the rest of it
-        if unsure := check_same(start.tree.get("data"), data):
-            facts["resumed"] = unsure
-        spec = spec.model_copy(update={name: start.tree["spec"][name] for name in ("precision", "channels_last")})
-    spec = precision.resolve(spec, place.device)
+    if start is not None and (unsure := check_same(start.tree.get("data"), data)):
+        facts["resumed"] = unsure
+    spec = precision.resolve(spec.model_copy(update=precision.settled(start)), place.device)
     steps = spec.steps(len(data.train))
     with precision.backends(spec, place.device):
         run = Run(spec, data, place, steps, assets, start)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
+from jobs import specfile
+from jobs.__main__ import main
 from jobs.place import Place
 from jobs.report import Keep
 from jobs.spec import JobSpec
@@ -68,3 +71,18 @@ def test_what_is_scored_has_the_precision(precision: str, dtype: torch.dtype, av
     for trains in (True, False):
         outputs = [each.dtype for training, each in seen if training == trains][1::2]
         assert outputs and set(outputs) == {dtype}
+
+
+def test_a_run_that_is_resumed_by_itself_refuses_another_arithmetic(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It keeps the one that it began with, so another one in the spec would do nothing."""
+    path, output = str(tmp_path / "x.yaml"), str(tmp_path / "out")
+    Path(path).write_text(specfile.dump(job(epochs=2)))
+    main([path, "-o", output, "-s", "precision=fp32", "-s", "channels_last=auto"])
+    for change, words in (("precision=fp64", "precision is 'fp32'"), ("channels_last=false", "channels_last is True")):
+        with pytest.raises(SystemExit, match="2"):
+            main([path, "-o", output, "-s", "epochs=3", "-s", change])
+        assert f"{words} there to the end of the run; leave it out, or take another folder" in capsys.readouterr().err
+    main([path, "-o", output, "-s", "epochs=3", "-s", "precision=auto", "-s", "channels_last=true"])
+    assert "epoch 3:" in capsys.readouterr().out
