@@ -31,7 +31,9 @@ def main() -> None:
     parser = options(__doc__, pairs=1)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--workers", type=int, choices=[1, 2], default=1, help="of a trial")
+    parser.add_argument("--alone", action="store_true", help="one trial at a time, though there is room for two")
     given = parser.parse_args()
+    side = 1 if given.alone else 2 // given.workers
     if given.quick:
         given.trials = 8
     header(given)
@@ -48,6 +50,7 @@ def main() -> None:
             "space": {"optimizer.lr": {"kind": "loguniform", "low": 0.01, "high": 0.2}},
             "searcher": {"kind": "random"},
             "budget": {"trials": given.trials, "epochs_per_trial": 1},
+            "max_concurrent": side,
             "finish": False,
         }
         (folder / "many.yaml").write_text(json.dumps(spec), encoding="utf-8")
@@ -76,9 +79,8 @@ def main() -> None:
         title = f"MB (PSS) over {given.trials} trials of {given.workers} workers, and what is there"
         table(title, "after", [*PARTS, *LEFT], rows)
         (first, before), (last, after) = ends[min(3, len(ends) - 2)], ends[-1]
-        side = 2 // given.workers
         each = side * (last - first) / (after - before)
-        print(f"{each:.2f} s a trial, {side} at a time, {sum(spent) / len(spent):.2f} s of it its epoch")
+        print(f"{each:.3f} s a trial, {side} at a time, {sum(spent) / len(spent):.3f} s of it its epoch")
 
 
 def memory() -> dict[str, float]:
