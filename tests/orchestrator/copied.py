@@ -94,21 +94,25 @@ def start(
 
     It is a process started as any other where its variables would have acted at its start (Ray's address acts later).
     """
-    ours, its = ({**settings(each), "RAY_ADDRESS": ""} for each in (os.environ, environment))
-    if ours != its:
+    server, acted = _server()
+    if _acting(environment) != acted:
         given: dict[str, Any] = dict(zip(("stdin", "stdout", "stderr"), files, strict=True))
         command = [sys.executable, "-m", "orchestrator", *words]
         return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **given)
     answer, report = os.pipe()
     request = Request(words=words, environment=dict(environment), folder=str(folder))
-    socket.send_fds(_server(), [json.dumps(request).encode()], [*files, report])
+    socket.send_fds(server, [json.dumps(request).encode()], [*files, report])
     os.close(report)
     return Copy(answer)
 
 
+def _acting(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in settings(environment).items() if name != "RAY_ADDRESS"}
+
+
 @functools.cache
-def _server() -> socket.socket:
-    """The connection to the process that is copied, which ends with this one."""
+def _server() -> tuple[socket.socket, dict[str, str]]:
+    """The connection to the process that is copied, which ends with this one; and the variables that acted there."""
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its:
         command = [sys.executable, "-m", __name__, str(its.fileno())]
@@ -118,7 +122,7 @@ def _server() -> socket.socket:
         )
     atexit.register(process.wait)
     atexit.register(ours.close)
-    return ours
+    return ours, _acting(os.environ)
 
 
 def main() -> None:
