@@ -16,7 +16,7 @@ _newest: list[Any] = []
 
 
 def compiled(network: nn.Module, spec: JobSpec, place: Place) -> nn.Module:
-    """The network, which ``torch.compile`` compiles when it is first called.
+    """The network, which ``torch.compile`` compiles when it is first called, where the job asks for that.
 
     Graphs are those of a process that has compiled nothing before: what the compiler knows of the networks and shapes
     of another job would change them, so it is reset. A job that differs from the one before only in what its network
@@ -29,6 +29,8 @@ def compiled(network: nn.Module, spec: JobSpec, place: Place) -> nn.Module:
         place: of this process.
     """
     global _newest
+    if not spec.compile:
+        return network
     tricks = [trick.kind for trick in (*spec.augment, *spec.batch)]
     job = [*(getattr(spec, name) for name in _SHAPING), spec.sam is None, tricks, place]
     if job != _newest:

@@ -90,7 +90,7 @@ class Run:
             from jobs.models import finetune
 
             finetune.freeze(self.network, self.head, self.frozen)
-        network = compiled(self.network, self.spec, self.place) if self.spec.compile else self.network
+        network = compiled(self.network, self.spec, self.place)
         self.trained: Any = self.place.wrap(network)  # DDP learns here which gradients there will be
 
     def enter(self, epoch: int) -> None:
@@ -180,8 +180,7 @@ class Run:
         if not self.place.distributed:
             return
         seed_global("settle", device=self.place.device)
-        parts, channels, height, width = shape
-        x = torch.zeros(parts, height, width, channels, dtype=precision.dtype(self.spec), device=self.place.device)
+        x = torch.zeros([shape[0], *shape[2:], shape[1]], dtype=precision.dtype(self.spec), device=self.place.device)
         x = x.permute(0, 3, 1, 2)  # the layout of images as the loader has them, for which graphs are compiled
         x = x if self.spec.channels_last else x.contiguous()
         with buffers.untouched(self.network):

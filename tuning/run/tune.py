@@ -168,10 +168,8 @@ def watched(
         thread.join(POLL_S)
         if signals.came:
             driver.over("interrupted")
-        elif driver.spec.budget.hours is not None and driver.lock.acquire(
-            blocking=False
-        ):  # held while a teacher trains
-            try:
+        elif driver.spec.budget.hours is not None and driver.lock.acquire(blocking=False):
+            try:  # the lock is held while a teacher trains
                 driver.check_limits()  # an epoch may take longer than the hours that are left
             finally:
                 driver.lock.release()
