@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ AREA = 2**16
 """Of how many pixels the sums are: the mean of an image's pixels, and of their squares, times this fit into 32 bits."""
 _UPRIGHT, _TURNED, _SIDEWAYS = range(3)
 _LEVELS = np.arange(256, dtype=np.int64)
+_READING = threading.Lock()
+"""NumPy parses the header of an array with ``ast``, of which Python up to 3.11.7 has one state for all threads: two at a
+time may end with SystemError (cpython issue 106905)."""
 
 
 class Sample(NamedTuple):
@@ -125,7 +129,7 @@ class Facts:
         Raises:
             OSError, ValueError, KeyError, EOFError, BadZipFile: there is no such file, or it is damaged.
         """
-        with np.load(path, allow_pickle=False) as file:
+        with _READING, np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("labels", "words", *_ROWS)}
             errors = {int(index): reason for index, reason in json.loads(str(file["errors"])).items()}
             return cls(errors=errors, **arrays), {n: str(file[n]) for n in file.files if n not in arrays}
