@@ -25,8 +25,8 @@ AREA = 2**16
 _UPRIGHT, _TURNED, _SIDEWAYS = range(3)
 _LEVELS = np.arange(256, dtype=np.int64)
 _READING = threading.Lock()
-"""NumPy parses the header of an array with ``ast``, of which Python up to 3.11.7 has one state for all threads: two at a
-time may end with SystemError (cpython issue 106905)."""
+"""NumPy parses the header of an array with ``ast``, of which Python up to 3.11.7 has one state for all threads: two at
+a time may end with SystemError (cpython issue 106905)."""
 
 
 class Sample(NamedTuple):

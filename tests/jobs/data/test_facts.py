@@ -21,11 +21,11 @@ def test_threads_read_it_together_whatever_the_garbage_collector_does_meanwhile(
         time.sleep(0)
 
     sys.setswitchinterval(1e-6)
-    gc.set_threshold(20)
+    gc.set_threshold(7)
     gc.callbacks.append(yields)
     try:
         with ThreadPoolExecutor(8) as pool:
-            for facts, more in pool.map(lambda _: Facts.load(path), range(200)):
+            for facts, more in pool.map(lambda _: Facts.load(path), range(600)):
                 assert len(facts) == 0 and more["sha256"] == "digest"
     finally:
         gc.callbacks.remove(yields)
