@@ -192,9 +192,7 @@ class Run:
     def facts(self) -> dict[str, str]:
         """What was decided for this run, and where it runs."""
         return {
-            "precision": self.spec.precision,
-            "channels_last": str(self.spec.channels_last),
-            "compile": str(self.spec.compile),
+            **{name: str(getattr(self.spec, name)) for name in ("precision", "channels_last", "compile")},
             "device": system.device(self.place),
             "updates": f"{self.steps.total} ({self.steps.per_epoch} an epoch)",
             **({"pretrained": f"sha256 {self.started_from}"} if self.started_from else {}),
