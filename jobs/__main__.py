@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
+
+import torch
 
 from jobs import precision, specfile
 from jobs.checkpoint import State
@@ -37,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             spec = specfile.read(given.spec, JobSpec, [*given.set, f"resources.workers={world}"])
     except specfile.SpecError as error:
         parser.exit(2, f"{error}\n")
+    torch.set_num_threads(spec.resources.threads)
+    if spec.checkpoint.storage is not None and os.environ.get("RANK", "0") == "0":
+        print("checkpoint.storage is of no use here: what is kept is in the folder of -o", file=sys.stderr)
     use_gpu = None if spec.resources.use_gpu == "auto" else spec.resources.use_gpu
     with process_group(use_gpu):
         place = Place.current(use_gpu)

@@ -43,6 +43,11 @@ class Resources(Spec):
     """Minutes to wait for room in the cluster, at the start and after a node was lost, before the run has failed."""
 
     @property
+    def threads(self) -> int:
+        """Of each worker."""
+        return max(1, int(self.cpus_per_worker))
+
+    @property
     def most(self) -> int:
         """Largest number of workers."""
         return self.workers.max if isinstance(self.workers, Elastic) else self.workers

@@ -43,7 +43,7 @@ class Group:
     """
 
     def __init__(self, workers: int, need: Resources, run: str, where: str | None, lasting: bool) -> None:
-        self.workers, self.bundle, self.where = workers, nodes.bundle(need), where
+        self.workers, self.bundle, self.where, self._threads = workers, nodes.bundle(need), where, need.threads
         self.name = f"{run}-{secrets.token_hex(3)}"  # Ray silently continues a name it has seen
         self.failed = False
         self._lasting, self._given = lasting, storage.for_ray(run, where)
@@ -70,7 +70,7 @@ class Group:
                 started,
                 self._lasting,
                 train_loop_per_worker=serve,
-                train_loop_config={"home": str(home()), "gpu": gpu, "threads": max(1, int(self.bundle["CPU"]))},
+                train_loop_config={"home": str(home()), "gpu": gpu, "threads": self._threads},
                 backend_config=network.Meeting(),
                 scaling_config=ScalingConfig(
                     num_workers=self.workers, use_gpu=gpu, resources_per_worker=self.bundle, placement_strategy="PACK"

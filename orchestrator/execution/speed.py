@@ -35,7 +35,7 @@ def images_per_s(spec: JobSpec, data: Data, limit_s: float = math.inf) -> float:
     spec = precision.resolve(spec.override({"resources.workers": 1, "distillation": None}), place.device)
     spec = spec.model_copy(update={"model": spec.model.architecture()})  # what the weights are makes no difference
     threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, int(spec.resources.cpus_per_worker)))
+    torch.set_num_threads(spec.resources.threads)
     try:
         steps, ends = spec.steps(len(data.train)), list[float]()
         with precision.backends(spec, place.device), closing(Loader(spec, data, place, steps)) as loader:

@@ -149,7 +149,7 @@ def _direct(spec: JobSpec, job: Assignment, shared: Shared, line: Line) -> Answe
 
     from jobs.place import Place
 
-    torch.set_num_threads(max(1, int(spec.resources.cpus_per_worker)))
+    torch.set_num_threads(spec.resources.threads)
     place = Place.current(bool(spec.resources.use_gpu))
     if shared.memory_share < 1 and place.device.type == "cuda":
         torch.cuda.set_per_process_memory_fraction(shared.memory_share, place.device)
