@@ -238,11 +238,13 @@ def runs_list() -> None:
     out.print(table)
 
 
-def runs_rm(run: Annotated[str, typer.Argument(help="Name of the run.")]) -> None:
-    """Delete a run, here and in MLflow."""
+def runs_rm(run: Annotated[str, typer.Argument(help="Name of the run or search.")]) -> None:
+    """Delete a run, here and in MLflow; of a search all its trials too."""
     from orchestrator.runs import store
 
-    out.print(f"{run}: {byte_size(store.remove(run))} freed")
+    freed = store.remove(run)
+    others = f" and {len(freed) - 1} runs of it" if len(freed) > 1 else ""
+    out.print(f"{run}{others}: {byte_size(sum(freed.values()))} freed")
 
 
 def runs_gc(

@@ -82,30 +82,57 @@ def find(name: str) -> Path:
     raise ValueError(f"there is no run {name!r} in {home() / 'runs'}; {cure}")
 
 
-def remove(name: str, keep_in_mlflow: bool = False) -> int:
-    """Delete a run: its folder, what it has in its storage, its MLflow run and the artifacts on this disk. Returns the
-    bytes freed.
+def remove(name: str, keep_in_mlflow: bool = False) -> dict[str, int]:
+    """Delete a run: its folder, what it has in its storage, its MLflow run and the artifacts on this disk. Of a search
+    its trials and the runs at its end go first; teachers that were trained for it stay, as others may learn from them.
+
+    Returns:
+        The bytes freed of each run.
 
     Raises:
-        ValueError: it is unknown, still running, its storage does not answer, or MLflow names a folder for its
-            artifacts that is not theirs; nothing was deleted.
-        Unreachable: MLflow does not answer; nothing was deleted.
+        ValueError: it is unknown, one is still running, its storage does not answer, or MLflow names a folder for its
+            artifacts that is not theirs; that run was not deleted.
+        Unreachable: MLflow does not answer; nothing more was deleted.
     """
-    folder = find(name)
-    if owner := holder(lock_path(folder / FILE)):
-        raise ValueError(f"run {name} is still running ({owner}); stop it first")
+    folder, freed = find(name), dict[str, int]()
+    trials = _of_search(folder)
+    for each in (folder, *trials):
+        if owner := holder(lock_path(each / FILE)):
+            raise ValueError(f"run {each.name} is still running ({owner}); stop it first")
     with Lock(lock_path(folder / FILE)):  # nobody resumes it meanwhile
-        elsewhere = storage.of(name)
-        freed = storage.size(name, elsewhere) if elsewhere else 0
-        artifacts = None if keep_in_mlflow else Shipper(folder).delete()
-        if elsewhere:
-            storage.delete(name, elsewhere)
-        doomed = [folder.rename(folder.with_name(f"{_DOOMED}{name}"))]
-        if artifacts:
-            doomed.append(artifacts.parent)
-        freed += sum(size_of(path) for path in doomed)
-        for path in doomed:
-            shutil.rmtree(path, ignore_errors=True)
+        for trial in trials:
+            with Lock(lock_path(trial / FILE)):
+                freed[trial.name] = _remove(trial, keep_in_mlflow)
+        freed[name] = _remove(folder, keep_in_mlflow)
+    return freed
+
+
+def _of_search(folder: Path) -> list[Path]:
+    """The folders of the runs that a search trained; none for a job."""
+    begun = [(path.parent, _begin(path)) for path in sorted(folder.parent.glob(f"[!.]*/{FILE}"))]
+    return [path for path, begin in begun if begin and begin["tags"].get("search") == folder.name]
+
+
+def _begin(journal: Path) -> Event | None:
+    try:
+        entries = read(journal)
+    except (OSError, ValueError):  # of which nobody knows what it was
+        return None
+    return entries[0].event if entries else None
+
+
+def _remove(folder: Path, keep_in_mlflow: bool) -> int:
+    elsewhere = storage.of(folder.name)
+    freed = storage.size(folder.name, elsewhere) if elsewhere else 0
+    artifacts = None if keep_in_mlflow else Shipper(folder).delete()
+    if elsewhere:
+        storage.delete(folder.name, elsewhere)
+    doomed = [folder.rename(folder.with_name(f"{_DOOMED}{folder.name}"))]
+    if artifacts:
+        doomed.append(artifacts.parent)
+    freed += sum(size_of(path) for path in doomed)
+    for path in doomed:
+        shutil.rmtree(path, ignore_errors=True)
     return freed
 
 

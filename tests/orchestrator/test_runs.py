@@ -90,7 +90,7 @@ def test_a_removed_run_is_gone_here_and_in_mlflow(home):
     _, run_id = Shipper(recorder.folder).target
     held = store.size_of(recorder.folder)
     assert store.size_of(home / "artifacts") == 300
-    assert store.remove("done") >= held + 300
+    assert store.remove("done")["done"] >= held + 300
     assert not recorder.folder.exists()
     assert store.size_of(home / "artifacts") == 0
     assert os.listdir(home / "runs") == ["other"]
@@ -105,7 +105,28 @@ def test_a_live_run_is_not_removed(home):
     with pytest.raises(ValueError, match=f"still running \\(pid {os.getpid()} .*stop it first"):
         store.remove("live")
     live.close()
-    assert store.remove("live") > 820
+    assert store.remove("live")["live"] > 820
+
+
+def test_with_a_search_its_trials_go_but_not_its_teachers(home):
+    for name, tags in {"hunt": {"kind": "search"}, "hunt-0000": {"search": "hunt"}, "hunt-teacher": {}}.items():
+        recorder = Recorder(run_folder(name), ship=False)
+        recorder.begin(name, "digits", tags=tags, parent=None if name == "hunt" else "hunt")
+        recorder.end("FINISHED")
+        recorder.close()
+        Shipper(recorder.folder).ship()
+    live = Recorder(run_folder("hunt-0001"), ship=False)
+    live.begin("hunt-0001", "digits", tags={"search": "hunt"}, parent="hunt")
+    with pytest.raises(ValueError, match="run hunt-0001 is still running"):
+        store.remove("hunt")
+    assert len(store.list_runs()) == 4, "nothing was deleted"
+    live.close()
+    removed = orchestrator("runs", "rm", "hunt")
+    assert re.fullmatch(r"hunt and 2 runs of it: \S+ MB freed\n", removed.stdout), removed.stdout + removed.stderr
+    assert [each.name for each in store.list_runs()] == ["hunt-teacher"]
+    mlflow = connect(default_uri(), home / "artifacts")
+    left = mlflow.search_runs([mlflow.get_experiment_by_name("digits").experiment_id])
+    assert [run.info.run_name for run in left] == ["hunt-teacher"]
 
 
 def test_gc_takes_what_is_not_needed_any_more(home):

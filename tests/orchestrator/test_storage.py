@@ -128,7 +128,7 @@ def test_a_killed_worker_goes_on_from_the_bucket_to_the_weights_of_a_local_run(
         path.unlink()
     found = lookup.find(result.run)
     assert stored.load(found.model).classes == tuple(map(str, range(10))), "fetched anew"
-    assert runs.remove(result.run) > 0
+    assert runs.remove(result.run)[result.run] > 0
     assert not server.fs.find(there) and server.fs.find(f"{BUCKET}/digits")
 
 
