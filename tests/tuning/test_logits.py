@@ -21,7 +21,7 @@ from tuning.spec.search import SearchSpec
 from tuning.spec.space import draw
 
 DIGITS = "jobs/recipes/digits.yaml"
-TEACHER = {
+TEACHER: dict[str, Any] = {
     "kind": "job",
     "job": "jobs/recipes/digits_teacher.yaml",
     "set": {"name": "small-teacher", "epochs": 2, "model.width": 8},
@@ -98,6 +98,18 @@ def test_every_teacher_is_trained_before_the_first_trial() -> None:
         f"training the teacher first: teacher-{epochs}" for epochs in (2, 3)
     ]
     assert not any("training the teacher" in text for text in told[begun:])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_a_search_whose_teacher_fails_has_failed() -> None:
+    hopeless = {**TEACHER, "set": {**TEACHER["set"], "name": "hopeless", "optimizer.lr": 1e30}}
+    fields = {"searcher": {"kind": "grid"}, "budget": {"epochs_per_trial": 2}}
+    search = spec("untaught", {**TAUGHT, "distillation.teacher": hopeless}, space=TEMPERATURES, **fields)
+    with pytest.raises(ValueError, match=r"the teacher's run hopeless-\S+ ended FAILED"):
+        launch(search)
+    _, parent, runs = children("untaught")
+    assert parent.info.status == "FAILED" and [run.info.status for run in runs] == ["FAILED"]
 
 
 def test_four_alphas_and_eight_trials() -> None:
