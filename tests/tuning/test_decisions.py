@@ -92,13 +92,20 @@ def test_what_a_trial_said_before_it_failed_is_forgotten_with_its_failure(folder
 
 
 def test_a_search_that_gave_up_is_not_over(folder: Path) -> None:
-    made = driver(folder, 2, stop={"failures": 1}, budget={"trials": 5})
+    made = driver(folder, 5, stop={"failures": 2}, budget={"trials": 5})
     finish(made, 0, 0.5)
     made.failed(1, "out of memory", "memory")
+    assert made.closing is None
+    made.failed(2, "out of memory", "memory")
     made.history.add("close", why=made.closing, gave_up=made.gave_up)
-    assert not made.history.over and made.history.ending == "gave up: 1 trials failed alike (memory: out of memory)"
+    assert not made.history.over and made.history.ending == "gave up: 2 trials failed alike (memory: out of memory)"
     resumed = reopened(made)
     assert resumed.history.closed is None and not resumed.gave_up
+    assert [ask(resumed)["ordinal"] for _ in range(2)] == [3, 4]
+    resumed.failed(3, "out of memory", "memory")
+    assert resumed.closing is None, "what failed before it was resumed counts no more"
+    resumed.failed(4, "out of memory", "memory")
+    assert resumed.gave_up
     resumed.history.close()
 
 

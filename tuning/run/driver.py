@@ -279,7 +279,7 @@ class Driver:
 
     def _fail(self, trial: Trial, cause: str, kind: Kind) -> None:
         self._end(trial, "FAILED", cause=cause, kind=kind)
-        same = sum(other.kind == kind for other in self.trials)
+        same = sum(self.history.trial(ordinal).kind == kind for ordinal in self.history.failed)
         studied = self.spec.arms is not None or trial.role  # an arm that fails does so on every seed
         found = kind == "nan" and any(other.status == "FINISHED" for other in self.trials)  # where others do not
         if kind == "disk" or (not studied and not found and same >= self.spec.stop.failures):

@@ -48,6 +48,7 @@ class History:
         finals: ordinal -> run at the end of the search, never one of ``trials``: it steers nothing.
         closed: why it ended; None while it has not.
         gave_up: whether it ended for failures, so that it may be resumed once their cause is gone.
+        failed: ordinals of those that failed since it last gave up.
         final: which of them count; None until that is decided.
         earlier: what the search that it starts from had found by then.
 
@@ -78,6 +79,7 @@ class History:
         self.spec: SearchSpec | None = None
         self.closed: str | None = None
         self.gave_up = False
+        self.failed: set[int] = set()
         self.compile: bool | None = None
         self.earlier: Earlier | None = None
         self.takeovers: set[int] = set()
@@ -187,6 +189,8 @@ class History:
                 self.closed, self.gave_up = None, False
             case "close":
                 self.closed, self.gave_up = event["why"], event.get("gave_up", False)
+                if self.gave_up:  # when it is resumed, their cause is gone
+                    self.failed.clear()
             case "trial":
                 runs = self.finals if event["ordinal"] < 0 else self.trials
                 made = Trial(event["ordinal"], event["run"], event["params"], role=event.get("role"))
@@ -200,6 +204,8 @@ class History:
                 trial = self.trial(event["ordinal"])
                 trial.status, trial.stopped_by = event["status"], event["stopped_by"]
                 trial.cause, trial.kind, trial.values = event["cause"], event["kind"], _numbers(event["values"])
+                if trial.status == "FAILED":
+                    self.failed.add(trial.ordinal)
             case "takeover":
                 self.takeovers.add(event["epoch"])
                 for ordinal, change in event["changes"].items():
@@ -209,6 +215,7 @@ class History:
             case "retry":
                 trial = self.trial(event["ordinal"])
                 trial.status, trial.cause, trial.kind, trial.values = "RUNNING", None, None, {}
+                self.failed.discard(trial.ordinal)
                 if not trial.role:  # another trial may win now
                     self.final = None
 
