@@ -61,7 +61,7 @@ class Promoted:
 
 
 def promote(run: str, alias: str, registered: str | None = None) -> Promoted:
-    """Register the model of a run, or of the winner of a search, and give it an alias.
+    """Register the model of a run, or of the one that a search chose, and give it an alias.
 
     Args:
         run: name of a run or a search, or the id of a run in MLflow.
@@ -171,8 +171,8 @@ def package(found: lookup.Found, model: LoadedModel, target: Path, meta: Model |
 
 
 def _best(name: str) -> str:
-    """The winner of a search: the run of the job's own length that it ended with, else its best trial; any other name
-    as it is."""
+    """The run at the end of a search that it chose, its winner or its job as it was, else its best trial; any other
+    name as it is."""
     try:
         folder = runs.find(name)
     except ValueError:
@@ -181,7 +181,7 @@ def _best(name: str) -> str:
     if events[0]["tags"].get("kind") != "search":
         return name
     for event in reversed(events):
-        if event["event"] == "tag" and event["key"] == "winner":
+        if event["event"] == "tag" and event["key"] in ("chosen", "winner"):
             if (storage.model(event["value"]) / "model.json").exists():
                 return str(event["value"])
             break

@@ -174,6 +174,11 @@ def test_a_search_means_its_best_trial(home: Path, finished_run: str, session_ho
     shutil.copytree(kept / "model", run_folder("hunt-0000") / "model")
     shutil.copy(kept / "spec.yaml", run_folder("hunt-0000"))
     assert promotion.promote("hunt", "champion").run == "hunt-0000"
+    winner = Recorder(run_folder("hunt"), ship=False)
+    winner.begin("hunt", "digits")
+    winner.tag("chosen", "hunt-0001")  # the job as it was, which was better
+    winner.close()
+    assert promotion.promote("hunt", "champion").run == "hunt-0001"
     shutil.copytree(kept / "model", run_folder("hunt-0002") / "model")
     with pytest.raises(ValueError, match=r"run hunt-0002 is not in MLflow yet; send it with: orchestrator sync"):
         promotion.promote("hunt-0002", "champion")

@@ -302,7 +302,20 @@ def test_a_search_ends_with_its_winner_and_its_job_at_full_length(folder: Path) 
     assert found["base"] == "the job as it was, 5 epochs: test/top1 90.00 %   (run s-base)"
     assert found["final"].startswith("the winner is better: +8.00 points on 1000 test images (95 % interval +5.9")
     assert found["promote"] == "orchestrator promote s-winner --alias champion"
+    assert resumed.finals.runs() == {"winner": "s-winner", "base": "s-base", "chosen": "s-winner"}
     assert reopened(resumed).next() is None, "nothing is trained twice"
+
+
+def test_a_winner_that_is_worse_than_the_job_as_it_was_is_not_what_is_promoted(folder: Path) -> None:
+    made = short(folder, 1)
+    finish(made, 0, 0.9, 0.9, 0.9)
+    winner, base = ask(made), ask(made)
+    finish(made, winner["ordinal"], 0.9, 0.9, 0.9, 0.9, 0.8)
+    assert made.finals.runs()["chosen"] == "s-winner", "the other has no score yet"
+    finish(made, base["ordinal"], 0.9, 0.9, 0.9, 0.9, 0.9)
+    assert made.finals.runs() == {"winner": "s-winner", "base": "s-base", "chosen": "s-base"}
+    assert lines(made.history)["promote"] == "orchestrator promote s-base --alias champion"
+    made.history.close()
 
 
 def test_what_was_trained_already_is_not_trained_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -208,8 +208,8 @@ class Driver:
 
     def conclude(self) -> None:
         """Write into the search's own run which runs end it, and what they score on the test split."""
-        for role, trial in self.history.last.items():
-            self.recorders.tag(self.spec.name, role, trial.run)
+        for role, run in self.finals.runs().items():
+            self.recorders.tag(self.spec.name, role, run)
         self.recorders.record(self.spec.name, self.finals.scores())
 
     def _may_take_over(self) -> bool:

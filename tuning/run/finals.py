@@ -18,6 +18,7 @@ from tuning.run.named import new_run
 from tuning.run.results import ROLES, Role, Trial, number, ranked
 from tuning.spec.search import SearchSpec
 from tuning.spec.space import longest
+from tuning.studies.final import chosen
 from tuning.studies.verdict import METRIC, judged
 
 
@@ -71,6 +72,12 @@ class Finals:
                 same = self.history.trial(runs["winner"])
             runs[role] = same.ordinal if same else self._begin(role, best)
         self.history.add("final", **runs, best=best.ordinal, images=self.images)
+
+    def runs(self) -> dict[str, str]:
+        """Role -> run of those decided, and which was ``chosen`` where one has a score."""
+        better = chosen(self.history)
+        runs: dict[str, str] = {role: trial.run for role, trial in self.history.last.items()}
+        return runs | ({"chosen": better.run} if better is not None else {})
 
     def scores(self) -> list[Record]:
         """What the runs score on the test split, as series of the search's own run."""

@@ -30,7 +30,6 @@ def lines(history: History) -> dict[str, str]:
         "base": f"the job as it was, {_told(base, metric)}",
     }
     ours, theirs = _score(winner), _score(base)
-    better = winner
     if winner is base:
         found["final"] = "the winner is the job as it was"
     elif ours is not None and theirs is not None and final.images:
@@ -39,16 +38,32 @@ def lines(history: History) -> dict[str, str]:
         said = f"the winner is {words(got)}" if got.different else words(got)
         interval = f"95 % interval {100 * got.low:+.2f} to {100 * got.high:+.2f}"
         found["final"] = f"{said}: {100 * got.mean:+.2f} points on {images} test images ({interval}), one seed each"
-        better = base if got.different and got.mean < 0 else winner
         if metric != METRIC:  # of which counts of images say nothing
             gap = 100 * (number(winner.values, metric) - number(base.values, metric))
             found["final"] = f"{gap:+.2f} points of {JUDGED[metric]}, one seed each; in accuracy {found['final']}"
-            better = winner
-    if _score(better) is not None:
+    if (better := chosen(history)) is not None:
         if not winner.donors:  # its weights are partly those of others, so no job repeats it
             found["confirm"] = f"orchestrator search confirm {spec.name}   (fresh seeds, and a verdict)"
         found["promote"] = f"orchestrator promote {better.run} --alias champion"
     return found
+
+
+def chosen(history: History) -> Trial | None:
+    """The run at the end of a search that is worth keeping: its winner, but where that is worse in test accuracy, by
+    which it was to be judged, its job as it was. None while there is none with a score."""
+    final = history.final
+    if final is None or final.why:
+        return None
+    assert history.spec is not None
+    winner, base = history.last["winner"], history.last["base"]
+    ours, theirs = _score(winner), _score(base)
+    if ours is None:
+        return None
+    if theirs is not None and final.images and judged(history.spec) == METRIC:
+        got = compare_shares(round(ours * final.images), round(theirs * final.images), final.images)
+        if got.different and got.mean < 0:
+            return base
+    return winner
 
 
 def _told(trial: Trial, metric: str) -> str:
