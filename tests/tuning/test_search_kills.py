@@ -80,7 +80,7 @@ def kill(command: Command) -> None:
 def hunt(path: str, name: str, moments: list[tuple[int, float]]) -> None:
     """Launch a search, kill its driver again and again, and let it end at last.
 
-    By turns it has a cluster of its own, which is killed with it, and that of the test run, which has to free what the
+    At first it has a cluster of its own, which is killed with it; then that of the test run, which has to free what the
     driver held.
 
     Args:
@@ -90,7 +90,7 @@ def hunt(path: str, name: str, moments: list[tuple[int, float]]) -> None:
     """
     words = ["search", "launch", path]
     for turn, (epoch, seconds) in enumerate(moments):
-        with Command(*words, env={} if turn % 2 else OWN) as command:
+        with Command(*words, env={} if turn else OWN) as command:
             until = time.monotonic() + seconds
             wait_until(
                 lambda epoch=epoch, until=until: results(name) >= epoch or time.monotonic() > until, f"epoch {epoch}"
