@@ -81,6 +81,10 @@ class Place:
         dist.all_gather(rows, tensor)
         return torch.stack(rows)
 
+    def all(self, here: bool) -> bool:
+        """Whether something holds on every rank."""
+        return bool(self.gather(torch.tensor([int(here)], device=self.device)).all())
+
     def sum(self, *tensors: torch.Tensor) -> None:
         """Add up over all ranks, in place."""
         if self.distributed:

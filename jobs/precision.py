@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -28,16 +28,17 @@ class HasPrecision(Protocol):
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def resolve(spec: JobSpec, device: torch.device) -> JobSpec:
+def resolve(spec: JobSpec, device: torch.device, everywhere: Callable[[bool], bool] = bool) -> JobSpec:
     """The spec with every ``auto`` of the arithmetic replaced by what it is on this device.
 
-    ``precision``: bf16 where the processor computes in it (CUDA, or a CPU with AMX or AVX-512 BF16), else fp32.
+    ``precision``: bf16 where the processor of every rank computes in it (CUDA, or a CPU with AMX or AVX-512 BF16; else
+    fp32), of which ``everywhere`` asks the others.
     ``channels_last``: NHWC, which is the faster layout for convolutions in all but double precision.
     ``compile``: no; who wants to know whether it pays has to try (``orchestrator.execution.compiling``).
     """
     changes: dict[str, object] = {}
     if spec.precision == "auto":
-        changes["precision"] = "bf16" if _has_bf16(device) else "fp32"
+        changes["precision"] = "bf16" if everywhere(_has_bf16(device)) else "fp32"
     if spec.channels_last == "auto":
         changes["channels_last"] = spec.precision != "fp64"
     if spec.compile == "auto":

@@ -56,7 +56,7 @@ def train(
     facts: dict[str, str] = {}
     if start is not None and (unsure := check_same(start.tree.get("data"), data)):
         facts["resumed"] = unsure
-    spec = precision.resolve(spec.model_copy(update=precision.settled(start)), place.device)
+    spec = precision.resolve(spec.model_copy(update=precision.settled(start)), place.device, place.all)
     steps = spec.steps(len(data.train))
     with precision.backends(spec, place.device):
         run = Run(spec, data, place, steps, assets, start)

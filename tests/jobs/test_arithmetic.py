@@ -18,6 +18,7 @@ from jobs.place import Place
 from jobs.report import Keep
 from jobs.spec import JobSpec
 from jobs.train import train
+from tests import world
 from tests.jobs.digits_job import job
 
 DATA = {"kind": "synthetic", "samples": 120, "size": 32, "classes": 4}
@@ -86,3 +87,17 @@ def test_a_run_that_is_resumed_by_itself_refuses_another_arithmetic(
         assert f"{words} there to the end of the run; leave it out, or take another folder" in capsys.readouterr().err
     main([path, "-o", output, "-s", "epochs=3", "-s", "precision=auto", "-s", "channels_last=true"])
     assert "epoch 3:" in capsys.readouterr().out
+
+
+def precision_of(with_bf16: list[int]) -> str:
+    """What a rank trained with where these have bf16; pretended, for all processors here are one."""
+    place = Place.current(use_gpu=False)
+    spec = job(epochs=1, schedule__warmup_epochs=0, precision="auto", resources__workers=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jobs.precision._has_bf16", lambda device: place.rank in with_bf16)
+        return train(spec, place, Keep(), {"data": spec.data.open()}).spec.precision
+
+
+@pytest.mark.parametrize(("with_bf16", "precision"), [([0], "fp32"), ([1], "fp32"), ([0, 1], "bf16")])
+def test_ranks_on_unlike_processors_choose_one_arithmetic(with_bf16: list[int], precision: str) -> None:
+    assert world.run(2, precision_of, with_bf16) == [precision, precision]
