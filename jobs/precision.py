@@ -88,10 +88,11 @@ def backends(spec: JobSpec, device: torch.device) -> Iterator[None]:
     Beside a GPU the process computes little, and threads of OpenMP that wait for each other take the cores of the
     loader processes (docs/log.md); so it has one.
 
-    ``deterministic`` on CUDA needs ``CUBLAS_WORKSPACE_CONFIG``, which cuBLAS reads when the process first multiplies.
+    ``deterministic`` on CUDA needs ``CUBLAS_WORKSPACE_CONFIG``, which torch and cuBLAS read when the process first
+    multiplies: that may be for an earlier job, so every one on a GPU sets it. It costs 32 MiB of a GPU at most.
     """
     home()  # before torch's compiler is imported, which reads where its code is kept
-    if spec.deterministic and device.type == "cuda":
+    if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     threads = torch.get_num_threads()

@@ -9,6 +9,7 @@ rounding are those of a CPU; two streams, two GPUs and processes that feed are n
 from __future__ import annotations
 
 import contextlib
+import os
 import traceback
 from collections.abc import Iterator
 from typing import Any, Self
@@ -200,6 +201,7 @@ def pretended() -> Iterator[Device]:
         (torch.Tensor, "pin_memory", _pin),
     ]
     with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.dict(os.environ))
         for owner, name, value in parts:
             stack.enter_context(mock.patch.object(owner, name, value))
         future = torch.__future__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 import jobs.train
+from jobs import precision
 from jobs.checkpoint import State
 from jobs.data.loader import Loader
 from jobs.logits.store import LogitCache
@@ -105,6 +107,13 @@ def test_no_update_waits_nor_mixes_devices_and_the_numbers_are_the_cpu_s(name: s
 def test_the_peak_of_memory_is_not_that_of_an_earlier_run() -> None:
     _, keep = trained(job())
     assert keep.series("peak_memory_mb") == {1: 0.0, 2: 0.0}
+
+
+def test_a_job_leaves_it_to_the_next_in_its_process_to_be_deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch looks once for what it needs, when a process first multiplies (``alertCuBLASConfigNotDeterministic``)."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    with pretended(), precision.backends(job(), CUDA):
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
 
 
 @pytest.mark.parametrize("name", ["plain", "fp16", "NAdam", "average, accumulation, best"])
