@@ -11,6 +11,7 @@ from tuning.run.results import Trial, front, ranked
 from tuning.spec.objective import Objective
 
 log = logging.getLogger(__name__)
+_LOOKS = 10
 
 
 class Leftovers:
@@ -24,12 +25,13 @@ class Leftovers:
     def __init__(self, where: str | None, room: int) -> None:
         self.where, self.room = where, room
         self._models: dict[int, int] = {}
+        self._looks: dict[int, int] = {}
 
     def sweep(self, ended: Sequence[Trial], last: bool) -> None:
         """Delete the checkpoints of trials that have ended, and the models of the worst that there is no room for.
 
-        A trial that was stopped may still be writing its last checkpoint, so all are looked at every time; where they
-        lie in a storage, to look takes long, so once, and at the ``last``.
+        Each is looked at once, and at the ``last``. A trial that was stopped may still be writing its last checkpoint,
+        so it is looked at some more times, unless it is in a storage, where looking takes long.
 
         Args:
             ended: the trials, best first.
@@ -38,9 +40,11 @@ class Leftovers:
         room = self.room
         try:
             for place, trial in enumerate(ended):
-                if last or self.where is None or trial.ordinal not in self._models:
+                looks = self._looks.get(trial.ordinal, 0)
+                if last or looks < (_LOOKS if trial.stopped_by and self.where is None else 1):
                     storage.delete(trial.run, self.where, "checkpoints")
                     self._models[trial.ordinal] = storage.size(trial.run, self.where, "model")
+                    self._looks[trial.ordinal] = looks + 1
                 room -= self._models[trial.ordinal]
                 if place and room < 0 and self._models[trial.ordinal]:
                     storage.delete(trial.run, self.where, "model")
