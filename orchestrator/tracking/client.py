@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,14 +43,17 @@ class RecorderClient:
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
         parent: str | None = None,
+        meanwhile: Callable[[], object] = lambda: None,
     ) -> State:
-        """Open a run or resume it; what is recorded of it so far.
+        """Open a run or resume it; what is recorded of it so far. ``meanwhile`` is called while the recorder works.
 
         Raises:
             Locked: another process records it.
         """
+        begun = self._actor.begin.remote(run, experiment, uri, params, tags, parent)
+        meanwhile()
         try:
-            state: State = _get(self._actor.begin.remote(run, experiment, uri, params, tags, parent))
+            state: State = _get(begun)
         except Locked as error:  # of Ray's, with the actor's whole traceback as its text
             raise Locked(f"run {run} is running already: {getattr(error, 'cause', error)}") from None
         return state

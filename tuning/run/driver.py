@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from jobs import specfile
 from jobs.spec import JobSpec
+from jobs.specfile import dump
 from orchestrator.execution.answer import STOPPED, Answer
 from orchestrator.execution.failures import Kind
 from orchestrator.home import run_folder
@@ -247,10 +247,11 @@ class Driver:
         if trial.ordinal not in self.live:
             first = params if not trial.donors else None  # params once: what they become is told below
             where = job.tracking.experiment, job.tracking.uri
-            self.recorders.begin(trial.run, *where, first, tags, self.spec.name)
+            text = list[str]()
+            self.recorders.begin(trial.run, *where, first, tags, self.spec.name, lambda: text.append(dump(job)))
             self.live.add(trial.ordinal)
             if first is not None:  # so that each trial can be trained again by itself
-                (run_folder(trial.run) / SPEC).write_text(specfile.dump(job), encoding="utf-8")
+                (run_folder(trial.run) / SPEC).write_text(text[0], encoding="utf-8")
                 self.recorders.artifact(trial.run, run_folder(trial.run) / SPEC, wait=False)
         if self.spec.scheduler.hands_over:
             self.recorders.record(trial.run, settings(trial))
