@@ -376,6 +376,23 @@ def test_the_hours_hold_for_the_runs_at_the_end(folder: Path, monkeypatch: pytes
     made.history.close()
 
 
+def test_the_hours_are_those_of_all_drivers_without_the_pauses_between(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("tuning.run.history.time.time", lambda: now[0])
+    made = driver(folder, 1)
+    now[0] = 1010.0
+    made.result(0, 1, {"val/top1": 0.5})
+    now[0] = 1013.0
+    assert made.history.spent_s == 13.0
+    now[0] = 5000.0  # killed after its result, resumed an hour later
+    resumed = reopened(made)
+    now[0] = 5002.0
+    assert resumed.history.spent_s == 12.0
+    resumed.history.close()
+
+
 def test_an_interrupt_leaves_the_runs_at_the_end_to_be_resumed(folder: Path) -> None:
     made = short(folder, 1)
     finish(made, 0, 0.5, 0.6, 0.7)

@@ -83,6 +83,8 @@ class History:
         self.compile: bool | None = None
         self.earlier: Earlier | None = None
         self.takeovers: set[int] = set()
+        self._worked, self._newest = 0.0, 0.0  # seconds of drivers before this one; time of the newest event
+        self._began: float | None = None
 
     def trial(self, ordinal: int) -> Trial:
         """A trial, or a run at the end."""
@@ -112,13 +114,7 @@ class History:
     @property
     def spent_s(self) -> float:
         """Seconds that drivers have worked so far: from each ``open`` to the last event before the next."""
-        total, began, last = 0.0, None, 0.0
-        for event in self._journal.events:
-            if event["event"] == "open":
-                total += last - began if began is not None else 0.0
-                began = event["time"]
-            last = event["time"]
-        return total + (time.time() - began if began is not None else 0.0)
+        return self._worked + (time.time() - self._began if self._began is not None else 0.0)
 
     @property
     def epochs(self) -> int:
@@ -174,6 +170,10 @@ class History:
                     searcher.tell(ordinal, self.trials[ordinal].params, _numbers(event["values"]) or None, state)
 
     def _apply(self, event: Event) -> None:
+        if event["event"] == "open":
+            self._worked += self._newest - self._began if self._began is not None else 0.0
+            self._began = event["time"]
+        self._newest = event["time"]
         match event["event"]:
             case "search":  # again where the one before never began
                 self.compile = self.earlier = None
