@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from jobs.allowed import cpus as threads
+
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def threads() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def ahead(work: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:
-    """``work(item)`` of each item, in their order, done by as many threads as there are CPUs.
+    """``work(item)`` of each item, in their order, done by as many threads as this process may use CPUs.
 
     Args:
         work: decodes an image, say; Pillow lets other threads run meanwhile.

@@ -20,8 +20,9 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from jobs.allowed import cpus as threads
 from jobs.data import jpeg
-from jobs.data.ahead import ahead, threads
+from jobs.data.ahead import ahead
 from jobs.data.decode import DataError, Pixels
 from jobs.data.prepared import CHUNK, Prepared, Short, several
 from jobs.data.progress import progress

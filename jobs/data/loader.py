@@ -4,7 +4,6 @@ on its device."""
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 
 from jobs import precision
+from jobs.allowed import cpus
 from jobs.data.feed import Feed, Pass, Wanted
 from jobs.data.memory import held
 from jobs.data.sets import Arrays, Data, Split, Stored
@@ -57,7 +57,7 @@ class Loader:
     def _streams(self, streamed: dict[str, Stored]) -> Feed:
         workers = self.spec.data.loader_workers
         if workers is None:
-            workers = min(math.ceil(self.spec.resources.cpus_per_worker), os.cpu_count() or 1)
+            workers = min(math.ceil(self.spec.resources.cpus_per_worker), cpus())
         size = max(self.data.size, self.data.test_size)
         part, channels, device = self.steps.part, self.data.channels, self.place.device
         lanes = math.gcd(self.data.lanes, self.spec.batch_size)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from jobs.data.ahead import threads
+from jobs.allowed import cpus as threads
 from jobs.data.decode import Pixels
 from jobs.data.filling import Filling
 from jobs.data.prepared import CHUNK, Prepared, Short, Square, several

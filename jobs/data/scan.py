@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jobs.allowed import cpus as threads
 from jobs.data import jpeg
-from jobs.data.ahead import threads
 from jobs.data.decode import Pixels, UnreadableError, fit
 from jobs.data.found import Scan, known, load, save
 from jobs.data.passing import Passing

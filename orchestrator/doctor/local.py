@@ -19,6 +19,7 @@ from time import ctime
 
 import psutil
 
+from jobs import allowed
 from jobs.urls import redact
 from jobs.words import byte_size
 from orchestrator.cluster import client as clusters
@@ -76,9 +77,17 @@ def gpu() -> Found:
     return Finding("ok", "GPU", "none: training runs on the CPU")
 
 
+def cpus() -> Found:
+    """How many CPUs may be used."""
+    may, every = allowed.cpus(), os.cpu_count() or 1
+    limit = f" of {every}, by the affinity or a control group of this process" if may < every else ""
+    return Finding("ok", "CPUs", f"{may}{limit}")
+
+
 def memory() -> Found:
     """RAM that is free."""
-    free, total = psutil.virtual_memory().available, psutil.virtual_memory().total
+    total = allowed.memory()
+    free = min(total, psutil.virtual_memory().available)
     told = f"{byte_size(free)} of {byte_size(total)} free"
     if free < 2 * _GB:
         return Finding("warning", "memory", told, "a worker takes 0.7 GB before it holds anything: end other programs")
@@ -102,7 +111,7 @@ def shared_memory() -> Found:
     if not os.path.isdir("/dev/shm"):
         return Finding("ok", "/dev/shm", "not on this system")
     total = shutil.disk_usage("/dev/shm").total
-    wanted = 0.3 * psutil.virtual_memory().total
+    wanted = 0.3 * allowed.memory()
     told = byte_size(total)
     if total < 0.9 * wanted:
         cure = f"Ray wants 30 % of memory there: start the container with --shm-size={wanted / _GB:.0f}g"
@@ -182,7 +191,7 @@ def cluster_here() -> Found:
 
 
 HERE: tuple[Callable[[], Found], ...] = (
-    *(python, packages, gpu, memory, disk, shared_memory, open_files, own_home, tracking, token, cluster_here),
+    *(python, packages, cpus, gpu, memory, disk, shared_memory, open_files, own_home, tracking, token, cluster_here),
 )
 """What is looked at on this machine."""
 

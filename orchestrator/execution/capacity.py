@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass, replace
 
+from jobs import allowed
 from jobs.resources import Resources
 from jobs.spec import JobSpec
 
@@ -41,8 +41,8 @@ class Cluster:
 
     @classmethod
     def at_hand(cls) -> Cluster:
-        """The cluster that this process is connected to, or joins by ``RAY_ADDRESS``; else this machine with all that
-        it has."""
+        """The cluster that this process is connected to, or joins by ``RAY_ADDRESS``; else this machine, see
+        :meth:`here`."""
         from orchestrator.execution.session import named, start_ray
 
         if named():
@@ -53,10 +53,10 @@ class Cluster:
 
     @classmethod
     def here(cls) -> Cluster:
-        """This machine with all that it has."""
+        """This machine with all of it that this process may use."""
         from torch.cuda import device_count
 
-        return cls((Node("this machine", float(os.cpu_count() or 1), float(device_count())),), "here")
+        return cls((Node("this machine", float(allowed.cpus()), float(device_count())),), "here")
 
     @classmethod
     def joined(cls) -> Cluster:

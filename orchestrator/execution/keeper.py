@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 import psutil
 
+from jobs import allowed
 from jobs.lock import Lock, Locked
 from orchestrator.execution import kept, session, tidy
 
@@ -74,7 +75,7 @@ def _start(idle_s: float) -> kept.Kept:
         pid=os.getpid(),
         began=time.time(),
         idle_s=idle_s,
-        cpus=os.cpu_count() or 1,
+        cpus=allowed.cpus(),
         code=kept.code(),
         settings=kept.settings(names),
         names=list(names),

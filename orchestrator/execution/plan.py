@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-import psutil
-
+from jobs.allowed import memory
 from jobs.data.jpegs import Jpegs
 from jobs.data.sets import Data
 from jobs.data.streamed import Streamed
@@ -29,7 +28,7 @@ def plan(found: Prepared) -> tuple[dict[str, str], bool]:
     span = f"{fewest}"
     if fewest < workers:
         span = f"{fewest} to {workers} ({', '.join(map(str, reversed(spec.sizes)))}): at least {fewest}"
-    room = torch.cuda.mem_get_info()[1] if needs.cuda else psutil.virtual_memory().total
+    room = torch.cuda.mem_get_info()[1] if needs.cuda else memory()
     asked = needs.worker if needs.cuda else workers * needs.worker + needs.held
     curve = [1, *(round(steps.total * share / 4) for share in (1, 2, 3)), steps.total]
     base = spec.optimizer.rate(spec.batch_size)

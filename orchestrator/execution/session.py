@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from jobs import allowed
 from orchestrator.cluster.client import make_token_private
 from orchestrator.execution import forkserver, kept, tidy
 from orchestrator.execution.interrupts import current
@@ -76,7 +77,7 @@ def expect() -> None:
 
 def start_ray(verbose: bool = False, dashboard: bool = True, meanwhile: Callable[[], object] = lambda: None) -> None:
     """Join the cluster of ``RAY_ADDRESS`` or the one that ``orchestrator up`` keeps, or start one on this machine with
-    all its CPUs; ``RAY_ADDRESS=local`` always starts one.
+    all CPUs that this process may use; ``RAY_ADDRESS=local`` always starts one.
 
     Args:
         verbose: show Ray's own messages.
@@ -136,7 +137,7 @@ def start_own(
         verbose: see :func:`start_ray`.
         dashboard: see :func:`start_ray`.
         meanwhile: see :func:`start_ray`.
-        cpus: that it has; None is all of the machine.
+        cpus: that it has; None is all that this process may use.
         lasting: it is for many commands.
 
     Raises:
@@ -148,7 +149,7 @@ def start_own(
     environment = dict(os.environ)
     tidy.sweep(private_folder())
     forkserver.start(private_folder(), lasting)
-    here = {"address": "local", "num_cpus": cpus or os.cpu_count(), "_temp_dir": str(private_folder() / "ray")}
+    here = {"address": "local", "num_cpus": cpus or allowed.cpus(), "_temp_dir": str(private_folder() / "ray")}
     _init(verbose, {**here, "include_dashboard": dashboard}, meanwhile)
     return environment
 

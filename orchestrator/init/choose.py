@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
+from jobs.allowed import memory
 from jobs.base import assign
 from jobs.data.expected import prepared_side
 from jobs.data.prepared import Short
@@ -236,7 +237,7 @@ def _fit(data: dict[str, Any], found: Survey, image: tuple[int, int], machine: M
 
     spec = JobSpec.model_validate(data)
     (size, channels), workers = image, spec.resources.most
-    room = _MEMORY_SHARE * (machine.gpu_bytes or psutil.virtual_memory().available)
+    room = _MEMORY_SHARE * (machine.gpu_bytes or min(psutil.virtual_memory().available, memory()))
     batch = spec.batch_size
     while True:
         kept = measure(spec.model, len(found.classes), channels, size, batch // workers, 4).activation_bytes

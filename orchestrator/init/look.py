@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from jobs.allowed import cpus
 from jobs.data.decode import UnreadableError, native_channels, pixels, sides
 from jobs.data.files import Files
 from jobs.data.formats import FORMATS, recognise
@@ -73,7 +74,7 @@ def look(stores: Mapping[str, Encoded], progress: Progress) -> Look:
         return known
     every = [(split, index) for split, store in stores.items() for index in range(len(store))]
     found = Look({split: len(store) for split, store in stores.items()})
-    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool, warnings.catch_warnings():
+    with ThreadPoolExecutor(2 * cpus()) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of large images and odd metadata, which decoding reports if they matter
 
         def over(what: str, places: Sequence[Place], each: Callable[[Encoded, Place], Any]) -> Iterable[Any]:

@@ -6,6 +6,7 @@ import os
 import shutil
 from dataclasses import dataclass
 
+from jobs.allowed import cpus
 from jobs.home import home
 from jobs.words import byte_size
 
@@ -19,7 +20,7 @@ class Machine:
     """What training can use here.
 
     Attributes:
-        cpus: number of logical CPUs.
+        cpus: number of logical CPUs, see :func:`jobs.allowed.cpus`.
         gpus: names of the CUDA devices.
         gpu_bytes: memory of the smallest of them.
         load: mean number of processes that were running during the last minute.
@@ -40,7 +41,7 @@ class Machine:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         devices = [torch.cuda.get_device_properties(number) for number in range(count)]
         return cls(
-            os.cpu_count() or 1,
+            cpus(),
             tuple(device.name for device in devices),
             min((device.total_memory for device in devices), default=0),
             os.getloadavg()[0],

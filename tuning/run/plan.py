@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 
-import psutil
-
+from jobs import allowed
 from jobs.remarks import remarks
 from jobs.spec import JobSpec
 from jobs.words import byte_size, duration
@@ -29,8 +28,7 @@ def plan(found: PreparedSearch) -> tuple[dict[str, str], bool]:
 
     spec, base, data, needs = found.spec, found.base, found.job.data, found.job.needs
     resources, concurrent, cluster = base.resources, found.trials.count, found.job.cluster
-    memory = psutil.virtual_memory().total
-    asked = concurrent * resources.most * needs.worker + needs.held
+    memory, asked = allowed.memory(), concurrent * resources.most * needs.worker + needs.held
     checkpoints = max(1, concurrent) * base.checkpoint.keep * needs.checkpoint
     free = shutil.disk_usage(home()).free
     trials = expected_trials(spec, base) if spec.budget.trials is not None else _certain(spec, base)

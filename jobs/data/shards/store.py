@@ -10,7 +10,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.data.ahead import ahead, threads
+from jobs.allowed import cpus as threads
+from jobs.data.ahead import ahead
 from jobs.data.cache import cached, key
 from jobs.data.decode import UnreadableError
 from jobs.data.findings import Scan
