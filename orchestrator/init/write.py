@@ -65,7 +65,9 @@ def search_text(name: str, path: Path, job: Path, found: Survey, recipe: Recipe,
     seconds = trials * trial_s / at_once + end_s
     hours = max(_LEAST_HOURS, math.ceil(2 * seconds / 360) / 10)
     lr = recipe.data["optimizer"]["lr"]
+    workers = recipe.data["resources"]["workers"]
     set_: dict[str, Any] = {"resources.workers": 1, "resources.cpus_per_worker": each if gpu else 1}
+    set_ |= {"accumulation": workers} if workers > 1 else {}
     metric = "val/balanced_accuracy" if found.ratio >= UNEVEN else "val/top1"
     warmup = min(recipe.data["schedule"]["warmup_epochs"], round(epochs / 4, 1))
     data: dict[str, Any] = {
@@ -97,7 +99,8 @@ def search_text(name: str, path: Path, job: Path, found: Survey, recipe: Recipe,
     cost += f"about {duration(seconds)} and at most {hours:g} hours"
     why = {
         "job": "the recipe that trials change",
-        "set": "a GPU a trial" if gpu else "one CPU a trial, so that as many trials run at a time as there are CPUs",
+        "set": ("a GPU a trial" if gpu else "one CPU a trial, so that as many trials run at a time as there are CPUs")
+        + (f"; it computes the parts of the job's {workers} workers one after the other" if workers > 1 else ""),
         "space.schedule.warmup_epochs": "up to a quarter of a trial",
         "space.batch.label_smoothing.epsilon": "0 is without",
         "space.batch.mixup.alpha": "0.02 hardly mixes, 1 mixes everything",

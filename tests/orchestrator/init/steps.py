@@ -45,12 +45,12 @@ def chosen(found: Survey, tmp_path: Path, machine: Machine = CPUS, start: Start 
     return spec
 
 
-def search(found: Survey, tmp_path: Path, start: Start = FRESH) -> SearchSpec:
+def search(found: Survey, tmp_path: Path, start: Start = FRESH, machine: Machine = CPUS) -> SearchSpec:
     """The search as it is read back from the text, with every end of every range tried on the job."""
-    job = chosen(found, tmp_path, start=start)
-    recipe = choose("x", found, CPUS, start)
+    job = chosen(found, tmp_path, machine, start)
+    recipe = choose("x", found, machine, start)
     path = tmp_path / "y.yaml"
-    path.write_text(search_text("y", path, tmp_path / "x.yaml", found, recipe, CPUS)[0], encoding="utf-8")
+    path.write_text(search_text("y", path, tmp_path / "x.yaml", found, recipe, machine)[0], encoding="utf-8")
     spec = specfile.read(path, SearchSpec)
     assert check(spec) == () and spec.base().name == job.name
     return spec

@@ -111,6 +111,16 @@ def test_the_search_has_the_four_axes_and_a_budget_for_the_machine(make: Make, t
     assert spec.budget.trials and spec.budget.hours
 
 
+def test_trials_of_one_worker_compute_the_parts_of_the_job(make: Make, tmp_path: Path) -> None:
+    """The part of a GPU is what has room in its memory; in other parts BatchNorm and mixup would be of another job."""
+    found, four = looked(make("pics", zero=170, one=170)), Machine(16, ("a GPU",) * 4, 8 * 2**30)
+    job, trial = chosen(found, tmp_path, four), search(found, tmp_path, machine=four).base()
+    assert (job.resources.workers, trial.resources.workers, trial.resources.cpus_per_worker) == (4, 1, 4)
+    assert trial.parts == job.parts == 4 and trial.steps(240).part == job.steps(240).part
+    alone = search(found, tmp_path, machine=Machine(16, ("a GPU",), 8 * 2**30))
+    assert "accumulation" not in alone.set
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_the_recipe_trains_to_the_end(make: Make, tmp_path: Path) -> None:
