@@ -25,7 +25,7 @@ Address = Annotated[
 ]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Use a cluster that has no token.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="Of the job; its newest attempt is meant.")]
-_SHOWN = 20
+_SHOWN, _MAX_MB, _STOP_WAIT_S = 20, 50.0, 60
 
 
 def register(app: typer.Typer, kinds: Sequence[Kind]) -> None:
@@ -52,7 +52,7 @@ def register(app: typer.Typer, kinds: Sequence[Kind]) -> None:
         working_dir: Annotated[
             Path, typer.Option(metavar="DIR", help="What is sent, but for what .gitignore and .rayignore name.")
         ] = Path("."),
-        max_mb: Annotated[float, typer.Option(min=0, metavar="N", help="Megabytes to send at most.")] = 50,
+        max_mb: Annotated[float, typer.Option(min=0, metavar="N", help="Megabytes to send at most.")] = _MAX_MB,
         env: Annotated[
             list[str],
             typer.Option(
@@ -61,7 +61,7 @@ def register(app: typer.Typer, kinds: Sequence[Kind]) -> None:
         ] = [],  # noqa: B006
         stop_wait: Annotated[
             int, typer.Option(min=1, metavar="S", help="Seconds for a last checkpoint when the job is stopped.")
-        ] = 60,
+        ] = _STOP_WAIT_S,
         insecure: Insecure = False,
     ) -> None:
         """Send a job or a search to a cluster, where it runs without this machine.
@@ -94,7 +94,11 @@ def _submit(
     shipment.check(max_mb)
     remarks = preflight.check_paths(asked, shipment)
     cluster = Cluster.reach(address, insecure)
-    sent = submit.submit(asked, cluster, shipment, id, variables)
+    options = [word for each in env for word in ("--env", each)]
+    options += ["--working-dir", str(folder)] if folder != Path(".") else []
+    options += ["--max-mb", f"{max_mb:g}"] if max_mb != _MAX_MB else []
+    options += ["--stop-wait", str(stop_wait)] if stop_wait != _STOP_WAIT_S else []
+    sent = submit.submit(asked, cluster, shipment, id, variables, options)
     for remark in remarks + sent.remarks:
         say("note", remark)
     job = sent.job
@@ -108,7 +112,7 @@ def _submit(
     say("cluster", f"{cluster.address} (the dashboard; it asks for the token: ray get-auth-token)")
     if job.over:
         return
-    where = "" if address is None else f" --address {cluster.address}"
+    where = ("" if address is None else f" --address {cluster.address}") + " --insecure" * insecure
     for what in ("logs", "status", "stop"):
         say(what, f"orchestrator jobs {what} {job.run}{' -f' if what == 'logs' else ''}{where}")
     if following:

@@ -112,7 +112,7 @@ def summary(cluster: Cluster, job: Job, again: str | None) -> list[str]:
         job: the job.
         again: the command that resumes it.
     """
-    where = f"--address {cluster.address}"
+    where = f"--address {cluster.address}{'' if cluster.guarded else ' --insecure'}"
     if not job.over:
         return [
             f"job      {job.id} is {job.state}",

@@ -48,13 +48,18 @@ class Kind:
 
 @dataclass(frozen=True)
 class Asked:
-    """What shall be submitted, read and checked; paths are relative to the working directory."""
+    """What shall be submitted, read and checked; paths are relative to the working directory.
+
+    Attributes:
+        given: the path of the spec as it was given, from the folder of the command.
+    """
 
     kind: Kind
     path: str
     overrides: tuple[str, ...]
     spec: Spec
     job: JobSpec
+    given: str
 
     @property
     def digest(self) -> str:
@@ -76,10 +81,10 @@ class Asked:
             ["python", "-m", "orchestrator", *self.kind.command, self.path, *changes, self.kind.naming, run]
         )
 
-    def again(self, id: str) -> str:
-        """The command that submits it again under the same id."""
+    def again(self, id: str, options: Sequence[str] = ()) -> str:
+        """The command that submits it again, with the same options and under the same id."""
         changes = [word for change in self.overrides for word in ("-s", change)]
-        return shlex.join(["orchestrator", "submit", self.path, *changes, "--id", id])
+        return shlex.join(["orchestrator", "submit", self.given, *changes, *options, "--id", id])
 
 
 def read(path: Path, overrides: Sequence[str], folder: Path, kinds: Sequence[Kind]) -> Asked:
@@ -109,7 +114,7 @@ def read(path: Path, overrides: Sequence[str], folder: Path, kinds: Sequence[Kin
         job = kind.job(spec)
     if job.tracking.uri is not None:
         check_uri(job.tracking.uri)
-    return Asked(kind, inside, tuple(overrides), spec, job)
+    return Asked(kind, inside, tuple(overrides), spec, job, str(path))
 
 
 def _kind(path: Path, kinds: Sequence[Kind]) -> Kind:

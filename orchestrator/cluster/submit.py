@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.cluster import client as clusters
@@ -46,6 +47,7 @@ def submit(
     shipment: Shipment,
     id: str | None = None,
     variables: shipping.Variables | None = None,
+    options: Sequence[str] = (),
 ) -> Submitted:
     """Submit, unless ``id`` is at work or done already.
 
@@ -56,6 +58,7 @@ def submit(
         id: name of the run. Where its last job failed or was stopped, another is submitted that resumes the run;
             None takes a fresh one.
         variables: of the job's environment.
+        options: words of the command that resumes it, besides the spec, its overrides and the id.
 
     Raises:
         ValueError: the cluster cannot hold it, or ``id`` is another job's.
@@ -81,7 +84,7 @@ def submit(
         clusters.KIND: asked.kind.name,
         clusters.DIGEST: asked.digest,
         clusters.NEED: asked.need,
-        clusters.AGAIN: asked.again(run),
+        clusters.AGAIN: asked.again(run, options),
         clusters.TRACKING: asked.job.tracking.uri or told.values.get("MLFLOW_TRACKING_URI", ""),
         clusters.WAIT: told.values[shipping.STOP_WAIT],
         "revision": told.values.get(REVISION, ""),

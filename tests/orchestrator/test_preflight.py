@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import shutil
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from orchestrator.__main__ import SUBMITTED
+from orchestrator.cli import cluster
+from orchestrator.cli.console import commands
 from orchestrator.cluster import follow, preflight, shipping
 from orchestrator.cluster.client import Cluster, ClusterError, Job, Node, Room, address_of
 from orchestrator.runs.standing import PREFIX
@@ -130,6 +134,40 @@ def test_a_search_is_told_from_a_job() -> None:
     assert search.entrypoint("n") == words
     plain = preflight.read(ROOT / DIGITS, ("epochs=3",), ROOT, SUBMITTED)
     assert plain.entrypoint("n") == f"python -m orchestrator train {DIGITS} -s epochs=3 --run n"
+
+
+def test_the_command_that_resumes_is_the_one_that_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my jobs").mkdir()
+    (tmp_path / "my jobs" / "job.yaml").write_text((ROOT / DIGITS).read_text())
+    monkeypatch.chdir(tmp_path)
+    sent: list[Mapping[str, str]] = []
+
+    class Client:
+        def submit_job(self, metadata: Mapping[str, str], **_: object) -> None:
+            sent.append(metadata)
+
+    def found(cluster: Cluster, id: str) -> Job:
+        return Job(id, "FAILED", "", None, None, 1, "no room", sent[0])
+
+    monkeypatch.setattr(Cluster, "reach", lambda address, insecure: Cluster(address))
+    monkeypatch.setattr(Cluster, "room", lambda self: Room((BIG,), grows=False))
+    monkeypatch.setattr(Cluster, "jobs", lambda self: [])
+    monkeypatch.setattr(Cluster, "client", Client())
+    monkeypatch.setattr(Cluster, "find_id", found)
+    monkeypatch.setattr(Cluster, "find", found)
+    monkeypatch.setattr(Cluster, "logs", lambda self, id: "")
+    monkeypatch.setattr(Cluster, "guarded", False)
+    app = commands()
+    cluster.register(app, SUBMITTED)
+    options = ["-s", "epochs=3", "--env", "NOTE=two words", "--working-dir", "my jobs", "--stop-wait", "90"]
+    given = ["my jobs/job.yaml", *options, "--id", "n"]
+    where = ["--address", "http://127.0.0.1:9", "--insecure"]
+    assert CliRunner().invoke(app, ["submit", *given, *where]).exit_code == 0
+    told = CliRunner().invoke(app, ["jobs", "status", "n", *where]).output
+    words = shlex.split(told.partition("resume   ")[2])
+    assert words[:3] == ["orchestrator", "submit", "my jobs/job.yaml"] and words[-3:] == where
+    assert sorted(words[2:-3]) == sorted(given)
+    assert CliRunner().invoke(app, words[1:]).exit_code == 0 and sent[0] == sent[1]
 
 
 @pytest.mark.parametrize(
