@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
@@ -152,12 +153,13 @@ def promote(
 
     made = promote(run, alias, name)
     say("model", f"{made.name} version {made.version} is {made.alias}, of run {made.run}")
-    say("load", f"mlflow.pyfunc.load_model({made.uri!r})")
     store = redact(full_uri(made.store))
-    say("serve", f"MLFLOW_TRACKING_URI={store} \\")
-    echo(f"         mlflow models serve --env-manager local -m {made.uri}")
-    if store != default_uri() and store == redact(default_uri()):
-        out.print("         (with the password that is in MLFLOW_TRACKING_URI now)")
+    hidden = store != default_uri() and store == redact(default_uri())
+    say("load", f"{'' if hidden else f'mlflow.set_tracking_uri({store!r}); '}mlflow.pyfunc.load_model({made.uri!r})")
+    say("serve", f"MLFLOW_TRACKING_URI={shlex.quote(store)} \\")
+    echo(f"         mlflow models serve --env-manager local -m {shlex.quote(made.uri)}")
+    if hidden:
+        out.print("         (both with the password that is in MLFLOW_TRACKING_URI now)")
 
 
 def _write_csv(

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -118,6 +119,18 @@ def test_served_over_http_it_takes_images_and_answers_with_classes(
     finally:
         os.killpg(server.pid, 15)
         server.wait()
+
+
+def test_what_is_printed_works_where_it_is_pasted(finished_run: str, tmp_path: Path) -> None:
+    done = orchestrator("promote", finished_run, "--alias", "champion", "--name", "my digits")
+    assert done.returncode == 0, done.stderr
+    load, serve = (done.stdout.partition(f"\n{word} ")[2] for word in ("load", "serve"))
+    elsewhere = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "ORCHESTRATOR_"))}
+    code = "import mlflow\n" + load.splitlines()[0].strip()
+    again = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=elsewhere, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    words = shlex.split(serve.replace("\\\n", " "))
+    assert words[0] == f"MLFLOW_TRACKING_URI={default_uri()}" and words[-1] == "models:/my digits@champion"
 
 
 def test_a_second_version_takes_the_alias_and_folders_and_unknown_runs_are_refused(
