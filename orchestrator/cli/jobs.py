@@ -154,7 +154,9 @@ def train(
             say("resume", f"{first}orchestrator train --resume {result.run}")
         raise typer.Exit(FAILED)
     say("model", home() / "runs" / result.run / "model")
-    say("compare", "orchestrator ui")
+    from orchestrator.runs import links
+
+    say("compare", links.ui(result.run))
 
 
 def plan(spec: SpecPath, set_: Overrides = []) -> None:  # noqa: B006
@@ -189,7 +191,8 @@ def compare(
         warn(f"no link: {error}")
         return
     if any(page.startswith(links.LOCAL) for page in pages):
-        say("ui", "orchestrator ui   (open the address that it prints, then:)")
+        for command in dict.fromkeys(links.ui(row.name) for row in found.rows):
+            say("ui", f"{command}   (open the address that it prints, then:)")
     for page in pages:
         say("compare", page)
 

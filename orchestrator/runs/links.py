@@ -6,10 +6,12 @@ Where runs are stored in no server but in a database, links are those of the ser
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable
 from urllib.parse import quote
 
-from orchestrator.home import home, run_folder
+from jobs.urls import redact
+from orchestrator.home import default_uri, home, run_folder
 from orchestrator.tracking.mlflow import Shipper, connect
 
 LOCAL = "http://127.0.0.1:5000"
@@ -59,6 +61,15 @@ def children(parent: str, metric: str, ascending: bool) -> str | None:
         f"{server(uri)}/#/experiments/{experiment}/runs?searchFilter={filter_}&orderByKey={order}"
         f"&orderByAsc={'true' if ascending else 'false'}&compareRunsMode=CHART"
     )
+
+
+def ui(run: str) -> str:
+    """How to open the UI over the store of a run: the address of a server, or the command that starts one."""
+    uri = Shipper(run_folder(run)).target[0]
+    if uri.startswith("http"):
+        return server(uri)
+    other = f"MLFLOW_TRACKING_URI={shlex.quote(uri)} " if uri not in ("", redact(default_uri())) else ""
+    return f"{other}orchestrator ui"
 
 
 def server(uri: str) -> str:

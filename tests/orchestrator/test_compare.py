@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from jobs.report import Record
 from orchestrator.home import default_uri, run_folder
 from orchestrator.runs.compare import compare
-from orchestrator.runs.links import children
+from orchestrator.runs.links import children, ui
 from orchestrator.runs.links import compare as compare_page
 from orchestrator.tracking.mlflow import Shipper, connect
 from orchestrator.tracking.recorder import Recorder
@@ -120,6 +121,21 @@ def test_the_goal_of_the_search_says_who_is_best(home: Path) -> None:
         "front", [0.2, 0.9], objectives=[{"metric": "val/loss", "mode": "max"}, {"metric": "seconds", "mode": "min"}]
     )
     assert [row.name for row in compare(["front"]).rows] == ["front-0000", "front-0001"]
+
+
+def test_the_ui_is_that_of_the_store_that_has_the_run(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "the team").mkdir()
+    database = f"sqlite:///{tmp_path}/the team/mlflow.db"
+    run("own", [0.5])
+    run("theirs", [0.5], uri=database)
+    for name in ("own", "theirs"):
+        Shipper(run_folder(name)).ship()
+    assert ui("own") == "orchestrator ui"
+    assert shlex.split(ui("theirs")) == [f"MLFLOW_TRACKING_URI={database}", "orchestrator", "ui"]
+    monkeypatch.setattr(Shipper, "target", ("http://team:5000/", "1"))
+    assert ui("own") == "http://team:5000"
 
 
 def test_unknown_names_meet_the_nearest_and_empty_searches_a_word(home: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.runs.links import LOCAL, children, compare
+from orchestrator.runs.links import LOCAL, children, compare, ui
 from tuning.run.launch import Outcome
 from tuning.spec.search import SearchSpec
 
@@ -22,5 +22,6 @@ def links(outcome: Outcome, spec: SearchSpec) -> dict[str, str]:
         return {}
     if charts is None:
         return {}
-    found = {"ui": "orchestrator ui   (open the address that it prints, then:)"} if charts.startswith(LOCAL) else {}
+    started = f"{ui(outcome.name)}   (open the address that it prints, then:)"
+    found = {"ui": started} if charts.startswith(LOCAL) else {}
     return {**found, "trials": charts, **({"compare": pages[0]} if pages else {})}
