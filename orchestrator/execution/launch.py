@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from jobs import specfile
 from jobs.data.progress import in_words, shown
 from jobs.lock import Locked
+from jobs.remarks import remarks
 from jobs.spec import JobSpec
 from orchestrator.execution import compiling, nodes, teacher
 from orchestrator.execution.ahead import Ahead
@@ -21,6 +22,7 @@ from orchestrator.execution.answer import INTERRUPTED_TWICE, NO_ANSWER, Answer
 from orchestrator.execution.failures import Kind, kind_of
 from orchestrator.execution.group import Groups
 from orchestrator.execution.interrupts import current, orderly
+from orchestrator.execution.plan import loading
 from orchestrator.execution.session import start_ray
 from orchestrator.execution.trainer import fit_with_train
 from orchestrator.execution.worker import Assignment
@@ -139,7 +141,9 @@ def _train(
     prepared.check_fit()
     changed = resuming.changes(resume, prepared.spec) if resume else {}
     folder = run_folder(name)
-    for note in [*prepared.data.notes, settle(folder, prepared.data), prepared.fit.remark, prepared.deleted]:
+    beyond = remarks(prepared.ready, prepared.needs.steps, prepared.data.size)
+    known = [prepared.fit.remark, loading(prepared), prepared.deleted]
+    for note in [*prepared.data.notes, settle(folder, prepared.data), *beyond, *known]:
         if note:
             tell(note, True)
     with shown(progress):

@@ -51,8 +51,8 @@ def plan(found: Prepared) -> tuple[dict[str, str], bool]:
         "disk": f"{byte_size(needs.checkpoint)} a checkpoint, {spec.checkpoint.keep} of them kept",
         "verdict": f"does not fit: {problem}" if problem else "fits",
     }
-    if loading := _loading(found):
-        lines["loading"] = loading
+    if read := loading(found):
+        lines["loading"] = read
     if found.fit.remark:
         lines["waits"] = found.fit.remark
     if spec.model.pretrained is not None:
@@ -72,7 +72,7 @@ def plan(found: Prepared) -> tuple[dict[str, str], bool]:
     return lines, problem is None
 
 
-def _loading(found: Prepared) -> str:
+def loading(found: Prepared) -> str:
     """Who decodes images where a GPU waits for them, and how more of its node's CPUs would; else empty."""
     spec, cpus = found.spec, found.ready.resources.cpus_per_worker
     if not found.fit.use_gpu or not isinstance(found.data.training(spec.resizes), Streamed | Jpegs):

@@ -111,6 +111,19 @@ def test_plans_and_runs_agree_on_made_up_clusters(monkeypatch: pytest.MonkeyPatc
             assert lines["verdict"] == f"does not fit: {one.value}" and str(one.value) == str(other.value), what
 
 
+def test_what_a_plan_remarks_on_is_said_before_a_run_starts_too() -> None:
+    told: list[str] = []
+    said = "early_stopping.patience_epochs 99 of {} epochs: the run never stops early"
+    with pytest.raises(StartedError):
+        launch.train(job("early_stopping={patience_epochs: 99}"), tell=lambda text, lasting: told.append(text))
+    assert said.format(15) in told
+    many = search("{workers: 1}", None)
+    many = many.model_copy(update={"set": {**many.set, "early_stopping": {"patience_epochs": 99}}})
+    with pytest.raises(StartedError):
+        searches.search(many, tell=lambda text, lasting: told.append(text))
+    assert any(said.format(epochs) in told for epochs in (15, 20))
+
+
 def test_several_workers_of_a_trial_do_not_share_a_gpu() -> None:
     with pytest.raises(ValueError, match=r"gpus_per_trial 0.5 is for trials of one worker: each of 2 workers takes"):
         search_prepare.prepare(search("{workers: 2}", 0.5), Cluster((Node("big", 16, 4),)))

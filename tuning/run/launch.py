@@ -30,7 +30,7 @@ from tuning.run.driver import Driver
 from tuning.run.finals import Finals
 from tuning.run.history import Earlier, History
 from tuning.run.named import find, new_name
-from tuning.run.plan import expected_trials
+from tuning.run.plan import expected_trials, notes
 from tuning.run.prepare import prepare
 from tuning.run.results import Role, Trial, jsonable, ranked
 from tuning.spec.check import check, check_data, students
@@ -151,7 +151,7 @@ def _search(
     job = prepared.job
     if not history.trials:
         check_data(spec, len(job.data.train))
-    for note in [*job.data.notes, settle(folder, job.data), job.fit.remark, job.deleted]:
+    for note in [*job.data.notes, settle(folder, job.data), *notes(prepared), job.fit.remark, job.deleted]:
         if note:
             tell(note, True)
     with shown(progress):

@@ -66,11 +66,16 @@ def plan(found: PreparedSearch) -> tuple[dict[str, str], bool]:
         lines["logits"] = shared.text
     if found.job.deleted:
         lines["tracking"] = found.job.deleted
-    drawn = tuple(f"{name} " for name in spec.axes(base))
-    notes = [note for note in remarks(base, found.job.needs.steps, data.size) if not note.startswith(drawn)]
-    for number, note in enumerate([*check(spec), *notes]):
+    for number, note in enumerate([*check(spec), *notes(found)]):
         lines[f"note {number + 1}"] = note
     return lines, problem is None
+
+
+def notes(found: PreparedSearch) -> list[str]:
+    """What should be said of the job before trials of it are started, but for what the space varies."""
+    drawn = tuple(f"{name} " for name in found.spec.axes(found.base))
+    every = remarks(found.base, found.job.needs.steps, found.job.data.size)
+    return [note for note in every if not note.startswith(drawn)]
 
 
 def _time(found: PreparedSearch, epochs: float) -> str:
