@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections import Counter
 from pathlib import Path
 
 from jobs.data import ImageFolder, Parquet, PathTable, Shards
@@ -62,7 +64,22 @@ def recognise(place: str | Path) -> tuple[Source, list[str]]:
     if tables and not _class_folders(root):
         return _of_tables(root, tables), notes
     notes += [f"{name} was passed over, for there are class folders; to use it, give it to init" for name in tables]
-    return ImageFolder(root=str(root)), notes
+    return ImageFolder(root=str(root)), notes + _nested(root)
+
+
+def _nested(root: Path) -> list[str]:
+    """A note on class folders that hold folders of equal names, which may be the classes that are meant."""
+    folders = _folders(root)
+    train = [folder for folder in folders if folder.name.lower() in SPLITS["train"]]
+    classes = _folders(train[0]) if train else folders
+    inner = Counter(entry.name for folder in classes for entry in _folders(folder))
+    shared = sorted(name for name, times in inner.items() if times > 1)
+    if len(shared) < 2:
+        return []
+    return [
+        f"the classes are {few(sorted(folder.name for folder in classes))}; several of these folders hold folders of "
+        f"equal names, {few(shared)}. If those are the classes, give init a folder with one folder for each of them"
+    ]
 
 
 def _inner(path: Path) -> tuple[Path, list[str]]:
@@ -76,11 +93,16 @@ def _inner(path: Path) -> tuple[Path, list[str]]:
     return root, [f"{path} holds nothing but {root.relative_to(path)}, so that was looked at"] if root != path else []
 
 
+def _folders(folder: Path) -> list[Path]:
+    """The folders in a folder; none where it is missing or closed, which opening it says."""
+    return [entry for entry in _visible(folder) if entry.is_dir()] if os.access(folder, os.R_OK | os.X_OK) else []
+
+
 def _class_folders(root: Path) -> bool:
     """Whether two or more folders with images stand in it, or a train folder with some."""
-    folders = [entry for entry in _visible(root) if entry.is_dir()]
+    folders = _folders(root)
     train = [folder for folder in folders if folder.name.lower() in SPLITS["train"]]
-    inside = [entry for entry in _visible(train[0]) if entry.is_dir()] if train else []
+    inside = _folders(train[0]) if train else []
     return sum(map(_has_image, inside or folders)) >= 2
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jobs.names import printable
 from jobs.words import duration
 from orchestrator.init.choose import Recipe
 from orchestrator.init.facts import Survey
@@ -44,8 +46,8 @@ def job_text(path: Path, found: Survey, recipe: Recipe, advice: Sequence[str]) -
     parts = ", ".join(f"{found.parts[split]:,} {split}" for split in ("train", "val", "test"))
     head = [
         *comment(f"{len(found.classes)} classes, {found.look.count:,} images: {parts}. Written by orchestrator init."),
-        *comment(f"Command:  orchestrator train {path.name}"),
-        *comment("See first what it will do:  orchestrator plan " + path.name),
+        f"# Command:  orchestrator train {_quoted(path)}",
+        f"# See first what it will do:  orchestrator plan {_quoted(path)}",
     ]
     body = block(recipe.data, recipe.why, ("data",))
     return "\n".join([*head, body + "".join(f"{line}\n" for part in advice for line in comment(part))])
@@ -115,9 +117,14 @@ def search_text(name: str, path: Path, job: Path, found: Survey, recipe: Recipe,
     }
     head = [
         *comment(f"What helps on these images: {cost}."),
-        *comment(f"Command:  orchestrator search launch {path.name}"),
+        f"# Command:  orchestrator search launch {_quoted(path)}",
     ]
     return "\n".join([*head, block(data, why, ("space",))]), cost
+
+
+def _quoted(path: Path) -> str:
+    """A path as it is pasted into a shell, from the folder of the command that writes it."""
+    return shlex.quote(printable(str(path)))
 
 
 def _expected_epochs(epochs: int, grace: int) -> float:

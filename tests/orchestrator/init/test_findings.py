@@ -163,6 +163,21 @@ def test_spaces_unicode_nesting_and_hidden_files(make: Make, tmp_path: Path) -> 
     assert source.root == str(root) and "holds nothing but my photos" in notes[0]
 
 
+def test_folders_of_equal_names_in_class_folders_may_be_the_classes(make: Make) -> None:
+    for year in ("2023", "2024"):
+        root = make(f"pics/{year}", cat=10, dog=10).parent
+    assert looked(root).classes == ("2023", "2024")
+    [note] = recognise(root)[1]
+    assert "the classes are 2023, 2024" in note and "equal names, cat, dog. If those are the classes" in note
+    root.rename(root.with_name("train"))
+    make("all/val", **{"2023": 5, "2024": 5})
+    (root.with_name("train")).rename(root.with_name("all") / "train")
+    assert recognise(root.with_name("all"))[1] == [note]
+    for split in ("train", "test"):
+        make(f"split/{split}", cat=10, dog=10)
+    assert recognise(root.with_name("split"))[1] == []
+
+
 def test_what_is_no_data_is_refused_with_what_is_there(make: Make, tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("")
     with pytest.raises(ValueError, match="neither a folder nor a table"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +103,19 @@ def test_characters_are_not_flipped(make: Make, tmp_path: Path) -> None:
 def test_names(output: str, expected: tuple[str, str, str]) -> None:
     job, search, path = names(Path("there") / output)
     assert (job, search, str(path)) == (*expected[:2], f"there/{expected[2]}")
+
+
+def test_the_commands_in_both_files_can_be_pasted(make: Make, tmp_path: Path) -> None:
+    found, path = looked(make("pics", zero=20, one=20)), Path("my jobs/my_job.yaml")
+    recipe = choose("x", found, CPUS, FRESH)
+    text = job_text(path, found, recipe, ()) + search_text("y", path.with_name("s.yaml"), path, found, recipe, CPUS)[0]
+    commands = [shlex.split(words) for words in re.findall(r"orchestrator ((?:train|plan|search launch) .*)", text)]
+    assert commands == [
+        ["train", "my jobs/my_job.yaml"],
+        ["plan", "my jobs/my_job.yaml"],
+        ["search", "launch", "my jobs/s.yaml"],
+    ]
+    assert "job: my jobs/my_job.yaml" in text, "from the same folder"
 
 
 def test_the_search_has_the_four_axes_and_a_budget_for_the_machine(make: Make, tmp_path: Path) -> None:
