@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import psutil
+
 from jobs.allowed import memory
 from jobs.data.jpegs import Jpegs
 from jobs.data.sets import Data
@@ -28,7 +30,8 @@ def plan(found: Prepared) -> tuple[dict[str, str], bool]:
     span = f"{fewest}"
     if fewest < workers:
         span = f"{fewest} to {workers} ({', '.join(map(str, reversed(spec.sizes)))}): at least {fewest}"
-    room = torch.cuda.mem_get_info()[1] if needs.cuda else memory()
+    here = min(memory(), psutil.virtual_memory().available), memory()
+    free, room = torch.cuda.mem_get_info() if needs.cuda else here
     asked = needs.worker if needs.cuda else workers * needs.worker + needs.held
     curve = [1, *(round(steps.total * share / 4) for share in (1, 2, 3)), steps.total]
     base = spec.optimizer.rate(spec.batch_size)
@@ -47,7 +50,8 @@ def plan(found: Prepared) -> tuple[dict[str, str], bool]:
         "lr": "  ".join(f"update {max(1, u)}: {rate}" for u, rate in zip(curve, rates, strict=True)),
         "arithmetic": f"{spec.precision}, {'NHWC' if spec.channels_last else 'NCHW'}{compiled}",
         "workers": f"{span} of {each} each, of {cluster.cpus:g} CPUs and {cluster.gpus:g} GPUs {cluster.where}",
-        "memory": f"{byte_size(needs.worker)} a worker, {byte_size(asked)} of {byte_size(room)} in all",
+        "memory": f"{byte_size(needs.worker)} a worker, {byte_size(asked)} of {byte_size(room)} in all, "
+        f"{byte_size(free)} free now",
         "disk": f"{byte_size(needs.checkpoint)} a checkpoint, {spec.checkpoint.keep} of them kept",
         "verdict": f"does not fit: {problem}" if problem else "fits",
     }
@@ -67,7 +71,11 @@ def plan(found: Prepared) -> tuple[dict[str, str], bool]:
         lines["teacher"] = found.taught
     if found.deleted:
         lines["tracking"] = found.deleted
-    for number, note in enumerate([*data.notes, *remarks(spec, steps, data.size)]):
+    notes = [*data.notes, *remarks(spec, steps, data.size)]
+    if problem is None and asked > free and not cluster.live:
+        cure = ", or choose another GPU with CUDA_VISIBLE_DEVICES" if needs.cuda else ""
+        notes.append(f"less memory is free now than the job takes; wait for other programs to end{cure}")
+    for number, note in enumerate(notes):
         lines[f"note {number + 1}"] = note
     return lines, problem is None
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
 from jobs import specfile
+from jobs.words import byte_size
 from orchestrator.execution import capacity, launch
 from orchestrator.execution.capacity import Cluster, Node
 from orchestrator.execution.plan import plan
@@ -109,6 +112,19 @@ def test_plans_and_runs_agree_on_made_up_clusters(monkeypatch: pytest.MonkeyPatc
             searches.search(many)
         if not trials:
             assert lines["verdict"] == f"does not fit: {one.value}" and str(one.value) == str(other.value), what
+
+
+def test_a_plan_says_how_much_memory_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a machine, or of a control group of it, that others use too."""
+    said = "less memory is free now than the job takes; wait for other programs to end"
+    monkeypatch.setattr("orchestrator.execution.plan.memory", lambda: 16 * 2**30)
+    for free, few in ((2**30 // 2, True), (8 * 2**30, False), (64 * 2**30, False)):
+        monkeypatch.setattr(psutil, "virtual_memory", lambda free=free: SimpleNamespace(available=free))
+        lines, fits = plan(prepare(job(), Cluster.here()))
+        assert fits and (said in lines.values()) == few
+        assert lines["memory"].endswith(f"of 16.0 GB in all, {byte_size(min(free, 16 * 2**30))} free now")
+    monkeypatch.setattr("orchestrator.execution.plan.memory", lambda: 2**30)
+    assert not plan(prepare(job(), Cluster.here()))[1], "a container of so little never holds it"
 
 
 def test_what_a_plan_remarks_on_is_said_before_a_run_starts_too() -> None:
