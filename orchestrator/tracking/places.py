@@ -45,14 +45,14 @@ def absolute(uri: str, run_folder: Path) -> str:
     """The tracking URI that is kept with a run, as it is now.
 
     Earlier versions kept absolute paths. Where such a path is of the home that this one was copied or moved from, the
-    database of this home is meant.
+    database of this home is meant; a database elsewhere need not exist yet, but its folder does.
     """
     if not uri.startswith(_SQLITE):
         return uri
     home = run_folder.absolute().parents[1]
     path = home / uri.removeprefix(_SQLITE)  # an absolute path stays as it is
     here, origin = home / path.name, path.parent / "runs" / run_folder.name / FILE
-    copied = not path.is_relative_to(home) and here.exists() and (origin.exists() or not path.exists())
+    copied = not path.is_relative_to(home) and here.exists() and (origin.exists() or not path.parent.exists())
     return f"{_SQLITE}{here if copied else path}"
 
 

@@ -184,6 +184,24 @@ def test_in_a_storage_only_what_runs_write_is_deleted(home, tmp_path):
     assert kept.exists() and not gone.parent.exists() and not mine.exists()
 
 
+def test_a_database_elsewhere_that_its_first_run_makes_gets_the_run(home, tmp_path):
+    Shipper(run("one", "FINISHED").folder).ship()
+    uri = f"sqlite:///{tmp_path}/team/mlflow.db"  # called as that of the home, which is there
+    (tmp_path / "team").mkdir()
+    recorder = Recorder(home / "runs" / "two", ship=False)
+    recorder.begin("two", "digits", uri)
+    recorder.end("FINISHED")
+    recorder.close()
+    (shipper := Shipper(recorder.folder)).ship()
+    assert shipper.target[0] == uri
+    names = {}
+    for store_uri in (uri, default_uri()):
+        mlflow = connect(store_uri, home / "artifacts")
+        experiment = mlflow.get_experiment_by_name("digits").experiment_id
+        names[store_uri] = [run.info.run_name for run in mlflow.search_runs([experiment])]
+    assert names == {uri: ["two"], default_uri(): ["one"]}
+
+
 def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
