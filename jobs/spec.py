@@ -223,7 +223,8 @@ class JobSpec(Spec):
     def _warmup_fits(self) -> Self:
         if self.schedule.warmup_epochs >= self.epochs:
             raise ValueError(
-                f"schedule.warmup_epochs {self.schedule.warmup_epochs:g} must be less than epochs {self.epochs}"
+                f"schedule.warmup_epochs {self.schedule.warmup_epochs:g} must be less than epochs {self.epochs}, or "
+                "the warmup does not end; lower it, or raise epochs"
             )
         return self
 

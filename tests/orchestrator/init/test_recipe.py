@@ -21,7 +21,7 @@ from orchestrator.init.machine import Machine
 from orchestrator.init.start import find
 from orchestrator.init.write import job_text, names, search_text
 from tests.orchestrator.init.steps import CPUS, FRESH, Make, chosen, looked, said, search
-from tests.orchestrator.real import orchestrator
+from tests.orchestrator.real import ROOT, orchestrator
 
 
 def test_uneven_classes_are_weighted_and_very_uneven_ones_drawn_equally(make: Make, tmp_path: Path) -> None:
@@ -116,6 +116,16 @@ def test_the_commands_in_both_files_can_be_pasted(make: Make, tmp_path: Path) ->
         ["search", "launch", "my jobs/s.yaml"],
     ]
     assert "job: my jobs/my_job.yaml" in text, "from the same folder"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/your-images.md"])
+def test_the_change_that_pages_show_works_on_what_is_written(make: Make, tmp_path: Path, page: str) -> None:
+    """Small sets get 100 epochs, of which 5 are warmup."""
+    job = chosen(looked(make("pics", zero=20, one=20)), tmp_path)
+    assert (job.epochs, job.schedule.warmup_epochs) == (100, 5)
+    [epochs] = re.findall(r"-s epochs=(\d+)", (ROOT / page).read_text(encoding="utf-8"))
+    short = job.override({"epochs": int(epochs)})
+    assert short.schedule.warmup_epochs <= short.epochs / 4
 
 
 def test_the_search_has_the_four_axes_and_a_budget_for_the_machine(make: Make, tmp_path: Path) -> None:
