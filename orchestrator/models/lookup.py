@@ -96,6 +96,12 @@ class _NoModelError(ValueError):
 
 def _of_run(folder: Path) -> Found:
     if not (storage.model(folder.name) / _META).exists():
+        first, *rest = [entry.event for entry in read(folder / FILE)]
+        if first["tags"].get("kind") == "search":
+            tags = {event["key"]: event["value"] for event in rest if event["event"] == "tag"}
+            chosen = tags.get("chosen", tags.get("winner"))
+            runs = f"it chose {chosen}" if chosen else f"orchestrator compare {folder.name} lists them"
+            raise _NoModelError(f"{folder.name} is a search; name one of its runs: {runs}")
         raise _NoModelError(f"run {folder.name} has no model; only a finished run has one (see orchestrator runs list)")
     return Found(folder.name, folder / "model", folder, folder)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from jobs.spec import JobSpec
 from orchestrator.home import run_folder
 from orchestrator.runs import store
 from orchestrator.runs.origin import here
-from orchestrator.tracking.journal import FILE, lock_path, read
+from orchestrator.tracking.journal import FILE, Event, lock_path, read
 
 SPEC = "spec.yaml"
 """Name of a run's spec in its folder."""
@@ -40,9 +41,10 @@ def stored(name: str) -> Path:
     """The spec file of the run called ``name``.
 
     Raises:
-        ValueError: there is no such run, or its folder has lost the file.
+        ValueError: there is no such run, it is a search, or its folder has lost the file.
     """
     path = store.find(name) / SPEC
+    _check_run(name, _events(name))
     if not path.exists():
         raise ValueError(f"run {name} has no {path}, so nobody knows what it was; start a new run")
     return path
@@ -56,9 +58,8 @@ def begun(name: str) -> store.Status | None:
     """
     if not NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not a valid name for a run: letters, digits, dots, - and _, at most 81")
-    events = [entry.event for entry in read(run_folder(name) / FILE)] if (run_folder(name) / FILE).exists() else []
-    if events and events[0]["tags"].get("kind") == "search":
-        raise ValueError(f"{name} is a search; resume it with: orchestrator search resume {name}")
+    events = _events(name) if (run_folder(name) / FILE).exists() else []
+    _check_run(name, events)
     return store.status_of(run_folder(name), events) if (run_folder(name) / SPEC).exists() else None
 
 
@@ -95,12 +96,16 @@ def changes(name: str, spec: JobSpec) -> dict[str, tuple[Any, Any]]:
         spec: what it is resumed with; paths absolute, as in the stored one.
 
     Raises:
-        ValueError: the run is unknown, still running or finished, or what may not change does.
+        ValueError: the run is unknown, a search or a trial of one, still running or finished, or what may not change
+            does.
     """
     stored(name)
     if owner := holder(lock_path(run_folder(name) / FILE)):
         raise ValueError(f"run {name} is still running ({owner}); interrupt it first, or wait for it")
-    events = [entry.event for entry in read(run_folder(name) / FILE)]
+    events = _events(name)
+    tags, search = events[0]["tags"], events[0]["parent"]
+    if search and ("ordinal" in tags or "role" in tags) and (run_folder(search) / FILE).exists():
+        raise ValueError(f"run {name} is of search {search}; resume that with: orchestrator search resume {search}")
     if store.status_of(run_folder(name), events) == "FINISHED":
         raise ValueError(
             f"run {name} is FINISHED: its test split has been scored, so there is nothing to resume; start a new run"
@@ -113,6 +118,16 @@ def changes(name: str, spec: JobSpec) -> dict[str, tuple[Any, Any]]:
             f"{', '.join(MAY_CHANGE)}). To use the other values, start a new run without --resume"
         )
     return different
+
+
+def _events(name: str) -> list[Event]:
+    return [entry.event for entry in read(run_folder(name) / FILE)]
+
+
+def _check_run(name: str, events: Sequence[Event]) -> None:
+    """Refuse a search."""
+    if events and events[0]["tags"].get("kind") == "search":
+        raise ValueError(f"{name} is a search; resume it with: orchestrator search resume {name}")
 
 
 def _differences(name: str, spec: JobSpec) -> dict[str, tuple[Any, Any]]:

@@ -24,7 +24,7 @@ from sklearn.datasets import load_digits
 
 from jobs.models import load
 from orchestrator.home import default_uri, run_folder
-from orchestrator.models import promotion
+from orchestrator.models import lookup, promotion
 from orchestrator.tracking.mlflow import Shipper
 from orchestrator.tracking.recorder import Recorder
 from tests.orchestrator.real import mlflow_run, orchestrator, wait_until
@@ -176,6 +176,10 @@ def test_a_search_means_its_best_trial(home: Path, finished_run: str, session_ho
     kept = session_home / "runs" / finished_run
     shutil.copytree(kept / "model", run_folder("hunt-0001") / "model")
     shutil.copy(kept / "spec.yaml", run_folder("hunt-0001"))
+    with pytest.raises(
+        ValueError, match="hunt is a search; name one of its runs: orchestrator compare hunt lists them"
+    ):
+        lookup.find("hunt")
     made = promotion.promote("hunt", "champion")
     assert (made.run, made.name, made.version) == ("hunt-0001", "finished", "1")
     client, trial = mlflow_run("hunt-0001")
@@ -187,6 +191,8 @@ def test_a_search_means_its_best_trial(home: Path, finished_run: str, session_ho
     shutil.copytree(kept / "model", run_folder("hunt-0000") / "model")
     shutil.copy(kept / "spec.yaml", run_folder("hunt-0000"))
     assert promotion.promote("hunt", "champion").run == "hunt-0000"
+    with pytest.raises(ValueError, match="hunt is a search; name one of its runs: it chose hunt-0000"):
+        lookup.find("hunt")
     winner = Recorder(run_folder("hunt"), ship=False)
     winner.begin("hunt", "digits")
     winner.tag("chosen", "hunt-0001")  # the job as it was, which was better

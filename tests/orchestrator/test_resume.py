@@ -34,6 +34,28 @@ def test_a_runs_own_spec_changes_nothing() -> None:
     assert specfile.read(resume.stored("a"), JobSpec) == spec
 
 
+def test_searches_and_their_trials_are_resumed_by_the_search() -> None:
+    """The search would not know of it, and train that trial again."""
+    for name, parent, tags in (
+        ("hunt", None, {"kind": "search"}),
+        ("hunt-0000", "hunt", {"ordinal": "0"}),
+        ("hunt-base", "hunt", {"role": "base"}),
+        ("hunt-teacher", "hunt", {}),
+    ):
+        recorder = Recorder(run_folder(name), ship=False)
+        recorder.begin(name, "default", parent=parent, tags=tags)
+        if parent:
+            (run_folder(name) / resume.SPEC).write_text(specfile.dump(job()))
+        recorder.end("KILLED")
+        recorder.close()
+    with pytest.raises(ValueError, match="hunt is a search; resume it with: orchestrator search resume hunt"):
+        resume.stored("hunt")
+    for name in ("hunt-0000", "hunt-base"):
+        with pytest.raises(ValueError, match=f"{name} is of search hunt; resume that with: orchestrator search resume"):
+            resume.changes(name, job())
+    assert resume.changes("hunt-teacher", job()) == {}
+
+
 def test_a_finished_run_is_what_the_command_says() -> None:
     begun("done", job("compile=false"), "FINISHED")
     resume.check_finished("done", resume.settled("done", job("compile=auto", "budget.hours=1")))
