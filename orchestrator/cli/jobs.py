@@ -192,7 +192,7 @@ def compare(
         return
     if any(page.startswith(links.LOCAL) for page in pages):
         for command in dict.fromkeys(links.ui(row.name) for row in found.rows):
-            say("ui", f"{command}   (open the address that it prints, then:)")
+            say("ui", f"{command}   # open the address that it prints, then:")
     for page in pages:
         say("compare", page)
 
@@ -262,11 +262,10 @@ def runs_gc(
 
 def _side_by_side(found: "Comparison") -> Table:
     """A line a run; of few runs a column a run, since names are long."""
-    ends = ("status", "val/top1", "test/top1", "epochs", "seconds")
-    cells = [["run", *found.differing, *ends]]
+    cells = [["run", *found.differing, "status", *found.metrics, "epochs", "seconds"]]
     for row in found.rows:
         params = [_value(row.params[name]) if name in row.params else "" for name in found.differing]
-        scores = [f"{row.values[name]:.4f}" if name in row.values else "" for name in ends[1:3]]
+        scores = [f"{row.values[name]:.4f}" if name in row.values else "" for name in found.metrics]
         cells.append([row.name, *params, row.status, *scores, str(row.epochs), f"{row.seconds:.1f}"])
     if len(found.rows) <= _COLUMNS:
         cells = [list(column) for column in zip(*cells, strict=True)]

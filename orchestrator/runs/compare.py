@@ -17,6 +17,7 @@ from orchestrator.tracking.journal import FILE, Event, read
 TOP = 10
 """Trials of a search that are shown unless all are asked for."""
 
+_TOP1 = ("val/top1", "test/top1")
 _NEVER = frozenset({"name"})  # what a run is called says nothing about it
 
 
@@ -48,11 +49,13 @@ class Comparison:
     Attributes:
         rows: in the order asked for; of a search its trials, the best first.
         differing: dotted names of the specs that have not one value in all rows.
+        metrics: to show: what the searches among them are judged by, and top-1 of both splits.
         left_out: trials that are not shown.
     """
 
     rows: list[Row]
     differing: list[str]
+    metrics: list[str]
     left_out: int = 0
 
 
@@ -67,12 +70,14 @@ def compare(names: Sequence[str], most: int | None = TOP) -> Comparison:
         ValueError: there is no such run (the message has the nearest names), or no trial in a search yet.
     """
     found: dict[str, Row] = {}
-    left_out = 0
+    left_out, goals = 0, list[str]()
     for name in names:
         folder = store.find(name)
         events = _events(folder)
         if events[0]["tags"].get("kind") == "search":
-            trials = _trials(name, events[0])
+            metric, sign = _goal(events[0])
+            trials = _trials(name, events[0], metric, sign)
+            goals += [metric, metric.replace("val/", "test/")]
             if not trials:
                 raise ValueError(f"search {name} has no trials yet; see orchestrator search status {name}")
             left_out += len(trials[most:]) if most is not None else 0
@@ -82,14 +87,20 @@ def compare(names: Sequence[str], most: int | None = TOP) -> Comparison:
     rows = list(found.values())
     known = dict.fromkeys(name for row in rows for name in row.params)
     differing = [name for name in known if name not in _NEVER and len({_key(row, name) for row in rows}) > 1]
-    return Comparison(rows, differing, left_out)
+    metrics = [name for name in goals if name in _TOP1 or any(name in row.values for row in rows)]
+    shown = [name for name in dict.fromkeys((*metrics, *_TOP1)) if name != "seconds"]  # which has a column
+    return Comparison(rows, differing, shown, left_out)
 
 
-def _trials(search: str, begin: Event) -> list[Row]:
+def _goal(begin: Event) -> tuple[str, float]:
+    """The metric of a search's first objective, and 1 where a higher value is better, else -1."""
+    goals = begin["params"].get("objectives") or [begin["params"]]
+    return goals[0]["metric"], 1.0 if goals[0]["mode"] == "max" else -1.0
+
+
+def _trials(search: str, begin: Event, metric: str, sign: float) -> list[Row]:
     """The trials of a search, the best first by its first objective, those without a value last; not those that a
     removed one of its name left."""
-    goals = begin["params"].get("objectives") or [begin["params"]]
-    metric, sign = goals[0]["metric"], 1.0 if goals[0]["mode"] == "max" else -1.0
     rows = []
     for folder in sorted((home() / "runs").glob(f"{search}-*")):
         events = _events(folder) if (folder / FILE).exists() else []

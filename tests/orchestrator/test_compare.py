@@ -116,7 +116,10 @@ def test_trials_of_a_removed_search_are_not_those_of_the_next(home: Path) -> Non
 
 def test_the_goal_of_the_search_says_who_is_best(home: Path) -> None:
     search("loss", [0.2, 0.9], metric="val/loss", mode="min")
-    assert [row.name for row in compare(["loss"]).rows] == ["loss-0001", "loss-0000"]
+    found = compare(["loss"])
+    assert [row.name for row in found.rows] == ["loss-0001", "loss-0000"]
+    assert found.metrics == ["val/loss", "val/top1", "test/top1"], "what put them in order is shown"
+    assert compare(["loss-0000"]).metrics == ["val/top1", "test/top1"]
     search(
         "front", [0.2, 0.9], objectives=[{"metric": "val/loss", "mode": "max"}, {"metric": "seconds", "mode": "min"}]
     )

@@ -22,6 +22,6 @@ def links(outcome: Outcome, spec: SearchSpec) -> dict[str, str]:
         return {}
     if charts is None:
         return {}
-    started = f"{ui(outcome.name)}   (open the address that it prints, then:)"
+    started = f"{ui(outcome.name)}   # open the address that it prints, then:"
     found = {"ui": started} if charts.startswith(LOCAL) else {}
     return {**found, "trials": charts, **({"compare": pages[0]} if pages else {})}

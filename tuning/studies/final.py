@@ -43,7 +43,7 @@ def lines(history: History) -> dict[str, str]:
             found["final"] = f"{gap:+.2f} points of {JUDGED[metric]}, one seed each; in accuracy {found['final']}"
     if (better := chosen(history)) is not None:
         if not winner.donors:  # its weights are partly those of others, so no job repeats it
-            found["confirm"] = f"orchestrator search confirm {spec.name}   (fresh seeds, and a verdict)"
+            found["confirm"] = f"orchestrator search confirm {spec.name}   # fresh seeds, and a verdict"
         found["promote"] = f"orchestrator promote {better.run} --alias champion"
     return found
 
