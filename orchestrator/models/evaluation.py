@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.names import few
-from jobs.urls import absolute
+from jobs.paths import paths
+from jobs.urls import absolute, is_url, local
 from orchestrator.models import lookup
 from orchestrator.models.figures import Pair, confused_pairs, reliability
 from orchestrator.runs import figures
@@ -104,7 +105,7 @@ def evaluate(
         count=scores.count,
         classes=_by_class(model.classes, judgement),
         skipped=labelled.skipped,
-        notes=[*labelled.notes, *lettering(tuple(model.classes)).notes],
+        notes=[*labelled.notes, *([] if own else _seen(found, data, labelled)), *lettering(tuple(model.classes)).notes],
         recorded={name.partition("/")[2]: value for name, value in known.items()},
         folder=folder.absolute(),
     )
@@ -144,6 +145,36 @@ def _own(found: lookup.Found, split: str, model: LoadedModel) -> Labelled:
     chosen = chosen.images if isinstance(chosen, Packed) else chosen
     assert isinstance(chosen, Streamed)
     return Labelled(chosen, Names(chosen.store, chosen.index), notes=data.notes)
+
+
+def _seen(found: lookup.Found, path: str, labelled: Labelled) -> list[str]:
+    """A note on images that the model was trained on, where these are among the files of its own data."""
+    from jobs.data.labelled import Names
+    from jobs.data.listing import is_within
+    from jobs.data.packed import Packed
+    from jobs.data.streamed import Streamed
+
+    try:
+        source = found.spec().data
+    except ValueError:
+        return []  # a model alone
+    own = [os.path.realpath(local(each.value)) for each in paths(source) if not is_url(each.value)]
+    here = os.path.realpath(local(path))
+    if is_url(path) or not any(is_within(here, place) or is_within(place, here) for place in own):
+        return []
+    try:
+        train = source.model_copy(update={"in_memory": False}).open().train
+    except ValueError as error:
+        return [f"whether {found.name} was trained on some of these images is not known: {error}"]
+    train = train.images if isinstance(train, Packed) else train
+    assert isinstance(train, Streamed)
+    known = set(Names(train.store, train.index))
+    count = sum(name in known for name in labelled.names)
+    told = (
+        f"{count:,} of these {len(labelled.names):,} images are of the train split of {found.name}: the model has seen "
+        "them, so the scores flatter it; its own test split is --data test"
+    )
+    return [told] if count else []
 
 
 def _columns(found: lookup.Found, data: str, given: tuple[str | None, str | None]) -> tuple[str | None, str | None]:

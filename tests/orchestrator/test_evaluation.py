@@ -19,6 +19,7 @@ from jobs.outcome import keep_model
 from jobs.place import Place
 from jobs.predict import Prediction
 from jobs.report import Keep
+from jobs.spec import JobSpec
 from jobs.train import train
 from orchestrator.cli.models import _write_csv
 from orchestrator.home import run_folder
@@ -98,6 +99,21 @@ def test_a_split_that_is_no_longer_the_run_s_is_refused(finished_run: str, tmp_p
     (moved / "model" / "model.json").write_text(json.dumps({**meta, "classes": meta["classes"][::-1]}))
     with pytest.raises(ValueError, match=r"has the classes 0, 1, .*, but its model counts 9, 8, "):
         evaluate(str(moved), "test")
+
+
+def test_images_that_it_was_trained_on_are_counted(finished_run: str, tmp_path: Path) -> None:
+    """As where somebody gives the folder that the job was made of."""
+    root = write_digits(tmp_path / "set", 200)
+    moved = tmp_path / finished_run
+    shutil.copytree(run_folder(finished_run), moved)
+    spec = moved / "spec.yaml"
+    own = specfile.read(spec, JobSpec).override({"data": {"kind": "image_folder", "root": str(root)}})
+    spec.write_text(specfile.dump(own))
+    train = len(own.data.open().train)
+    seen = f"{train} of these 200 images are of the train split of {finished_run}: the model has seen them"
+    assert 0 < train < 200 and any(note.startswith(seen) for note in evaluate(str(moved), str(root)).notes)
+    shutil.copytree(root, tmp_path / "other")
+    assert not any("train split" in note for note in evaluate(str(moved), str(tmp_path / "other")).notes)
 
 
 def test_a_folder_of_images_is_judged_and_what_was_left_out_is_named(finished_run: str, tmp_path: Path) -> None:
