@@ -117,13 +117,13 @@ def choose(name: str, found: Survey, machine: Machine, start: Start) -> Recipe:
     why["optimizer"] = f"lr: {base}, scaled{slower}; biases and norms do not decay"
     why["schedule"] = f"{warmup} epoch{'s' if warmup > 1 else ''} of warmup, then cosine to 0"
     why["epochs"] = f"{updates:,} updates, about {duration(60 * minutes)} here: {rate * workers:,.0f} images/s, {how}"
-    limit = (
-        f"at least {_STEPS_AN_EPOCH} updates an epoch" if batch < most * (len(machine.gpus) or 1) else "the usual one"
-    )
+    each = train // batch
+    few = f"at least {_STEPS_AN_EPOCH} updates" if each >= _STEPS_AN_EPOCH else f"{each} update{'s' * (each > 1)}"
+    limit = f"{few} an epoch" if batch < most * (len(machine.gpus) or 1) else "the usual one"
     why["batch_size"] = f"{limit}; {byte_size(activations)} of activations a worker"
     why["precision"] = "bf16 where the processor has it, else fp32"
-    few = "; batches are too small to use all" if workers * cpus < machine.cpus and not gpu else ""
-    why["resources"] = f"{machine}{few}"
+    idle = "; batches are too small to use all" if workers * cpus < machine.cpus and not gpu else ""
+    why["resources"] = f"{machine}{idle}"
     return Recipe(data, why, rate, how, minutes)
 
 

@@ -108,6 +108,9 @@ def _few(found: Survey, labels: Mapping[str, NDArray[np.int64]]) -> list[Finding
         steps = " and ".join(f"{100 / found.parts[split]:.1f}" for split in coarse)
         cure = "trust differences of several of them only, and over several seeds"
         told.append(Finding(f"{counts}: one of them is {steps} points of accuracy", cure))
+    if "val" in labels and "test" not in labels:
+        what = "there is a val split and no test split: val is the test split, and steers nothing"
+        told.append(Finding(what, "to keep it for validation, add a test split"))
     for split in ("val", "test"):
         absent = sorted(set(range(len(found.classes))) - set(labels.get(split, labels["train"]).tolist()))
         if absent:

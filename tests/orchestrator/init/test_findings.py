@@ -34,7 +34,15 @@ def test_split_folders_are_taken_as_they_are(make: Make, tmp_path: Path) -> None
     make("pics/val", zero=5, one=5)
     found = looked(make("pics/test", zero=6, one=6).parent)
     assert dict(found.parts) == {"train": 60, "val": 10, "test": 12} and not found.drawn
+    assert "val is the test split" not in said(found)
     assert "fraction" not in job_text(tmp_path, found, choose("x", found, Machine(2), Start()), [])
+
+
+def test_a_val_folder_alone_is_said_to_be_the_test_split(make: Make) -> None:
+    make("pics/train", zero=30, one=30)
+    found = looked(make("pics/val", zero=5, one=5).parent)
+    assert found.parts["test"] == 10 and found.drawn == ("val",)
+    assert "val is the test split, and steers nothing" in said(found)
 
 
 def test_a_table_is_found_by_its_columns(make: Make, tmp_path: Path) -> None:

@@ -35,6 +35,12 @@ def test_uneven_classes_are_weighted_and_very_uneven_ones_drawn_equally(make: Ma
     assert search(found, tmp_path).metric == "val/balanced_accuracy"
 
 
+@pytest.mark.parametrize(("images", "said"), [(4, "1 update an epoch"), (25, "4 updates"), (100, "at least 8 updates")])
+def test_the_batch_is_said_to_make_as_many_updates_as_it_does(make: Make, images: int, said: str) -> None:
+    recipe = choose("x", looked(make("pics", zero=images, one=images)), CPUS, FRESH)
+    assert recipe.why["batch_size"].startswith(said)
+
+
 def test_a_gpu_gets_a_larger_network_and_a_worker_each(make: Make, tmp_path: Path) -> None:
     found = looked(make("pics", zero=100, one=100))
     spec = chosen(found, tmp_path, Machine(16, ("a GPU", "a GPU"), 8 * 2**30))
