@@ -15,6 +15,8 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "PPM", *filter(lambda name: feat
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2")
 )
+_PICTURES = (".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".jxl", ".jfif", ".jpe")
+"""Suffixes of photographs that are not read: of phones, of cameras, and of browsers (the last two are JPEG)."""
 _CONVERT = "convert it to JPEG or PNG"
 _BEGINNINGS = (
     (rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*(<!DOCTYPE svg[^>]*>\s*)?<svg\b", f"an SVG drawing; {_CONVERT}"),
@@ -52,6 +54,12 @@ def recognise(data: bytes) -> str:
         if re.match(beginning, data[:1024], re.DOTALL | re.IGNORECASE):
             return f"not an image that is read: it is {what}"
     return "not an image"
+
+
+def to_convert(names: Iterable[str]) -> str:
+    """How files that are passed over would be read, where there are photographs among them; else empty."""
+    found = sum(name.lower().endswith(_PICTURES) for name in names)
+    return f"; {found} of them are photographs: convert them to JPEG, or rename what is JPEG to .jpg" if found else ""
 
 
 def suffixes(names: Iterable[str]) -> str:

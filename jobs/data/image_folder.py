@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from jobs.data.files import Files
-from jobs.data.formats import SUFFIXES, is_image, suffixes
+from jobs.data.formats import SUFFIXES, is_image, suffixes, to_convert
 from jobs.data.prepare import prepare
 from jobs.data.sets import Data
 from jobs.data.source import Source
@@ -145,7 +145,7 @@ def _files(root: Tree, folders: Mapping[str, str], split: str, classes: Sequence
             found = f"its {len(files)} files are {suffixes(files)}, and read are" if files else "read are"
             raise ValueError(
                 f"class folder {root.name(where)} has no images ({found} {', '.join(sorted(SUFFIXES))}); fill or "
-                "remove it"
+                f"remove it{to_convert(files)}"
             )
         images.sort(key=None if "".join(images).isascii() else os.fsencode)
         paths += [f"{own}/{file}" for file in images]
@@ -157,7 +157,7 @@ def _files(root: Tree, folders: Mapping[str, str], split: str, classes: Sequence
     if others:
         notes.append(
             f"{len(others)} files in {root.name(folder)} were passed over: their suffix is not that of an image "
-            f"({suffixes(others)})"
+            f"({suffixes(others)}){to_convert(others)}"
         )
     return root.labelled(folder, paths, np.repeat(np.arange(len(classes)), counts))
 
