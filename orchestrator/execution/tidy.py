@@ -13,11 +13,12 @@ KEPT_S = 3 * 24 * 3600.0
 
 
 def remove_session(session: Path) -> None:
-    """Remove the folder of a session, and the links that led into it."""
+    """Remove the folder of a session, and the links that led into it; a reboot may have emptied the place."""
     shutil.rmtree(session, ignore_errors=True)
-    for link in session.parent.iterdir():
-        if link.is_symlink() and not link.exists():
-            link.unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        for link in session.parent.iterdir():
+            if link.is_symlink() and not link.exists():
+                link.unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> None:

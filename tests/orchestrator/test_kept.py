@@ -182,3 +182,8 @@ def test_where_workers_could_not_be_given_the_same_it_is_not_joined(
 def test_a_note_of_another_version_is_removed(home: Path) -> None:
     kept.note().write_text('{"address": "127.0.0.1:1"}')
     assert kept.find() is None and not kept.note().exists()
+
+
+def test_a_note_outlives_the_folders_of_its_cluster(home: Path, tmp_path: Path) -> None:
+    made_up(session=str(tmp_path / "emptied at a reboot" / "session_1")).write()
+    assert kept.find() is None and not kept.note().exists()
