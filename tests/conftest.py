@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from jobs.lock import Lock
-from orchestrator.execution import kept, session
+from orchestrator.execution import alike, kept, session
 from tests.storage import Storage
 
 _LONGEST = ("test_search_kills.py", "test_submit.py", "test_kills.py", "test_driver.py", "test_your_images.py")
@@ -95,7 +95,7 @@ def kept_cluster(cluster: str) -> kept.Kept:
         time.time(),
         3600,
         2,
-        kept.code(),
+        alike.code(),
         {},
         list(os.environ),
         [],
@@ -108,7 +108,7 @@ def warm(kept_cluster: kept.Kept, request: pytest.FixtureRequest) -> Iterator[No
     if "home" in request.fixturenames:  # the note belongs there
         request.getfixturevalue("home")
     with Lock(kept.keeping()):
-        replace(kept_cluster, settings=kept.settings(os.environ)).write()
+        replace(kept_cluster, settings=alike.settings(os.environ)).write()
         yield
         kept.note().unlink()
 

@@ -18,7 +18,7 @@ import psutil
 
 from jobs import allowed
 from jobs.lock import Lock, Locked
-from orchestrator.execution import kept, session, tidy
+from orchestrator.execution import alike, kept, session, tidy
 
 _LOOK_S, _ANSWER_S = 1.0, 10.0
 
@@ -76,8 +76,8 @@ def _start(idle_s: float) -> kept.Kept:
         began=time.time(),
         idle_s=idle_s,
         cpus=allowed.cpus(),
-        code=kept.code(),
-        settings=kept.settings(names),
+        code=alike.code(),
+        settings=alike.settings(names),
         names=list(names),
         family=family,
     )

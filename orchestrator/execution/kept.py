@@ -25,32 +25,16 @@ from typing import Any, Self
 import psutil
 
 from jobs.lock import Lock, Locked, holder
-from orchestrator.execution import tidy
+from orchestrator.execution import alike, tidy
 from orchestrator.home import home
 
 log = logging.getLogger(__name__)
 
 READY, BUSY = "ready", "busy"
 """What the keeper says when its cluster is up, and when another keeper of this home holds the lock."""
-_ROOT, _PACKAGES = Path(__file__).parents[2], ("jobs", "orchestrator", "tuning")
+_ROOT = Path(__file__).parents[2]
 _START_S, _END_S, _POLL_S = 240.0, 60.0, 0.1
-_AT_START = (
-    *("PYTHON", "LD_", "OMP_", "GOMP_", "MKL_", "OPENBLAS_", "MALLOC_", "GLIBC_"),
-    *("CUDA_VISIBLE", "NVIDIA_VISIBLE", "HIP_VISIBLE", "ROCR_VISIBLE", "RAY_"),
-)
-"""Variables that act when a process starts, or that Ray sets for its workers: they cannot be passed to those of a
-cluster that is up already."""
-_OF_RAY = ("PYTHONBREAKPOINT", "RAY_AUTH_", "RAY_CLIENT_MODE", "RAY_JOB_CONFIG_", "RAY_USAGE_STATS_")
 _joined: list[Lock] = []
-
-
-def settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables of an environment that act at the start of a process."""
-    return {
-        name: value
-        for name, value in environment.items()
-        if name.startswith(_AT_START) and not name.startswith(_OF_RAY)
-    }
 
 
 @dataclass(frozen=True)
@@ -65,8 +49,8 @@ class Kept:
         began: Unix seconds.
         idle_s: it ends after so many seconds without use.
         cpus: that it has.
-        code: see :func:`code`.
-        settings: see :func:`settings`; of its keeper.
+        code: see :func:`orchestrator.execution.alike.code`.
+        settings: see :func:`orchestrator.execution.alike.settings`; of its keeper.
         names: all variables of its keeper.
         family: pid and start of Ray's processes.
     """
@@ -105,9 +89,9 @@ class Kept:
 
     def differs(self, environment: Mapping[str, str]) -> list[str]:
         """What its workers could not be given of this code and an environment; empty where it can be joined."""
-        if self.code != code():
-            return [f"its code is that of {self.code[0]} under {self.code[1]}, as it was then"]
-        mine = settings(environment)
+        if self.code != alike.code():
+            return [f"its code and packages are those of {self.code[0]} and {self.code[1]}, as they were then"]
+        mine = alike.settings(environment)
         return sorted(name for name in {*mine, *self.settings} if mine.get(name) != self.settings.get(name))
 
     def options(self) -> dict[str, Any]:
@@ -116,8 +100,8 @@ class Kept:
         It is passed through the cluster's tables to those who have its token; a command line, which Ray's own way
         of passing an environment makes of it for an instant, could be read by everybody.
         """
-        given = {name: value for name, value in os.environ.items() if not name.startswith(_AT_START)}
-        gone = [name for name in self.names if name not in os.environ and not name.startswith(_AT_START)]
+        given = {name: value for name, value in os.environ.items() if not alike.fixed(name)}
+        gone = [name for name in self.names if name not in os.environ and not alike.fixed(name)]
         return {
             "address": self.address,
             "runtime_env": {"worker_process_setup_hook": _adopt(gone, given, os.getcwd())},
@@ -142,14 +126,6 @@ def _adopt(gone: list[str], given: dict[str, str], folder: str) -> Callable[[], 
         os.chdir(folder)
 
     return adopt
-
-
-def code() -> list[str]:
-    """Which code this process runs: folder of the package, Python, when its newest file changed (the processes of the
-    cluster have imported it already).
-    """
-    files = (path for name in _PACKAGES for path in (_ROOT / name).rglob("*.py"))
-    return [str(_ROOT), sys.executable, str(max(path.stat().st_mtime_ns for path in files))]
 
 
 def note() -> Path:

@@ -25,8 +25,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
+from orchestrator.execution.alike import settings
 from orchestrator.execution.forkserver.server import import_with_ray
-from orchestrator.execution.kept import settings
 
 ROOT = Path(__file__).parents[2]
 _PLAIN = (

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import sysconfig
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pytest
 from jobs.lock import Lock, Locked
 from orchestrator.doctor import local
 from orchestrator.doctor.finding import Finding
-from orchestrator.execution import kept
+from orchestrator.execution import alike, kept
 from orchestrator.execution.kept import Kept
 from orchestrator.home import run_folder
 from tests.orchestrator.real import DIGITS, ROOT, listening, orchestrator, wait_until
@@ -148,7 +149,7 @@ def test_what_is_left_of_a_killed_keeper_is_removed(home: Path, tmp_path: Path) 
 
 
 def made_up(**changes: object) -> Kept:
-    found = Kept("127.0.0.1:1", "t", "/none", os.getpid(), 0.0, 60, 2, kept.code(), {}, [], [])
+    found = Kept("127.0.0.1:1", "t", "/none", os.getpid(), 0.0, 60, 2, alike.code(), {}, [], [])
     return replace(found, **changes)  # type: ignore[arg-type]
 
 
@@ -156,23 +157,28 @@ def test_where_workers_could_not_be_given_the_same_it_is_not_joined(
     home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     here = {"PYTHONPATH": "/a", "OMP_NUM_THREADS": "1", "TERM": "x", "RAY_AUTH_TOKEN": "y"}
-    found = made_up(settings=kept.settings(here))
+    found = made_up(settings=alike.settings(here))
     assert found.differs(here | {"TERM": "z", "RAY_AUTH_TOKEN": "z"}) == []
     assert found.differs({"PYTHONPATH": "/b", "CUDA_VISIBLE_DEVICES": "0"}) == [
         "CUDA_VISIBLE_DEVICES",
         "OMP_NUM_THREADS",
         "PYTHONPATH",
     ]
-    other = "its code is that of /other under /python, as it was then"
+    assert found.differs(here | {"TORCH_COMPILE_DISABLE": "1", "FSSPEC_S3_ENDPOINT_URL": "http://x"}) == [
+        "FSSPEC_S3_ENDPOINT_URL",
+        "TORCH_COMPILE_DISABLE",
+    ], "copies have imported what reads them"
+    assert found.differs(here | {"PYTHONSTARTUP": "/x.py", "TORCH_HOME": "/x"}) == []
+    other = "its code and packages are those of /other and /python, as they were then"
     assert made_up(code=["/other", "/python", "1"]).differs(here) == [other]
-    assert made_up(code=[*kept.code()[:2], "1"]).differs(here), "a file was changed"
+    assert made_up(code=[*alike.code()[:2], "1"]).differs(here), "a file was changed"
     with Lock(kept.keeping()):
         made_up(settings={"OMP_NUM_THREADS": "77"}).write()
         assert kept.note().stat().st_mode & 0o777 == 0o600
         assert kept.join() is None and "these differ: " in caplog.text and "OMP_NUM_THREADS" in caplog.text
         shown = local.cluster_here()
         assert isinstance(shown, Finding) and shown.level == "warning"
-        made_up(settings=kept.settings(os.environ)).write()
+        made_up(settings=alike.settings(os.environ)).write()
         assert kept.join() is not None and kept.used()
         kept._joined.pop().close()
         assert not kept.used()
@@ -187,3 +193,20 @@ def test_a_note_of_another_version_is_removed(home: Path) -> None:
 def test_a_note_outlives_the_folders_of_its_cluster(home: Path, tmp_path: Path) -> None:
     made_up(session=str(tmp_path / "emptied at a reboot" / "session_1")).write()
     assert kept.find() is None and not kept.note().exists()
+
+
+def test_code_is_files_and_packages_however_python_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "jobs").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "jobs" / f"{name}.py").touch()
+    monkeypatch.setattr(alike, "_ROOT", tmp_path)
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    codes = [alike.code()]
+    monkeypatch.setattr(sys, "executable", f"{sys.executable}3")
+    (tmp_path / "jobs" / ".#a.py").symlink_to("somebody@host.1234:1")  # as Emacs locks a file
+    assert alike.code() == codes[0]
+    os.utime(tmp_path / "jobs" / "a.py", (1, 1))  # an older one is put in its place
+    codes.append(alike.code())
+    (tmp_path / "torch-2.13.0.dist-info").mkdir()
+    codes.append(alike.code())
+    assert len({digest for *_, digest in codes}) == 3

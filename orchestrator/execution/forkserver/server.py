@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any, TypedDict
 
-from orchestrator.execution import kept
+from orchestrator.execution import alike
 from orchestrator.execution.forkserver import LASTING
 
 _FIRST = ("torch._dynamo", "torch.distributed", "torch.nn.parallel", "jobs.train", "jobs.models.stored", "pandas")
@@ -151,7 +151,7 @@ def _script(request: Request) -> list[str]:
     given, script = parser.parse_known_args(request["words"][1:])
     context = RuntimeEnvContext.deserialize(given.serialized_runtime_env_context or "{}")
     request["environment"] |= context.env_vars
-    mine, its = (kept.settings(each) for each in (os.environ, request["environment"]))
+    mine, its = (alike.settings(each) for each in (os.environ, request["environment"]))
     differs = {name for name in {*mine, *its} if mine.get(name) != its.get(name)}.difference(_FREE)
     others = vars(context) != vars(RuntimeEnvContext(env_vars=context.env_vars))  # another Python, a container
     python = given.language == "PYTHON" and script[0].endswith(".py")
