@@ -30,7 +30,7 @@ from orchestrator.home import home
 
 log = logging.getLogger(__name__)
 
-READY, BUSY = "ready", "busy"
+READY, BUSY = "ready", "another process is starting or ending one"
 """What the keeper says when its cluster is up, and when another keeper of this home holds the lock."""
 _ROOT = Path(__file__).parents[2]
 _START_S, _END_S, _POLL_S = 240.0, 60.0, 0.1
@@ -193,7 +193,7 @@ def join() -> Kept | None:
 
 
 def up(idle_s: float) -> tuple[Kept, bool]:
-    """The cluster, and whether it was started now.
+    """The cluster, and whether it was started now. One that is being started, or is ending, is waited for.
 
     Args:
         idle_s: it ends after so many seconds without use.
@@ -201,8 +201,20 @@ def up(idle_s: float) -> tuple[Kept, bool]:
     Raises:
         ConnectionError: it did not start.
     """
-    if (found := find()) is not None:
-        return found, False
+    until = time.monotonic() + _START_S
+    while (found := find()) is None:
+        answer = _start(idle_s)
+        if answer == READY and (found := find()) is not None:
+            return found, True
+        if answer != BUSY or time.monotonic() > until:
+            raise ConnectionError(f"the cluster did not start: {answer or 'its keeper ended'}")
+        while find() is None and holder(keeping()) is not None and time.monotonic() < until:
+            time.sleep(_POLL_S)
+    return found, False
+
+
+def _start(idle_s: float) -> str:
+    """Start a keeper; what it says."""
     words = [sys.executable, "-m", "orchestrator.execution.keeper", str(idle_s)]
     keeper = subprocess.Popen(
         words,
@@ -214,22 +226,15 @@ def up(idle_s: float) -> tuple[Kept, bool]:
         start_new_session=True,
     )
     assert keeper.stdout is not None
-    until = time.monotonic() + _START_S
+    answer = None
     try:
         ready = select.select([keeper.stdout], [], [], _START_S)[0]
         answer = keeper.stdout.readline().strip() if ready else f"no answer within {_START_S:g} s"
-        while answer == BUSY and (found := find()) is None and time.monotonic() < until:
-            time.sleep(_POLL_S)
-    except KeyboardInterrupt:
-        keeper.terminate()
-        raise
     finally:
         keeper.stdout.close()
-    found = found or find()
-    if answer not in (READY, BUSY) or found is None:
-        keeper.terminate()
-        raise ConnectionError(f"the cluster did not start: {answer or 'its keeper ended'}")
-    return found, answer == READY
+        if answer not in (READY, BUSY):
+            keeper.terminate()
+    return answer
 
 
 def down(force: bool) -> Kept | None:
@@ -244,18 +249,25 @@ def down(force: bool) -> Kept | None:
     found = find()
     if found is None:
         return None
-    if not force and used():
-        raise Locked(
-            "a command or a notebook uses the cluster; wait for it to end, or: orchestrator down --force, which fails "
-            "its run"
-        )
-    with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
-        os.kill(found.pid, signal.SIGTERM)
-    until = time.monotonic() + _END_S
-    while holder(keeping()) is not None:
-        if time.monotonic() > until:  # the kernel ends with it what it has started
-            os.kill(found.pid, signal.SIGKILL)
-            until += _END_S
-        time.sleep(_POLL_S)
+    with contextlib.ExitStack() as nobody:
+        if not force:
+            try:
+                nobody.enter_context(Lock(users()))  # who comes now waits, and finds no cluster
+            except Locked:
+                raise Locked(
+                    "a command or a notebook uses the cluster; wait for it to end, or: orchestrator down --force, "
+                    "which fails its run"
+                ) from None
+        _end(found)
     find()  # removes what may be left
     return found
+
+
+def _end(found: Kept) -> None:
+    number, until = signal.SIGTERM, time.monotonic()
+    while found.up:
+        if time.monotonic() >= until:
+            with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+                os.kill(found.pid, number)
+            number, until = signal.SIGKILL, until + _END_S  # the kernel ends with it what it has started
+        time.sleep(_POLL_S)
