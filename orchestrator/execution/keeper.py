@@ -21,6 +21,8 @@ from jobs.lock import Lock, Locked
 from orchestrator.execution import alike, kept, session, tidy
 
 _LOOK_S, _ANSWER_S = 1.0, 10.0
+_NEEDED = {"gcs_server", "raylet"}
+"""Kinds of Ray's processes without which no run can be trained; the dashboard is none."""
 
 
 def main() -> None:
@@ -86,14 +88,15 @@ def _start(idle_s: float) -> kept.Kept:
 
 
 def _keep(idle_s: float) -> None:
-    """Until nobody has used it for so long, or one of Ray's processes has died."""
+    """Until nobody has used it for so long, or a process of Ray has died: at once where runs need it, else when the
+    last of them has ended."""
     node = _worker().node
     used = time.monotonic()
-    while not node.dead_processes():
+    while not _NEEDED & (dead := {kind for kind, _ in node.dead_processes()}):
         time.sleep(_LOOK_S)
         if kept.used(0) or _jobs():
             used = time.monotonic()
-        elif time.monotonic() - used >= idle_s:
+        elif dead or time.monotonic() - used >= idle_s:
             try:
                 lock = Lock(kept.users(), wait_s=0)
             except Locked:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -256,3 +257,20 @@ def test_the_end_of_one_cluster_does_not_wait_for_the_next() -> None:
         assert kept.down(force=False) is not None
         assert first.wait() == 0 and second.poll() is None
         assert second.stdout is not None and second.stdout.readline() == "ready\n"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("home")
+def test_one_starts_while_another_ends_and_serves_on_without_its_dashboard() -> None:
+    first, _ = kept.up(3600)
+    os.kill(first.pid, signal.SIGTERM)
+    wait_until(lambda: not kept.note().exists(), "its end to begin")
+    second, new = kept.up(3600)
+    assert new and second.pid != first.pid
+    processes = family(second)
+    with Lock(kept.users(), shared=True):  # as a command has it
+        next(process for process in processes if "dashboard.py" in " ".join(process.cmdline())).kill()
+        time.sleep(3)
+        assert kept.find() == second
+    wait_until(lambda: kept.find() is None, "its end once nobody uses it")
+    check_gone(second, processes)
