@@ -130,6 +130,7 @@ class GroupController(TrainController):
         for rank in self._busy:  # it waits for another, which has left
             assert self._worker_group is not None
             ray.kill(self._worker_group.get_workers()[rank].actor)
+        await self._until(lambda: not self._busy or self._over)  # Ray Train starts all again, and no job pays for it
         self._turn, self._job, self._reply = self._turn + 1, job, None
         self._heard.clear()
         await self._notify()
@@ -168,7 +169,10 @@ class GroupController(TrainController):
         """From a worker that has ended job number ``turn``: the next one and its number."""
         self._busy.discard(rank)
         await self._notify()
-        await self._until(lambda: self._job is not None and self._turn > turn)
+        arrived = self._arrived
+        await self._until(lambda: (self._job is not None and self._turn > turn) or arrived is not self._arrived)
+        if arrived is not self._arrived:
+            raise RuntimeError("the workers are started again, and this one ends")
         assert self._job is not None
         self._busy.add(rank)
         return self._turn, self._job
@@ -208,6 +212,7 @@ class GroupController(TrainController):
                 await self._until(lambda: self._may_restart)
             self._busy.clear()
             self._arrived = {}
+            await self._notify()
         return await super()._step()
 
     async def _until(self, ready: Callable[[], bool]) -> None:
