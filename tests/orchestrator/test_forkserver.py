@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ from typing import Any
 
 import psutil
 import pytest
+from ray._raylet import Config  # type: ignore[attr-defined]
 
+from orchestrator.execution.forkserver import client
 from tests.orchestrator.real import ROOT, wait_until
 
 _DRIVER = """
@@ -150,3 +153,36 @@ def test_it_ends_with_its_cluster() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_workers_start_where_the_folder_of_their_driver_is_gone(tmp_path: Path) -> None:
+    script = (
+        "import os\n"
+        "from orchestrator.execution.session import start_ray\n"
+        "start_ray(dashboard=False)\n"
+        "os.rmdir(os.getcwd())\n"
+        "import ray\n"
+        "class Worker:\n"
+        "    def look(self):\n"
+        "        return os.getpid()\n"
+        "workers = [ray.remote(num_cpus=0)(Worker).remote() for _ in range(3)]\n"
+        "assert len(set(ray.get([worker.look.remote() for worker in workers], timeout=120))) == 3\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"PYTHONPATH": str(ROOT), "RAY_ADDRESS": "local"}
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    done = subprocess.run([sys.executable, "-c", script], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_client_becomes_the_worker_where_its_server_hangs(tmp_path: Path) -> None:
+    assert Config.worker_register_timeout_seconds() > client._ANSWER_S, "a raylet would give it up first"
+    script = "import sys\nfrom orchestrator.execution.forkserver import client\nclient._ANSWER_S = 0.5\nclient.main()"
+    said = tmp_path / "said"  # no pipe: the hanging socket would hold its end
+    with socket.socket(socket.AF_UNIX) as hanging, said.open("w") as file:
+        hanging.bind(str(tmp_path / "socket"))
+        hanging.listen()
+        words = [sys.executable, "-c", script, str(tmp_path / "socket"), "-c", "print('plain')"]
+        subprocess.run(words, cwd=ROOT, stdout=file, check=True)
+    assert said.read_text() == "plain\n"

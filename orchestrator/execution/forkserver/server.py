@@ -83,7 +83,8 @@ def _serve(listener: socket.socket) -> list[str]:
                 os.environ |= {_RAYLET: raylet, _JOB: _ANY_JOB}  # Ray reads some variables when it is imported
                 import_with_ray(_THEN + (_MORE if LASTING in sys.argv else ()))
                 safe = _safe()
-            script = _script(request) if safe else []
+            waits = not select.select([connection], [], [], 0)[0]  # else it has become the worker itself, or was killed
+            script = _script(request) if safe and waits else []
             if script and os.fork() == 0:
                 listener.close()
                 os.close(ends[1])
