@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import allowed
+from jobs.disk import FULL
 from orchestrator.cluster.client import make_token_private
 from orchestrator.execution import forkserver, kept, tidy
 from orchestrator.execution.interrupts import current
@@ -55,6 +56,8 @@ _TOKEN = secrets.token_hex(32)
 """Of this process's own cluster. It is passed in the environment, which no other user can read; Ray would write one to
 ``~/.ray/auth_token``, for all to read at first."""
 _tokens = {_TOKEN}
+_LONGEST = 107
+"""Bytes of the path of a socket, at most."""
 
 
 def named() -> bool:
@@ -234,9 +237,14 @@ def private_folder() -> Path:
     """A short path that only this user can enter, for Ray's files: it opens its own folder to all users.
 
     Raises:
-        OSError: the temporary folder cannot be written to.
+        ConnectionError: the temporary folder cannot be written to, or its name is too long.
     """
     folder = Path(os.environ.get("RAY_TMPDIR") or "/tmp") / f"ray-{os.geteuid()}"
+    cure = "set RAY_TMPDIR to a folder with a short name that you can write to"
+    longer = len(os.fsencode(folder / f"ray/session_2026-11-28_03-16-52_219316_{os.getpid()}/sockets/plasma_store"))
+    if longer > _LONGEST:
+        many = f"{longer - _LONGEST} bytes too long for the names of Ray's sockets below it"
+        raise ConnectionError(f"{folder.parent} is {many}; {cure}")
     try:
         folder.mkdir(mode=0o700, parents=True)
     except FileExistsError:
@@ -244,4 +252,8 @@ def private_folder() -> Path:
         private = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
         if not private:  # another user may have made it
             return Path(tempfile.mkdtemp(prefix="ray-", dir=folder.parent))
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise ConnectionError(f"Ray's files cannot be put into {folder.parent}: {error.strerror}; {cure}") from error
     return folder

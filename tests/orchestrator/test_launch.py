@@ -105,14 +105,24 @@ def test_nobody_else_of_the_machine_reads_ray_s_files_or_joins(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
 
 
-def test_a_folder_that_another_user_made_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    taken = tmp_path / f"ray-{os.geteuid()}"
-    taken.mkdir(mode=0o755)
-    found = private_folder()
-    assert found != taken and stat.S_IMODE(found.stat().st_mode) == 0o700
-    taken.chmod(0o700)
-    assert private_folder() == taken
+def test_a_folder_that_another_user_made_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as top:  # sockets want a short path
+        monkeypatch.setenv("RAY_TMPDIR", top)
+        taken = Path(top) / f"ray-{os.geteuid()}"
+        taken.mkdir(mode=0o755)
+        found = private_folder()
+        assert found != taken and stat.S_IMODE(found.stat().st_mode) == 0o700
+        taken.chmod(0o700)
+        assert private_folder() == taken
+
+
+def test_a_temporary_folder_that_ray_cannot_use_is_refused_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", "/proc")
+    with pytest.raises(ConnectionError, match=r"cannot be put into /proc: .*; set RAY_TMPDIR to"):
+        private_folder()
+    monkeypatch.setenv("RAY_TMPDIR", f"/tmp/{'x' * 60}")
+    with pytest.raises(ConnectionError, match=r"is \d+ bytes too long .*; set RAY_TMPDIR to"):
+        private_folder()
 
 
 _STILL = """
