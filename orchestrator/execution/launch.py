@@ -77,6 +77,7 @@ def start_recorders() -> RecorderClient:
     kinds = ("MLFLOW_", "AWS_", "GOOGLE_", "AZURE_", "FSSPEC_")
     known = {name: value for name, value in os.environ.items() if name in names or name.startswith(kinds)}
     known["ORCHESTRATOR_HOME"] = str(home())
+    known["MLFLOW_TRACKING_URI"] = os.environ.get("MLFLOW_TRACKING_URI", "")  # a notebook may have unset it
     here = nodes.on_this_node()
     actor = ray.remote(Recorders).options(num_cpus=0, max_concurrency=1, scheduling_strategy=here)
     return RecorderClient(actor.remote(known))

@@ -207,3 +207,24 @@ def test_a_run_that_another_process_has_started_meanwhile_is_refused_in_one_sent
     with pytest.raises(Locked, match="started by another process meanwhile and is FINISHED"):
         launch.train(job(), name="race")
     assert [entry.event["event"] for entry in read(recorder.folder / FILE)] == ["begin", "end"]
+
+
+_UNSET = """
+import os
+from orchestrator.execution.launch import start_recorders
+from orchestrator.execution.session import start_ray
+start_ray(dashboard=False)
+del os.environ["MLFLOW_TRACKING_URI"]
+recorders = start_recorders()
+recorders.begin("unset", "experiment")
+recorders.end("unset", "FINISHED")
+assert recorders.close() == 0
+"""
+
+
+@pytest.mark.usefixtures("home")
+def test_a_notebook_that_unsets_the_tracking_server_is_tracked_in_its_home(tmp_path: Path) -> None:
+    before = {"RAY_ADDRESS": "local", "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'other.db'}"}
+    subprocess.run([sys.executable, "-c", _UNSET], cwd=ROOT, env=os.environ | before, check=True)
+    mlflow_run("unset")
+    assert not (tmp_path / "other.db").exists()
