@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -21,6 +22,8 @@ from jobs.disk import FULL
 from orchestrator.cluster.client import make_token_private
 from orchestrator.execution import forkserver, kept, tidy
 from orchestrator.execution.interrupts import current
+
+log = logging.getLogger(__name__)
 
 ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
@@ -56,6 +59,7 @@ _TOKEN = secrets.token_hex(32)
 """Of this process's own cluster. It is passed in the environment, which no other user can read; Ray would write one to
 ``~/.ray/auth_token``, for all to read at first."""
 _tokens = {_TOKEN}
+_LOOK_S = 1.0
 _LONGEST = 107
 """Bytes of the path of a socket, at most."""
 
@@ -105,14 +109,30 @@ def start_ray(verbose: bool = False, dashboard: bool = True, meanwhile: Callable
         options = found.options()
         _tokens.add(found.token)
         os.environ["RAY_AUTH_TOKEN"] = found.token
-        os.environ.pop("RAY_AUTH_MODE", None)
-        from ray._private.authentication.authentication_token_setup import enable_token_auth_by_default
+        os.environ["RAY_AUTH_MODE"] = "token"
+        from ray._raylet import Config  # type: ignore[attr-defined]
 
-        enable_token_auth_by_default()  # as Ray does for a cluster of its own, but not for one that has an address
+        Config.initialize("")  # Ray has read it when it was imported
         _init(verbose, options, meanwhile)
+        threading.Thread(target=_end_with, args=[found], name="kept", daemon=True).start()
     else:
         start_own(verbose, dashboard, meanwhile)
     make_token_private()
+
+
+def _end_with(found: kept.Kept) -> None:
+    """End this process where the cluster ends that it has joined: Ray does so too, after a minute in which the process
+    waits for its GCS and takes a core."""
+    import ray
+
+    while found.up:
+        time.sleep(_LOOK_S)
+    if ray.is_initialized() and ray.get_runtime_context().gcs_address == found.address:
+        log.error(
+            "the cluster of orchestrator up has ended, and this process with it: by orchestrator down --force, or "
+            "since one of Ray's processes died. What its runs had is kept; see: orchestrator runs list"
+        )
+        os._exit(1)
 
 
 def _prepare(variables: Mapping[str, str]) -> None:

@@ -25,7 +25,7 @@ from orchestrator.doctor.finding import Finding
 from orchestrator.execution import alike, kept
 from orchestrator.execution.kept import Kept
 from orchestrator.home import run_folder
-from tests.orchestrator.real import DIGITS, ROOT, listening, orchestrator, wait_until
+from tests.orchestrator.real import DIGITS, ROOT, Command, listening, orchestrator, wait_until
 from tests.strangers import answers, as_stranger, readable
 
 _DRIVER = """
@@ -261,11 +261,15 @@ def test_the_end_of_one_cluster_does_not_wait_for_the_next() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("home")
-def test_one_starts_while_another_ends_and_serves_on_without_its_dashboard() -> None:
+def test_one_starts_while_another_ends_with_its_run_and_serves_on_without_its_dashboard() -> None:
     first, _ = kept.up(3600)
-    os.kill(first.pid, signal.SIGTERM)
-    wait_until(lambda: not kept.note().exists(), "its end to begin")
-    second, new = kept.up(3600)
+    with Command("train", DIGITS, "-s", "epochs=100000") as train:
+        train.wait_for("epoch 2/")
+        os.kill(first.pid, signal.SIGTERM)
+        wait_until(lambda: not kept.note().exists(), "its end to begin")
+        second, new = kept.up(3600)
+        assert train.end() == 1
+        assert "the cluster of orchestrator up has ended" in train.output and "RAY_AUTH_MODE" not in train.output
     assert new and second.pid != first.pid
     processes = family(second)
     with Lock(kept.users(), shared=True):  # as a command has it
