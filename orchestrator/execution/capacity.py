@@ -53,10 +53,16 @@ class Cluster:
 
     @classmethod
     def here(cls) -> Cluster:
-        """This machine with all of it that this process may use."""
+        """This machine with all of it that this process may use, or the cluster of ``orchestrator up`` where it joins
+        that."""
         from torch.cuda import device_count
 
-        return cls((Node("this machine", float(allowed.cpus()), float(device_count())),), "here")
+        from orchestrator.execution.session import joins
+
+        found, gpus = joins(), float(device_count())
+        if found is not None:
+            return cls((Node("this machine", float(found.cpus), gpus),), "in the cluster of orchestrator up")
+        return cls((Node("this machine", float(allowed.cpus()), gpus),), "here")
 
     @classmethod
     def joined(cls) -> Cluster:

@@ -74,10 +74,15 @@ def running() -> bool:
     return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())
 
 
+def joins() -> kept.Kept | None:
+    """The cluster of ``orchestrator up``, where this process would join it."""
+    found = None if os.environ.get("RAY_ADDRESS") else kept.find()
+    return None if found is None or found.differs(ENVIRONMENT | ALONE | os.environ) else found
+
+
 def expect() -> None:
     """Let what the workers need be imported already, if this process is about to start a cluster."""
-    joins = named() or (os.environ.get("RAY_ADDRESS") != "local" and kept.find() is not None)
-    if not joins and not running():
+    if not (named() or running() or joins()):
         _prepare(ENVIRONMENT | ALONE)
         forkserver.start(private_folder())
 

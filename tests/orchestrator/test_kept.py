@@ -19,13 +19,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+from jobs import allowed
 from jobs.lock import Lock, Locked
 from orchestrator.doctor import local
 from orchestrator.doctor.finding import Finding
-from orchestrator.execution import alike, kept
+from orchestrator.execution import alike, kept, session
+from orchestrator.execution.capacity import Cluster, fit
 from orchestrator.execution.kept import Kept
 from orchestrator.home import run_folder
-from tests.orchestrator.real import DIGITS, ROOT, Command, listening, orchestrator, wait_until
+from tests.orchestrator.real import DIGITS, ROOT, Command, job, listening, orchestrator, wait_until
 from tests.strangers import answers, as_stranger, readable
 
 _DRIVER = """
@@ -187,6 +189,19 @@ def test_where_workers_could_not_be_given_the_same_it_is_not_joined(
         kept._joined.pop().close()
         assert not kept.used()
     assert kept.join() is None and not kept.note().exists()
+
+
+@pytest.mark.usefixtures("home")
+def test_a_job_must_fit_the_cluster_that_it_joins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(allowed, "cpus", lambda: 8)
+    with Lock(kept.keeping()):
+        made_up(cpus=1, settings=alike.settings(session.ENVIRONMENT | session.ALONE | os.environ)).write()
+        assert Cluster.here().cpus == 1, "up was started by taskset, say"
+        assert fit(job("resources.workers=2"), Cluster.here()).problem
+        monkeypatch.setenv("OMP_NUM_THREADS", "77")
+        assert Cluster.here().cpus == 8, "it is not joined"
+    assert Cluster.here().cpus == 8
 
 
 def test_a_note_of_another_version_is_removed(home: Path) -> None:
