@@ -18,7 +18,7 @@ import psutil
 
 from jobs import allowed
 from jobs.lock import Lock, Locked
-from orchestrator.execution import alike, kept, session, tidy
+from orchestrator.execution import alike, forkserver, kept, session, tidy
 
 _LOOK_S, _ANSWER_S = 1.0, 10.0
 _NEEDED = {"gcs_server", "raylet"}
@@ -124,6 +124,7 @@ def _end() -> None:
     """End all that was started, and remove its files."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     kept.note().unlink(missing_ok=True)
+    forkserver.stop()
     while started := psutil.Process().children(recursive=True):
         for process in started:
             process.kill()

@@ -119,6 +119,7 @@ def test_jobs_on_it_are_those_of_a_cluster_of_their_own(
     ended = orchestrator("down")
     assert (ended.returncode, ended.stdout.split()) == (0, ["cluster", found.address, "has", "ended"])
     check_gone(found, processes)
+    assert not list(open_home.parent.glob("ray-*/fork-*"))
     assert kept.down(force=False) is None
 
 
