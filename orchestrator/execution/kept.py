@@ -192,6 +192,11 @@ def join() -> Kept | None:
     return found
 
 
+def leave() -> None:
+    """Hold the cluster that was joined last no longer."""
+    _joined.pop().close()
+
+
 def up(idle_s: float) -> tuple[Kept, bool]:
     """The cluster, and whether it was started now. One that is being started, or is ending, is waited for.
 

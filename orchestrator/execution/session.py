@@ -118,7 +118,13 @@ def start_ray(verbose: bool = False, dashboard: bool = True, meanwhile: Callable
         from ray._raylet import Config  # type: ignore[attr-defined]
 
         Config.initialize("")  # Ray has read it when it was imported
-        _init(verbose, options, meanwhile)
+        try:
+            _init(verbose, options, meanwhile)
+        except ConnectionError as error:
+            kept.leave()
+            raise ConnectionError(
+                f"{error}. It is the cluster of orchestrator up; if it does not answer again: orchestrator down --force"
+            ) from error
         threading.Thread(target=_end_with, args=[found], name="kept", daemon=True).start()
     else:
         start_own(verbose, dashboard, meanwhile)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -11,8 +10,6 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -187,7 +184,7 @@ def test_where_workers_could_not_be_given_the_same_it_is_not_joined(
         assert isinstance(shown, Finding) and shown.level == "warning"
         made_up(settings=alike.settings(os.environ)).write()
         assert kept.join() is not None and kept.used()
-        kept._joined.pop().close()
+        kept.leave()
         assert not kept.used()
     assert kept.join() is None and not kept.note().exists()
 
@@ -230,49 +227,6 @@ def test_code_is_files_and_packages_however_python_is_called(tmp_path: Path, mon
     (tmp_path / "torch-2.13.0.dist-info").mkdir()
     codes.append(alike.code())
     assert len({digest for *_, digest in codes}) == 3
-
-
-_KEEPER = """
-import os, signal, sys, time
-from jobs.lock import Lock
-from orchestrator.execution import alike, kept
-lock = Lock(kept.keeping(), wait_s=60)
-signal.signal(signal.SIGTERM, lambda *_: (time.sleep(float(sys.argv[1])), os._exit(0)))
-print("ready", flush=True)
-while True:
-    time.sleep(1)
-"""
-
-
-@contextlib.contextmanager
-def keeper(lasts_s: float, wait: bool = True) -> Iterator[subprocess.Popen[str]]:
-    """A process with the lock of a keeper, that takes so long to end."""
-    words = [sys.executable, "-c", _KEEPER, str(lasts_s)]
-    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        if wait:
-            process.stdout.readline()
-        yield process
-        process.kill()
-
-
-@pytest.mark.usefixtures("home")
-def test_nobody_joins_a_cluster_that_is_ending() -> None:
-    with keeper(3) as first, ThreadPoolExecutor() as pool:
-        made_up(pid=first.pid, settings=alike.settings(os.environ)).write()
-        ending = pool.submit(kept.down, force=False)
-        wait_until(lambda: kept.used(0), "its end to begin")
-        assert kept.join() is None
-        assert ending.result() is not None
-
-
-@pytest.mark.usefixtures("home")
-def test_the_end_of_one_cluster_does_not_wait_for_the_next() -> None:
-    with keeper(0) as first, keeper(0, wait=False) as second:
-        made_up(pid=first.pid).write()
-        assert kept.down(force=False) is not None
-        assert first.wait() == 0 and second.poll() is None
-        assert second.stdout is not None and second.stdout.readline() == "ready\n"
 
 
 @pytest.mark.slow
