@@ -19,6 +19,7 @@ from typing import Any
 
 from jobs import allowed
 from jobs.disk import FULL
+from jobs.lock import holder
 from orchestrator.cluster.client import make_token_private
 from orchestrator.execution import forkserver, kept, tidy
 from orchestrator.execution.interrupts import current
@@ -125,20 +126,20 @@ def start_ray(verbose: bool = False, dashboard: bool = True, meanwhile: Callable
             raise ConnectionError(
                 f"{error}. It is the cluster of orchestrator up; if it does not answer again: orchestrator down --force"
             ) from error
-        threading.Thread(target=_end_with, args=[found], name="kept", daemon=True).start()
+        threading.Thread(target=_end_with, args=[found, kept.keeping()], name="kept", daemon=True).start()
     else:
         start_own(verbose, dashboard, meanwhile)
     make_token_private()
 
 
-def _end_with(found: kept.Kept) -> None:
+def _end_with(found: kept.Kept, lock: Path) -> None:
     """End this process where the cluster ends that it has joined: Ray does so too, after a minute in which the process
     waits for its GCS and takes a core."""
     import ray
 
-    while found.up:
+    while (held := holder(lock)) is not None and held.startswith(f"pid {found.pid} "):
         time.sleep(_LOOK_S)
-    if ray.is_initialized() and ray.get_runtime_context().gcs_address == found.address:
+    if lock.exists() and ray.is_initialized() and ray.get_runtime_context().gcs_address == found.address:
         log.error(
             "the cluster of orchestrator up has ended, and this process with it: by orchestrator down --force, or "
             "since one of Ray's processes died. What its runs had is kept; see: orchestrator runs list"

@@ -28,10 +28,12 @@ from tests.orchestrator.real import DIGITS, ROOT, Command, job, listening, orche
 from tests.strangers import answers, as_stranger, readable
 
 _DRIVER = """
-import json, os, ray, sys
+import json, os, ray, sys, time
 from ray.util.placement_group import placement_group
 from orchestrator.execution.session import start_ray
 start_ray()
+os.environ["ORCHESTRATOR_HOME"] = "/elsewhere"  # for what a notebook does next
+time.sleep(2)
 class Worker:
     def look(self):
         return dict(os.environ), os.getcwd(), sys.path
