@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jobs.models.size import Size
 
 _BYTES = {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}
-_PROCESS_BYTES = 700 * 2**20
+PROCESS_BYTES = 700 * 2**20
 """Resident memory of a worker before it holds anything: Python, torch, Ray."""
 
 
@@ -81,7 +81,7 @@ class Needs:
             steps,
             size,
             sum(split.images.nbytes for split in (data.train, data.val, data.test) if isinstance(split, Arrays)),
-            states + size.activation_bytes + (0 if cuda else _PROCESS_BYTES),
+            states + size.activation_bytes + (0 if cuda else PROCESS_BYTES),
             one * (1 + moments + averaged + (spec.select == "best")),
             cuda,
         )

@@ -22,6 +22,7 @@ from orchestrator.init.findings import UNEVEN, draws_evenly
 from orchestrator.init.machine import Machine
 from orchestrator.init.start import Start
 from orchestrator.init.survey import originals
+from orchestrator.prepare import PROCESS_BYTES
 
 SIZES = (16, 24, 32, 40, 48, 64, 96, 128, 160, 192, 224)
 """Image sizes to choose from where images are not all of one."""
@@ -52,6 +53,7 @@ class Recipe:
         rate: images a second that one worker trains here.
         how: how that is known.
         minutes: what the job takes, about.
+        worker: bytes of memory that a worker takes on a CPU, about.
     """
 
     data: dict[str, Any]
@@ -59,6 +61,7 @@ class Recipe:
     rate: float
     how: str
     minutes: float
+    worker: int
 
     @property
     def spec(self) -> JobSpec:
@@ -103,7 +106,7 @@ def choose(name: str, found: Survey, machine: Machine, start: Start) -> Recipe:
     data["schedule"] = {"warmup_epochs": 1, "decay": {"kind": "cosine"}}
     data |= {"epochs": 2, "batch_size": batch, "precision": "auto"}
     data["resources"] = {"workers": workers, "cpus_per_worker": cpus}
-    batch, activations = _fit(data, found, (size, channels), machine)
+    batch, activations, weights = _fit(data, found, (size, channels), machine)
     data["batch_size"] = batch
     data["optimizer"]["lr"] = lr = _rounded((0.01 if fine else 0.1) * batch / 128)
     rate, how = _speed(data, found, (size, channels), machine)
@@ -124,7 +127,7 @@ def choose(name: str, found: Survey, machine: Machine, start: Start) -> Recipe:
     why["precision"] = "bf16 where the processor has it, else fp32"
     idle = "; batches are too small to use all" if workers * cpus < machine.cpus and not gpu else ""
     why["resources"] = f"{machine}{idle}"
-    return Recipe(data, why, rate, how, minutes)
+    return Recipe(data, why, rate, how, minutes, PROCESS_BYTES + activations + weights)
 
 
 def _known_depths(model: dict[str, Any], found: Survey, channels: int) -> bool:
@@ -229,8 +232,9 @@ def _workers(batch: int, size: int, machine: Machine) -> tuple[int, int]:
     return workers, max(1, min(machine.cpus // workers, useful))
 
 
-def _fit(data: dict[str, Any], found: Survey, image: tuple[int, int], machine: Machine) -> tuple[int, int]:
-    """The batch that fits into the memory, and bytes of its activations on a worker."""
+def _fit(data: dict[str, Any], found: Survey, image: tuple[int, int], machine: Machine) -> tuple[int, int, int]:
+    """The batch that fits into the memory, and bytes on a worker: of its activations, of weights and what goes with
+    them."""
     import psutil
 
     from jobs.models.size import measure
@@ -240,9 +244,9 @@ def _fit(data: dict[str, Any], found: Survey, image: tuple[int, int], machine: M
     room = _MEMORY_SHARE * (machine.gpu_bytes or min(psutil.virtual_memory().available, memory()))
     batch = spec.batch_size
     while True:
-        kept = measure(spec.model, len(found.classes), channels, size, batch // workers, 4).activation_bytes
-        if kept <= room or batch // workers <= 1:
-            return batch, kept
+        takes = measure(spec.model, len(found.classes), channels, size, batch // workers, 4)
+        if takes.activation_bytes <= room or batch // workers <= 1:
+            return batch, takes.activation_bytes, 12 * takes.parameters  # with gradients and momentum
         batch = batch // workers // 2 * workers
 
 

@@ -6,11 +6,11 @@ import os
 import shutil
 from dataclasses import dataclass
 
-from jobs.allowed import cpus
+from jobs.allowed import cpus, memory
 from jobs.home import home
 from jobs.words import byte_size
 
-_DISK_SHARE = 0.8
+_DISK_SHARE, _MEMORY_SHARE = 0.8, 0.8
 _BUSY = 0.25
 """Share of the CPUs in use from which on a machine is called busy."""
 
@@ -25,6 +25,7 @@ class Machine:
         gpu_bytes: memory of the smallest of them.
         load: mean number of processes that were running during the last minute.
         disk_bytes: free where ORCHESTRATOR_HOME is; None if that is not known.
+        memory_bytes: that may be used, see :func:`jobs.allowed.memory`; None if that is not known.
     """
 
     cpus: int
@@ -32,6 +33,7 @@ class Machine:
     gpu_bytes: int = 0
     load: float = 0.0
     disk_bytes: int | None = None
+    memory_bytes: int | None = None
 
     @classmethod
     def here(cls) -> Machine:
@@ -46,11 +48,22 @@ class Machine:
             min((device.total_memory for device in devices), default=0),
             os.getloadavg()[0],
             shutil.disk_usage(home()).free,
+            memory(),
         )
 
     def lacks_disk(self, size: float) -> bool:
         """Whether so many bytes would take most of what is free."""
         return self.disk_bytes is not None and size > _DISK_SHARE * self.disk_bytes
+
+    def trials(self, worker: int) -> int:
+        """Trials of one worker at a time: one a GPU, or one a CPU where there is memory for the workers.
+
+        Args:
+            worker: bytes of memory that one takes on a CPU.
+        """
+        if self.gpus or self.memory_bytes is None:
+            return len(self.gpus) or self.cpus
+        return max(1, min(self.cpus, int(_MEMORY_SHARE * self.memory_bytes) // worker))
 
     @property
     def timed(self) -> str:

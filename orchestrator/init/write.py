@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.names import printable
-from jobs.words import duration
+from jobs.words import byte_size, duration
 from orchestrator.init.choose import Recipe
 from orchestrator.init.facts import Survey
 from orchestrator.init.findings import UNEVEN
@@ -57,7 +57,8 @@ def search_text(name: str, path: Path, job: Path, found: Survey, recipe: Recipe,
     """The search's YAML, and in a line what it will cost."""
     gpu = bool(machine.gpus)
     each = recipe.data["resources"]["cpus_per_worker"]
-    at_once = len(machine.gpus) or machine.cpus
+    at_once = machine.trials(recipe.worker)
+    crowded = not gpu and at_once < machine.cpus
     rate = recipe.rate if gpu else recipe.rate / each
     epochs = min(recipe.data["epochs"], 30)
     grace = max(1 + recipe.data["model"].get("freeze_epochs", 0), epochs // 9)
@@ -86,6 +87,7 @@ def search_text(name: str, path: Path, job: Path, found: Survey, recipe: Recipe,
         "searcher": {"kind": "tpe", "startup_trials": max(4, trials // 4)},
         "scheduler": {"kind": "asha", "grace_epochs": grace, "reduction_factor": _ETA},
         "budget": {"trials": trials, "epochs_per_trial": epochs, "hours": hours},
+        **({"max_concurrent": at_once} if crowded else {}),
         "start_from": {
             "points": [
                 {
@@ -101,7 +103,7 @@ def search_text(name: str, path: Path, job: Path, found: Survey, recipe: Recipe,
     cost += f"about {duration(seconds)} and at most {hours:g} hours"
     why = {
         "job": "the recipe that trials change",
-        "set": ("a GPU a trial" if gpu else "one CPU a trial, so that as many trials run at a time as there are CPUs")
+        "set": ("a GPU a trial" if gpu else "one CPU a trial, so that many run at a time")
         + (f"; it computes the parts of the job's {workers} workers one after the other" if workers > 1 else ""),
         "space.schedule.warmup_epochs": "up to a quarter of a trial",
         "space.batch.label_smoothing.epsilon": "0 is without",
@@ -113,6 +115,7 @@ def search_text(name: str, path: Path, job: Path, found: Survey, recipe: Recipe,
         "searcher": "the first trials are drawn by chance, later ones near the best",
         "scheduler": f"of the trials at epoch {grace}, the best third continues, and so forth",
         "budget": f"{cost}; a trial: {rate:,.0f} images/s, {recipe.how}",
+        "max_concurrent": f"each takes about {byte_size(recipe.worker)} of memory" if crowded else "",
         "start_from": "the first trial is the job as it stands, with hardly any mixup",
     }
     head = [

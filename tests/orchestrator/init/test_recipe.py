@@ -142,6 +142,14 @@ def test_the_search_has_the_four_axes_and_a_budget_for_the_machine(make: Make, t
     assert spec.budget.trials and spec.budget.hours
 
 
+def test_the_search_is_sized_to_the_memory_too(make: Make, tmp_path: Path) -> None:
+    found = looked(make("pics", zero=100, one=100))
+    spec = search(found, tmp_path, machine=Machine(16, memory_bytes=8 * 2**30))
+    assert 4 < spec.max_concurrent < 8 / 0.8, "of 0.7 GB each at least"
+    assert search(found, tmp_path, machine=Machine(16, memory_bytes=64 * 2**30)).max_concurrent is None
+    assert search(found, tmp_path, machine=Machine(4, memory_bytes=2**30)).max_concurrent == 1
+
+
 def test_trials_of_one_worker_compute_the_parts_of_the_job(make: Make, tmp_path: Path) -> None:
     """The part of a GPU is what has room in its memory; in other parts BatchNorm and mixup would be of another job."""
     found, four = looked(make("pics", zero=170, one=170)), Machine(16, ("a GPU",) * 4, 8 * 2**30)
