@@ -114,6 +114,18 @@ def test_plans_and_runs_agree_on_made_up_clusters(monkeypatch: pytest.MonkeyPatc
             assert lines["verdict"] == f"does not fit: {one.value}" and str(one.value) == str(other.value), what
 
 
+def test_more_trials_than_the_memory_holds_are_mentioned_before_they_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("jobs.allowed.memory", lambda: 2**30)
+    monkeypatch.setattr("jobs.allowed.cpus", lambda: 4)
+    many = search("{workers: 1}", None)
+    with pytest.raises(StartedError):
+        searches.search(many, tell=lambda text, lasting: told.append(text))
+    [said] = [text for text in told if text.startswith("memory: 4 at a time take ")]
+    lines, fits = search_plan.plan(search_prepare.prepare(many, Cluster.here()))
+    assert not fits and lines["verdict"] == f"does not fit: {said}" and said not in lines.values()
+
+
 def test_a_plan_says_how_much_memory_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a machine, or of a control group of it, that others use too."""
     said = "less memory is free now than the job takes; wait for other programs to end"

@@ -27,8 +27,8 @@ def plan(found: PreparedSearch) -> tuple[dict[str, str], bool]:
     from jobs.logits.store import epoch_bytes  # torch
 
     spec, base, data, needs = found.spec, found.base, found.job.data, found.job.needs
-    resources, concurrent, cluster = base.resources, found.trials.count, found.job.cluster
-    memory, asked = allowed.memory(), concurrent * resources.most * needs.worker + needs.held
+    concurrent, cluster = found.trials.count, found.job.cluster
+    memory, asked = allowed.memory(), _memory(found)
     checkpoints = max(1, concurrent) * base.checkpoint.keep * needs.checkpoint
     free = shutil.disk_usage(home()).free
     trials = expected_trials(spec, base) if spec.budget.trials is not None else _certain(spec, base)
@@ -40,9 +40,8 @@ def plan(found: PreparedSearch) -> tuple[dict[str, str], bool]:
     disk = checkpoints + shared.bytes + models
     problem = found.problem
     if problem is None and not cluster.live:
-        if asked > memory and not needs.cuda:
-            problem = "memory: lower max_concurrent, set.resources.workers or batch_size"
-        elif disk > free:
+        problem = _crowded(found)
+        if problem is None and disk > free:
             problem = f"disk: free some below {home()}, or lower models_mb or logit_cache_mb"
     logits = f", {byte_size(shared.bytes)} of logits" if shared.bytes else ""
     lines = {
@@ -66,16 +65,34 @@ def plan(found: PreparedSearch) -> tuple[dict[str, str], bool]:
         lines["logits"] = shared.text
     if found.job.deleted:
         lines["tracking"] = found.job.deleted
-    for number, note in enumerate([*check(spec), *notes(found)]):
+    for number, note in enumerate(note for note in [*check(spec), *notes(found)] if note != problem):
         lines[f"note {number + 1}"] = note
     return lines, problem is None
 
 
 def notes(found: PreparedSearch) -> list[str]:
-    """What should be said of the job before trials of it are started, but for what the space varies."""
+    """What should be said of a search before it is started: of its job, but for what the space varies; of memory."""
     drawn = tuple(f"{name} " for name in found.spec.axes(found.base))
     every = remarks(found.base, found.job.needs.steps, found.job.data.size)
-    return [note for note in every if not note.startswith(drawn)]
+    return [*(note for note in every if not note.startswith(drawn)), *filter(None, [_crowded(found)])]
+
+
+def _memory(found: PreparedSearch) -> int:
+    """Bytes that the trials at a time take."""
+    needs = found.job.needs
+    return found.trials.count * found.base.resources.most * needs.worker + needs.held
+
+
+def _crowded(found: PreparedSearch) -> str | None:
+    """What is wrong where this machine's memory does not hold the trials at a time."""
+    asked, memory = _memory(found), allowed.memory()
+    if found.job.needs.cuda or found.job.cluster.live or asked <= memory:
+        return None
+    count = found.trials.count
+    return (
+        f"memory: {count} at a time take {byte_size(asked)} of {byte_size(memory)}; lower max_concurrent, "
+        "set.resources.workers or batch_size"
+    )
 
 
 def _time(found: PreparedSearch, epochs: float) -> str:
