@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, replace
 
@@ -59,10 +60,12 @@ class Cluster:
 
         from orchestrator.execution.session import joins
 
-        found, gpus = joins(), float(device_count())
-        if found is not None:
-            return cls((Node("this machine", float(found.cpus), gpus),), "in the cluster of orchestrator up")
-        return cls((Node("this machine", float(allowed.cpus()), gpus),), "here")
+        if (found := joins()) is not None:
+            cpus, where = found.cpus, "in the cluster of orchestrator up"
+        else:
+            cpus = allowed.cpus()
+            where = "here" if cpus == (os.cpu_count() or 1) else "that this process may use here"
+        return cls((Node("this machine", float(cpus), float(device_count())),), where)
 
     @classmethod
     def joined(cls) -> Cluster:

@@ -114,6 +114,14 @@ def test_plans_and_runs_agree_on_made_up_clusters(monkeypatch: pytest.MonkeyPatc
             assert lines["verdict"] == f"does not fit: {one.value}" and str(one.value) == str(other.value), what
 
 
+def test_a_process_that_may_use_few_cpus_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("jobs.allowed.cpus", lambda: 1)
+    lines, fits = plan(prepare(job("resources.workers=2"), Cluster.here()))
+    said = "2 workers x 1 CPUs = 2 CPUs, but there are 1 CPUs and 0 GPUs that this process may use here; lower"
+    assert not fits and lines["verdict"].startswith(f"does not fit: {said}")
+
+
 def test_more_trials_than_the_memory_holds_are_mentioned_before_they_start(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     monkeypatch.setattr("jobs.allowed.memory", lambda: 2**30)
