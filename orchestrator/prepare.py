@@ -16,7 +16,7 @@ from orchestrator.home import default_uri, run_folder
 from orchestrator.runs import storage
 from orchestrator.tracking import deleted
 from orchestrator.tracking.mlflow import Shipper
-from orchestrator.tracking.uri import check_uri
+from orchestrator.tracking.uri import check_folder, check_uri
 
 if TYPE_CHECKING:
     from jobs.models.size import Size
@@ -152,6 +152,8 @@ def prepare(
         ValueError: the data, the weights, the network, the teacher or the tracking server do not fit the spec.
     """
     uri = check_uri(spec.tracking.uri or redact(default_uri()))
+    if resume is None:
+        check_folder(uri)
     spec = absolute(spec)
     ready = pretrained.resolve(spec, resume)
     spec = spec.model_copy(update={"data": ready.data})

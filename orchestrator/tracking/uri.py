@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from jobs.urls import redact
 
@@ -34,6 +35,18 @@ def check_uri(uri: str) -> str:
             "write an absolute path after three slashes: sqlite:////absolute/path/mlflow.db"
         )
     return uri
+
+
+def check_folder(uri: str) -> None:
+    """Refuse a SQLite database in a folder that this machine does not have, where no run can be recorded.
+
+    Raises:
+        ValueError: it has none.
+    """
+    scheme, _, path = uri.partition(":///")
+    folder = Path(path.partition("?")[0]).parent
+    if scheme.lower().split("+")[0] == "sqlite" and not folder.is_dir():
+        raise ValueError(f"tracking.uri {uri!r}: there is no folder {folder}; make it, or correct the URI")
 
 
 def full_uri(uri: str) -> str:

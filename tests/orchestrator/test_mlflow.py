@@ -17,12 +17,15 @@ import pytest
 from jobs.lock import Lock, Locked
 from jobs.report import Record
 from jobs.urls import redact
+from orchestrator.execution.capacity import Cluster
 from orchestrator.home import default_uri, run_folder
+from orchestrator.prepare import prepare
 from orchestrator.tracking.journal import FILE, Journal, read
 from orchestrator.tracking.mlflow import Shipper, connect
 from orchestrator.tracking.recorder import Recorder
 from orchestrator.tracking.sync import sync
 from orchestrator.tracking.uri import check_uri, full_uri
+from tests.orchestrator.real import job
 
 pytestmark = pytest.mark.slow
 
@@ -367,6 +370,15 @@ from pathlib import Path
 from orchestrator.tracking.mlflow import connect
 connect(sys.argv[1], Path(sys.argv[2]))
 """
+
+
+def test_a_database_in_a_missing_folder_is_refused_before_anything_starts(home, tmp_path):
+    uri = f"sqlite:///{tmp_path}/none/mlflow.db"
+    with pytest.raises(ValueError, match=rf"there is no folder {tmp_path}/none; make it, or correct the URI"):
+        prepare(job(f"tracking.uri={uri}"), Cluster.here())
+    (tmp_path / "none").mkdir()
+    assert prepare(job(f"tracking.uri={uri}"), Cluster.here()).fit.problem is None
+    assert prepare(job(), Cluster.here()).fit.problem is None
 
 
 @pytest.mark.parametrize("after_bytes", [53_249, 69_633, 94_209])
