@@ -144,7 +144,7 @@ def export(
 
 
 def promote(
-    run: Annotated[str, typer.Argument(metavar="RUN|SEARCH", help="A search means its winner.")],
+    run: Annotated[str, typer.Argument(metavar="RUN|SEARCH", help="A search means the run that it chose.")],
     alias: Annotated[str, typer.Option(help="Such as champion; it is taken from the version that has it.")],
     name: Annotated[str | None, typer.Option(help="Of the registered model; the job's unless given.")] = None,
 ) -> None:
