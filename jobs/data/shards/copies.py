@@ -159,9 +159,8 @@ class Copies:
                 source = part if is_url(shard.url) else shard.url
                 shard.checked(source)
                 shard.flatten(source, flat)
-                os.replace(flat, path)
-            else:
-                os.replace(part, path)
+            with _room(path):  # who looks at the folder meanwhile may see neither name
+                os.replace(flat if shard.is_parquet else part, path)
         except OSError as error:
             raise DataError(
                 f"cannot keep a copy of {shard.url} in {os.path.dirname(path)}: {error.strerror}"
@@ -174,7 +173,7 @@ class Copies:
         """An empty file whose name counts as the bytes of a shard that is under way."""
         part = f"{path}.{shard.file.size}{PART}"
         os.makedirs(os.path.dirname(part), exist_ok=True)
-        with Lock(Path(os.path.dirname(part), ".room.lock"), LONG_S):
+        with _room(path):
             self._make_room(shard)
             Path(part).touch()
         return part
@@ -205,6 +204,11 @@ class Copies:
             if not path.endswith(PART):
                 Path(path).unlink(missing_ok=True)
                 held -= each
+
+
+def _room(path: str) -> Lock:
+    """Held by who counts what is in the folder of a copy, or changes its names."""
+    return Lock(Path(os.path.dirname(path), ".room.lock"), LONG_S)
 
 
 @lru_cache(100_000)  # it is asked for every image
