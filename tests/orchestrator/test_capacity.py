@@ -126,6 +126,8 @@ def test_more_trials_than_the_memory_holds_are_mentioned_before_they_start(monke
     told: list[str] = []
     monkeypatch.setattr("jobs.allowed.memory", lambda: 2**30)
     monkeypatch.setattr("jobs.allowed.cpus", lambda: 4)
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    monkeypatch.setattr(Cluster, "at_hand", Cluster.here)  # whatever this process is connected to
     many = search("{workers: 1}", None)
     with pytest.raises(StartedError):
         searches.search(many, tell=lambda text, lasting: told.append(text))
