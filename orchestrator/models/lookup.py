@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from jobs.urls import redact
 from orchestrator.home import default_uri, home
 from orchestrator.runs import images, storage, store
 from orchestrator.runs.resume import SPEC
-from orchestrator.tracking.journal import FILE, read
+from orchestrator.tracking.journal import FILE, Event, read
 from orchestrator.tracking.mlflow import Shipper
 
 _META, _DIGEST = "model.json", "dataset.digest"
@@ -94,13 +95,18 @@ class _NoModelError(ValueError):
     pass
 
 
+def chosen(events: Sequence[Event]) -> str | None:
+    """The run at the end of a search that it chose, by the events of its journal; None before there is one."""
+    tags = (event for event in reversed(events) if event["event"] == "tag")
+    return next((str(tag["value"]) for tag in tags if tag["key"] in ("chosen", "winner")), None)
+
+
 def _of_run(folder: Path) -> Found:
     if not (storage.model(folder.name) / _META).exists():
-        first, *rest = [entry.event for entry in read(folder / FILE)]
-        if first["tags"].get("kind") == "search":
-            tags = {event["key"]: event["value"] for event in rest if event["event"] == "tag"}
-            chosen = tags.get("chosen", tags.get("winner"))
-            runs = f"it chose {chosen}" if chosen else f"orchestrator compare {folder.name} lists them"
+        events = [entry.event for entry in read(folder / FILE)]
+        if events[0]["tags"].get("kind") == "search":
+            run = chosen(events)
+            runs = f"it chose {run}" if run else f"orchestrator compare {folder.name} lists them"
             raise _NoModelError(f"{folder.name} is a search; name one of its runs: {runs}")
         raise _NoModelError(f"run {folder.name} has no model; only a finished run has one (see orchestrator runs list)")
     return Found(folder.name, folder / "model", folder, folder)

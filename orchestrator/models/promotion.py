@@ -180,11 +180,9 @@ def _best(name: str) -> str:
     events = [entry.event for entry in read(folder / FILE)]
     if events[0]["tags"].get("kind") != "search":
         return name
-    for event in reversed(events):
-        if event["event"] == "tag" and event["key"] in ("chosen", "winner"):
-            if (storage.model(event["value"]) / "model.json").exists():
-                return str(event["value"])
-            break
+    run = lookup.chosen(events)
+    if run is not None and (storage.model(run) / "model.json").exists():
+        return run
     best = compare.compare([name], 1).rows[0]
     if not (storage.model(runs.find(best.name).name) / "model.json").exists():
         raise ValueError(
